@@ -1,0 +1,153 @@
+"""Checkpoints of a run: state and data position together, through Orbax.
+
+A checkpoint is written beside its final place and renamed, so a killed run leaves none that is
+half-written. The latest are kept, and the best by one metric.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+
+class CheckpointStore:
+    """The checkpoints in one folder, by step. Use as a context manager, or call `close`.
+
+    `save` returns as soon as the values are copied; the files are written in the background.
+    """
+
+    def __init__(
+        self,
+        folder: str | pathlib.Path,
+        *,
+        keep_latest: int = 2,
+        keep_best: int = 1,
+        best_metric: str = "accuracy",
+        larger_is_better: bool = True,
+    ):
+        self.folder = pathlib.Path(folder).absolute()
+        self._best_metric = best_metric
+        best = BestN(
+            get_metric_fn=lambda metrics: metrics[best_metric],
+            reverse=not larger_is_better,
+            n=keep_best,
+            keep_checkpoints_without_metrics=False,
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy([LatestN(keep_latest), best]),
+            # Names Orbax's own "best"; what is kept, the policy above decides.
+            best_fn=lambda metrics: metrics[best_metric],
+            best_mode="max" if larger_is_better else "min",
+        )
+        try:
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_names=("state", "position")
+            )
+        except OSError as err:
+            raise ValueError(
+                f"cannot keep checkpoints in {self.folder}: {err}; choose a folder you may write"
+            ) from err
+
+    def save(
+        self,
+        step: int,
+        state: PyTree,
+        position: Mapping[str, Any],
+        *,
+        metrics: Mapping[str, float] | None = None,
+    ) -> bool:
+        """Saves a checkpoint in the background, unless this step has one already.
+
+        Args:
+          step: Its name.
+          state: A pytree of arrays.
+          position: Where the data stands, as JSON values.
+          metrics: Evaluation numbers; without the best metric it cannot become the best.
+
+        Returns:
+          Whether a checkpoint was written.
+        """
+        if step in self.steps:
+            return False
+        ranked = dict(metrics) if metrics and self._best_metric in metrics else None
+        return self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(dict(position))
+            ),
+            metrics=ranked,
+        )
+
+    def restore(
+        self, abstract_state: PyTree, step: int | None = None
+    ) -> tuple[int, PyTree, dict[str, Any]]:
+        """Returns the step, the state and the data position of a checkpoint.
+
+        Args:
+          abstract_state: Shapes, dtypes and shardings to restore into
+            (`jax.ShapeDtypeStruct` leaves); the mesh may differ from the one that saved.
+          step: Which one; the latest if None.
+
+        Raises:
+          ValueError: if there is no such checkpoint, or it does not fit `abstract_state`.
+        """
+        step = self.latest_step if step is None else step
+        if step not in self.steps:
+            raise ValueError(
+                f"no checkpoint {'' if step is None else step} in {self.folder}: "
+                f"there is {', '.join(map(str, self.steps)) or 'none'}"
+            )
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract_state),
+                    position=ocp.args.JsonRestore(),
+                ),
+            )
+        except (ValueError, KeyError, TypeError) as err:
+            raise ValueError(
+                f"checkpoint {step} in {self.folder} does not fit this run: {err}; use the model "
+                "and the config that wrote it"
+            ) from err
+        return step, restored["state"], restored["position"]
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps that have a checkpoint, ascending."""
+        return tuple(sorted(self._manager.all_steps()))
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint, or None."""
+        return max(self.steps, default=None)
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint by the metric, or None."""
+        return self._manager.best_step()
+
+    def wait(self) -> None:
+        """Waits until everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits until everything is on disk, then lets the folder go."""
+        self._manager.close()
+
+    def __enter__(self) -> Self:
+        """Returns the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes the store."""
+        self.close()

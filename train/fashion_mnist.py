@@ -1,0 +1,87 @@
+"""Fashion-MNIST: the embedded subset, and the full set from a folder of IDX files.
+
+The subset is the first 600 training and first 100 test images of each class, in the original
+order, made by `tools/make_fashion_mnist_subset.py`. MIT licence, see NOTICE and `assets`.
+"""
+
+import importlib.resources
+import io
+import lzma
+import pathlib
+
+import numpy as np
+
+from attokit.train.dataset import ArraySource, Dataset
+from attokit.train.idx import find_idx, read_idx
+
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_SUBSET = "fashion_mnist_subset.npz.xz"
+_FILE_PREFIXES = {"train": "train", "test": "t10k"}
+
+
+def _source(images: np.ndarray, labels: np.ndarray) -> ArraySource:
+    return ArraySource(images=images[..., None], labels=labels.astype(np.int32))
+
+
+def load_fashion_mnist_subset() -> Dataset:
+    """Returns the embedded subset: 6,000 training and 1,000 test images, 28x28x1."""
+    packed = (importlib.resources.files("attokit.train") / "assets" / _SUBSET).read_bytes()
+    with np.load(io.BytesIO(lzma.decompress(packed))) as arrays:
+        splits = {
+            split: _source(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+            for split in _FILE_PREFIXES
+        }
+    return Dataset(
+        name="fashion_mnist_subset",
+        class_names=CLASS_NAMES,
+        image_shape=(28, 28, 1),
+        splits=splits,
+    )
+
+
+def read_fashion_mnist_arrays(
+    folder: str | pathlib.Path, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the uint8 images [n, 28, 28] and labels [n] of one split, from IDX files.
+
+    Raises:
+      ValueError: if a file is missing or damaged, or images and labels do not fit together.
+    """
+    prefix = _FILE_PREFIXES[split]
+    images_path = find_idx(folder, f"{prefix}-images-idx3-ubyte")
+    labels_path = find_idx(folder, f"{prefix}-labels-idx1-ubyte")
+    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{images_path} has {len(images)} images but {labels_path} has {len(labels)} labels: "
+            "take both from one release"
+        )
+    if images.shape[1:] != (28, 28) or labels.max(initial=0) >= len(CLASS_NAMES):
+        raise ValueError(
+            f"{folder} holds images of {images.shape[1:]} pixels and labels up to "
+            f"{labels.max(initial=0)}, not Fashion-MNIST's (28, 28) and 9: name another folder"
+        )
+    return images, labels
+
+
+def load_fashion_mnist(folder: str | pathlib.Path) -> Dataset:
+    """Returns all of Fashion-MNIST (60,000 + 10,000 images) from its four IDX files.
+
+    Raises:
+      ValueError: if a file is missing or damaged.
+    """
+    splits = {split: _source(*read_fashion_mnist_arrays(folder, split)) for split in _FILE_PREFIXES}
+    return Dataset(
+        name="fashion_mnist", class_names=CLASS_NAMES, image_shape=(28, 28, 1), splits=splits
+    )

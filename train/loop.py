@@ -1,0 +1,319 @@
+"""The training loop: one loop for float networks and for quantization-aware training."""
+
+import collections
+import dataclasses
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+from rich.console import Console
+
+from attokit.checkpoints.store import CheckpointStore
+from attokit.train.config import TrainConfig
+from attokit.train.dataset import Dataset
+from attokit.train.evaluation import evaluate
+from attokit.train.forward import Forward
+from attokit.train.interruption import Interruption
+from attokit.train.loader import TrainBatches, iterate
+from attokit.train.mesh import check_batch_size, make_mesh, put_batch
+from attokit.train.metrics import Metrics, compute_metrics, merge_metrics
+from attokit.train.optimizer import make_optimizer
+from attokit.train.progress import training_progress
+from attokit.train.run_folder import RunFolder
+from attokit.train.schedule import warmup_cosine
+from attokit.train.state import TrainState, abstract_state, place_state
+from attokit.train.step import TrainStep, compile_train_step, make_train_step
+from attokit.train.task import Task, classification_task
+
+# Steps that may wait on the device: enough to hide the host, few enough to show true progress.
+_STEPS_AHEAD = 2
+
+
+class NonFiniteLossError(ValueError):
+    """The loss or the gradient of a step was NaN or infinite."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a run leaves.
+
+    Attributes:
+      state: The state after the last step.
+      params: Those to evaluate and ship: the moving average if there is one.
+      model_state: Its counterpart.
+      metrics: The last evaluation; numbers, and arrays such as the confusion matrix.
+      images_per_second: Training throughput between log lines, compilation left out.
+      run_dir: The run folder.
+    """
+
+    state: TrainState
+    params: PyTree
+    model_state: PyTree
+    metrics: Mapping[str, float | np.ndarray]
+    images_per_second: float
+    run_dir: pathlib.Path
+
+
+def config_optimizer(config: TrainConfig, train_size: int) -> optax.GradientTransformation:
+    """Returns the optimizer and schedule that a config asks for."""
+    schedule = warmup_cosine(
+        config.learning_rate,
+        config.total_steps(train_size),
+        warmup_fraction=config.warmup_fraction,
+        final_fraction=config.final_fraction,
+    )
+    return make_optimizer(
+        config.optimizer,
+        schedule,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+    )
+
+
+def _scalars(metrics: Mapping[str, float | np.ndarray]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if isinstance(value, float)}
+
+
+_merge = jax.jit(merge_metrics)
+
+
+@jax.jit
+def _all_finite(tree: PyTree) -> jax.Array:
+    """Returns whether every float of a tree is finite."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]))
+
+
+@dataclasses.dataclass
+class _Run:
+    """The moving parts of one run; `fit` builds it."""
+
+    config: TrainConfig
+    forward: Forward
+    task: Task
+    dataset: Dataset
+    eval_split: str
+    mesh: Mesh
+    train_step: TrainStep
+    state: TrainState
+    step: int
+    total_steps: int
+    batches: Any  # Grain's iterator
+    store: CheckpointStore
+    folder: RunFolder
+    console: Console
+    saved_metrics: Mapping[str, float | np.ndarray] = dataclasses.field(default_factory=dict)
+    pending: Metrics | None = None
+    rates: list[float] = dataclasses.field(default_factory=list)
+
+    def advance(self, waiting: collections.deque) -> None:
+        """Takes one step; waits for the device only when it is `_STEPS_AHEAD` behind."""
+        batch = put_batch(next(self.batches), self.mesh)
+        self.state, metrics = self.train_step(self.state, batch)
+        self.step += 1
+        self.pending = metrics if self.pending is None else _merge(self.pending, metrics)
+        waiting.append(metrics["first_bad_step"].step)
+        if len(waiting) > _STEPS_AHEAD:
+            waiting.popleft().block_until_ready()
+
+    def collect(self) -> dict[str, float]:
+        """Returns the training metrics since the last call.
+
+        Raises:
+          NonFiniteLossError: if a step among them had a loss or gradient that is not finite.
+        """
+        if self.pending is None:
+            return {}
+        values = compute_metrics(self.pending)
+        self.pending = None
+        bad_step = values.pop("first_bad_step")
+        if bad_step >= 0:
+            raise NonFiniteLossError(
+                f"the loss or its gradient is not finite at step {bad_step} of "
+                f"{self.total_steps}: try a lower learning rate (now "
+                f"{self.config.learning_rate}), gradient clipping (clip_norm, now "
+                f"{self.config.clip_norm}) or a longer warm-up, and look for bad values in the data"
+            )
+        return _scalars(values)
+
+    def save(self, metrics: Mapping[str, float] | None = None) -> None:
+        """Saves a checkpoint, of a state that is finite or not at all."""
+        if not bool(_all_finite((self.state.params, self.state.model_state))):
+            raise NonFiniteLossError(
+                f"a parameter is not finite after step {self.step} of {self.total_steps}: try a "
+                f"lower learning rate (now {self.config.learning_rate}) or gradient clipping "
+                f"(clip_norm, now {self.config.clip_norm})"
+            )
+        position = {"step": self.step, "iterator": self.batches.get_state()}
+        self.store.save(self.step, self.state, position, metrics=metrics)
+
+    def evaluate(self, interruption: Interruption) -> None:
+        """Evaluates, logs, prints one line and saves a checkpoint with the numbers."""
+        params, model_state = self.state.inference
+        self.saved_metrics = evaluate(
+            self.forward,
+            params,
+            model_state,
+            self.dataset.split(self.eval_split),
+            self.task,
+            batch_size=self.config.eval_batch_size or self.config.batch_size,
+            mesh=self.mesh,
+            on_batch=interruption.check,
+        )
+        scalars = _scalars(self.saved_metrics)
+        self.folder.log(self.step, self.eval_split, scalars)
+        text = "  ".join(f"{name} {value:.4f}" for name, value in scalars.items())
+        self.console.print(f"step {self.step:>6}  {self.eval_split}: {text}", highlight=False)
+        self.save(scalars)
+
+    def train(self, interruption: Interruption) -> None:
+        """Runs the remaining steps."""
+        config, train_size = self.config, len(self.dataset.split("train"))
+        eval_every = config.steps_between_evaluations(train_size)
+        waiting: collections.deque = collections.deque()
+        first_step, mark_step, mark_time = self.step, self.step, time.perf_counter()
+        with training_progress(self.console) as progress:
+            bar = progress.add_task(
+                "training", total=self.total_steps, completed=self.step, loss="-", rate="-"
+            )
+            while self.step < self.total_steps:
+                interruption.check()
+                self.advance(waiting)
+                progress.update(bar, completed=self.step)
+                last = self.step == self.total_steps
+                evaluates = last or self.step % eval_every == 0
+                saves = config.checkpoint_every and self.step % config.checkpoint_every == 0
+                if self.step % config.log_every == 0 or evaluates or saves:
+                    values = self.collect()  # waits for the device
+                    seconds = time.perf_counter() - mark_time
+                    rate = (self.step - mark_step) * config.batch_size / seconds
+                    if mark_step > first_step:
+                        self.rates.append(rate)  # the first stretch holds the compilation
+                    self.folder.log(self.step, "train", values | {"images_per_second": rate})
+                    progress.update(bar, loss=f"{values['loss']:.4f}", rate=f"{rate:,.0f}")
+                if evaluates:
+                    self.evaluate(interruption)
+                elif saves:
+                    self.save()
+                if self.step % config.log_every == 0 or evaluates or saves:
+                    mark_step, mark_time = self.step, time.perf_counter()
+
+
+def fit(
+    config: TrainConfig,
+    forward: Forward,
+    params: PyTree,
+    model_state: PyTree,
+    dataset: Dataset,
+    run_dir: str | pathlib.Path,
+    *,
+    task: Task | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    eval_split: str = "test",
+    resume: bool = False,
+    extra: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> FitResult:
+    """Trains a network, from its first or its last saved step, and returns the result.
+
+    Args:
+      config: How to train.
+      forward: The network; see `flax_forward` for Linen modules.
+      params: Where to start.
+      model_state: Its counterpart.
+      dataset: What to train on (split `train`) and to evaluate on.
+      run_dir: The run folder, made if missing.
+      task: The problem; classification with the config's label smoothing if None.
+      optimizer: Instead of the config's, for instance with rates per parameter.
+      eval_split: The split to evaluate on.
+      resume: Go on from the newest checkpoint in `run_dir`, if there is one.
+      extra: Further JSON values for `config.json`, such as the model's name.
+      console: Where to print; standard output if None.
+
+    Raises:
+      ValueError: if the settings do not fit the data, the devices or the run folder.
+      NonFiniteLossError: if the loss is NaN or infinite; no such state is ever saved.
+      KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is saved.
+    """
+    console = console or Console()
+    task = task or classification_task(label_smoothing=config.label_smoothing)
+    train_source = dataset.split("train")
+    total_steps = config.total_steps(len(train_source))
+    mesh = make_mesh(config.mesh_data, config.mesh_fsdp)
+    check_batch_size(config.batch_size, mesh)
+    optimizer = optimizer or config_optimizer(config, len(train_source))
+    folder = RunFolder(run_dir, writes=jax.process_index() == 0)
+    folder.start(config, {"dataset": dataset.name, **(extra or {})}, resume=resume)
+    ema = config.ema_decay is not None
+    state, shardings = place_state(params, model_state, optimizer, mesh, seed=config.seed, ema=ema)
+    batches = iterate(
+        TrainBatches(
+            train_source,
+            batch_size=config.batch_size,
+            steps=total_steps,
+            seed=config.seed,
+            augment=config.augment,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+    )
+    step = 0
+    store = CheckpointStore(
+        folder.checkpoints, best_metric=task.best_metric, larger_is_better=task.larger_is_better
+    )
+    with store, Interruption() as interruption:
+        if resume and store.latest_step is not None:
+            step, state, position = store.restore(abstract_state(state))
+            batches.set_state(position["iterator"])
+            console.print(f"resuming at step {step} of {total_steps}")
+        folder.open_logs(step)
+        pure_step = make_train_step(forward, task, optimizer, ema_decay=config.ema_decay)
+        run = _Run(
+            config=config,
+            forward=forward,
+            task=task,
+            dataset=dataset,
+            eval_split=eval_split,
+            mesh=mesh,
+            train_step=compile_train_step(pure_step, mesh, shardings),
+            state=state,
+            step=step,
+            total_steps=total_steps,
+            batches=batches,
+            store=store,
+            folder=folder,
+            console=console,
+        )
+        del state  # the step donates it
+        try:
+            run.train(interruption)
+            if not run.saved_metrics:  # resumed after the last step
+                run.evaluate(interruption)
+        except KeyboardInterrupt:
+            run.collect()
+            run.save()
+            store.wait()
+            console.print(
+                f"stopped after step {run.step} of {total_steps}; the checkpoint is in "
+                f"{folder.path}: start it again with resume to go on"
+            )
+            raise
+        finally:
+            folder.close()
+    final_params, final_model_state = run.state.inference
+    return FitResult(
+        state=run.state,
+        params=final_params,
+        model_state=final_model_state,
+        metrics=run.saved_metrics,
+        images_per_second=float(np.median(run.rates)) if run.rates else 0.0,
+        run_dir=folder.path,
+    )

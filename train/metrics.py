@@ -1,0 +1,191 @@
+"""Metrics as monoids: `empty()` is neutral, `merge` is associative, `compute` ends.
+
+Each is a pytree of sums, so it lives on the device, passes through `jax.jit` and is global
+under a sharded batch. A weight of 0 in `mask` leaves an example out.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+_CALIBRATION_BINS = 15
+_NEVER = np.iinfo(np.int32).max
+
+
+class Metric(Protocol):
+    """What every metric offers."""
+
+    def merge(self, other: Self) -> Self:
+        """Returns the metric of both parts."""
+        ...
+
+    def compute(self) -> Array:
+        """Returns the value."""
+        ...
+
+
+class _Sums:
+    """Metrics whose parts merge by addition."""
+
+    def merge(self, other: Self) -> Self:
+        """Returns the metric of both parts."""
+        return jax.tree.map(jnp.add, self, other)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Mean(_Sums):
+    """The mean of one value per example; NaN when no example was seen."""
+
+    total: Float[Array, ""]
+    count: Float[Array, ""]
+
+    @classmethod
+    def empty(cls) -> "Mean":
+        """Returns the mean of nothing."""
+        return cls(jnp.float32(0), jnp.float32(0))
+
+    @classmethod
+    def of(cls, values: Float[Array, "b"], mask: Float[Array, "b"] | None = None) -> "Mean":
+        """Returns the mean over the examples of one batch."""
+        mask = jnp.ones(values.shape, jnp.float32) if mask is None else mask
+        # `where`, not a product: a filling row may hold NaN.
+        values = jnp.where(mask > 0, values.astype(jnp.float32), jnp.float32(0))
+        return cls((values * mask).sum(), mask.sum())
+
+    def compute(self) -> Array:
+        """Returns the mean."""
+        return self.total / self.count
+
+
+def top_k_accuracy(
+    logits: Float[Array, "b k"],
+    labels: Int[Array, "b"],
+    k: int,
+    mask: Float[Array, "b"] | None = None,
+) -> Mean:
+    """Returns the share of examples whose label is among the k largest logits.
+
+    Ties go against the network except where the label comes first, so equal logits score as a
+    constant answer would. With fewer than k classes every finite example is right.
+    """
+    label_logits = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    before = jnp.arange(logits.shape[-1])[None, :] < labels[:, None]
+    ahead = (logits > label_logits) | ((logits == label_logits) & before)
+    right = (ahead.sum(-1) < k) & jnp.isfinite(label_logits[:, 0])
+    return Mean.of(right.astype(jnp.float32), mask)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CalibrationError(_Sums):
+    """Expected calibration error over 15 equal bins of confidence.
+
+    Guo et al., "On calibration of modern neural networks", equation 3.
+    """
+
+    confidence: Float[Array, "bins"]
+    right: Float[Array, "bins"]
+    count: Float[Array, "bins"]
+
+    @classmethod
+    def empty(cls) -> "CalibrationError":
+        """Returns the error of nothing."""
+        zeros = jnp.zeros(_CALIBRATION_BINS, jnp.float32)
+        return cls(zeros, zeros, zeros)
+
+    @classmethod
+    def of(
+        cls,
+        logits: Float[Array, "b k"],
+        labels: Int[Array, "b"],
+        mask: Float[Array, "b"] | None = None,
+    ) -> "CalibrationError":
+        """Returns the bins of one batch."""
+        mask = jnp.ones(labels.shape, jnp.float32) if mask is None else mask
+        confidence = jax.nn.softmax(logits.astype(jnp.float32)).max(-1)
+        right = (logits.argmax(-1) == labels).astype(jnp.float32)
+        # Bins are open below and closed above, as in the paper.
+        index = jnp.ceil(confidence * _CALIBRATION_BINS).astype(jnp.int32) - 1
+        weights = jax.nn.one_hot(jnp.clip(index, 0), _CALIBRATION_BINS) * mask[:, None]  # [b, bins]
+        return cls(confidence @ weights, right @ weights, weights.sum(0))
+
+    def compute(self) -> Array:
+        """Returns the mean distance of confidence and accuracy, from 0 to 1."""
+        return jnp.abs(self.confidence - self.right).sum() / self.count.sum()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Confusion(_Sums):
+    """Counts of (true class, predicted class)."""
+
+    counts: Float[Array, "k k"]
+
+    @classmethod
+    def empty(cls, num_classes: int) -> "Confusion":
+        """Returns a matrix of zeros."""
+        return cls(jnp.zeros((num_classes, num_classes), jnp.float32))
+
+    @classmethod
+    def of(
+        cls,
+        logits: Float[Array, "b k"],
+        labels: Int[Array, "b"],
+        mask: Float[Array, "b"] | None = None,
+    ) -> "Confusion":
+        """Returns the counts of one batch."""
+        num_classes = logits.shape[-1]
+        mask = jnp.ones(labels.shape, jnp.float32) if mask is None else mask
+        cell = labels * num_classes + logits.argmax(-1).astype(labels.dtype)
+        counts = jnp.zeros(num_classes * num_classes, jnp.float32).at[cell].add(mask)
+        return cls(counts.reshape(num_classes, num_classes))
+
+    def compute(self) -> Array:
+        """Returns the counts; rows are true classes, columns predictions."""
+        return self.counts
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FirstNonFinite:
+    """The first step whose value was not finite; merges by the smaller step."""
+
+    step: Int[Array, ""]
+
+    @classmethod
+    def empty(cls) -> "FirstNonFinite":
+        """Returns: never."""
+        return cls(jnp.int32(_NEVER))
+
+    @classmethod
+    def of(cls, value: Float[Array, ""], step: Int[Array, ""]) -> "FirstNonFinite":
+        """Returns `step` if the value is NaN or infinite."""
+        return cls(jnp.where(jnp.isfinite(value), jnp.int32(_NEVER), step))
+
+    def merge(self, other: "FirstNonFinite") -> "FirstNonFinite":
+        """Returns the earlier of both."""
+        return FirstNonFinite(jnp.minimum(self.step, other.step))
+
+    def compute(self) -> Array:
+        """Returns the step, or -1 for never."""
+        return jnp.where(self.step == _NEVER, jnp.int32(-1), self.step)
+
+
+Metrics = dict[str, Metric]
+
+
+def merge_metrics(first: Mapping[str, Metric], second: Mapping[str, Metric]) -> Metrics:
+    """Returns the metrics of both parts, name by name."""
+    return {name: metric.merge(second[name]) for name, metric in first.items()}
+
+
+def compute_metrics(metrics: Mapping[str, Metric]) -> dict[str, float | np.ndarray]:
+    """Returns the values on the host: numbers, and arrays where a metric is one."""
+    values = jax.device_get({name: metric.compute() for name, metric in metrics.items()})
+    return {name: value.item() if value.ndim == 0 else value for name, value in values.items()}

@@ -1,0 +1,76 @@
+"""A task: what the loop must know about a problem, as four functions.
+
+The loop itself knows neither images nor labels, so one loop trains every kind of network.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from attokit.train.losses import softmax_cross_entropy
+from attokit.train.metrics import CalibrationError, Confusion, Mean, Metric, top_k_accuracy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """The functions that turn a network and batches into numbers.
+
+    Attributes:
+      inputs: Batch to what `forward` takes. Runs on the device, inside the jitted step.
+      losses: (outputs, batch) to one loss per example.
+      train_metrics: (outputs, batch, losses) to metrics; cheap, computed in every step.
+      eval_metrics: The same for evaluation; the batch has a `mask`.
+      best_metric: The evaluation metric by which the best checkpoint is chosen.
+      larger_is_better: Its direction.
+    """
+
+    inputs: Callable[[Mapping[str, Array]], PyTree]
+    losses: Callable[[Any, Mapping[str, Array]], Float[Array, "b"]]
+    train_metrics: Callable[[Any, Mapping[str, Array], Array], dict[str, Metric]]
+    eval_metrics: Callable[[Any, Mapping[str, Array], Array], dict[str, Metric]]
+    best_metric: str
+    larger_is_better: bool = True
+
+
+def unit_images(batch: Mapping[str, Array]) -> Float[Array, "b h w c"]:
+    """Returns the images as floats in [0, 1], byte / 255: the input contract of all models."""
+    return batch["images"].astype(jnp.float32) / 255
+
+
+def classification_task(*, label_smoothing: float = 0.0) -> Task:
+    """Returns the task of naming one class per image.
+
+    Batches hold `images` (uint8) and `labels` (int32); outputs are logits [b, k]. Smoothing
+    applies to the training loss; evaluation reports the plain cross entropy.
+    """
+
+    def losses(logits: Array, batch: Mapping[str, Array]) -> Array:
+        return softmax_cross_entropy(logits, batch["labels"], label_smoothing=label_smoothing)
+
+    def train_metrics(logits: Array, batch: Mapping[str, Array], losses: Array) -> dict:
+        return {
+            "loss": Mean.of(losses),
+            "accuracy": top_k_accuracy(logits, batch["labels"], 1),
+        }
+
+    def eval_metrics(logits: Array, batch: Mapping[str, Array], losses: Array) -> dict:
+        del losses  # smoothed; evaluation reports the plain one
+        labels, mask = batch["labels"], batch["mask"]
+        return {
+            "loss": Mean.of(softmax_cross_entropy(logits, labels), mask),
+            "accuracy": top_k_accuracy(logits, labels, 1, mask),
+            "top5_accuracy": top_k_accuracy(logits, labels, 5, mask),
+            "calibration_error": CalibrationError.of(logits, labels, mask),
+            "confusion": Confusion.of(logits, labels, mask),
+        }
+
+    return Task(
+        inputs=unit_images,
+        losses=losses,
+        train_metrics=train_metrics,
+        eval_metrics=eval_metrics,
+        best_metric="accuracy",
+    )
