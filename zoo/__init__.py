@@ -1,7 +1,46 @@
-"""(docstring to be written by the room)"""
+"""The models: pure Flax Linen modules, their configs, and the registry that names them.
+
+Axis names in annotations, here and in every other room:
+
+    b            images in a batch
+    h w          pixels: rows, columns
+    c            channels (cin, cout where two meet)
+    k            classes
+    n            boxes
+    t            regions of interest
+    kh kw        kernel rows, columns
+    cin_per_group  input channels that one group of a convolution reads
+
+Activations are NHWC, kernels HWIO. Images are RGB (or grey) floats in [0, 1] = byte / 255.
+"""
 
 if __name__ != "attokit.zoo":
     raise ImportError(
         f"this package was imported as {__name__!r}: write `from attokit import zoo` "
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
+
+from attokit.zoo.attonet import AttoNet, AttoNetConfig
+from attokit.zoo.convolution import Conv, conv
+from attokit.zoo.cost import count_macs, count_parameters
+from attokit.zoo.mobilenet_v1 import MobileNetV1, MobileNetV1Config
+from attokit.zoo.mobilenet_v2 import MobileNetV2, MobileNetV2Config
+from attokit.zoo.registry import ModelInfo, config, create, info, names
+
+__all__ = [
+    "AttoNet",
+    "AttoNetConfig",
+    "Conv",
+    "MobileNetV1",
+    "MobileNetV1Config",
+    "MobileNetV2",
+    "MobileNetV2Config",
+    "ModelInfo",
+    "config",
+    "conv",
+    "count_macs",
+    "count_parameters",
+    "create",
+    "info",
+    "names",
+]

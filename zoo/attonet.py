@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 from attokit.zoo.conv_norm import ConvNorm
 
 STAGES = (3, 4, 6, 3)
+_NATIVE = {False: (224, 224, 3), True: (28, 28, 1)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,15 +75,15 @@ class AttoNetConfig:
       num_classes: Logits per image.
       small_images: For 28 to 64 pixels: the stem keeps the resolution and nothing is pooled, so that
         the stages see 1, 1/2, 1/4 and 1/8 of it.
-      image_size: Height, width and channels that `zoo.info` counts at; None takes (224, 224, 3), or
-        (28, 28, 1) for small images. The network takes any.
+      image_size: Height, width and channels that `zoo.info` counts at: (224, 224, 3), which turns into
+        (28, 28, 1) with `small_images` and back without. The network takes any.
     """
 
     modules: tuple[Module, ...]
     stem: int
     num_classes: int = 1000
     small_images: bool = False
-    image_size: tuple[int, int, int] | None = None
+    image_size: tuple[int, int, int] = _NATIVE[False]
 
     def __post_init__(self) -> None:
         """Refuses modules that do not follow one another."""
@@ -94,9 +95,8 @@ class AttoNetConfig:
             raise ValueError(
                 f"stem={self.stem}, num_classes={self.num_classes}: give positive numbers"
             )
-        if self.image_size is None:
-            size = (28, 28, 1) if self.small_images else (224, 224, 3)
-            object.__setattr__(self, "image_size", size)
+        if self.image_size == _NATIVE[not self.small_images]:
+            object.__setattr__(self, "image_size", _NATIVE[self.small_images])
         width = self.stem
         for position, module in enumerate(self.modules, start=1):
             if module.kind == "A" and module.width != width:
@@ -190,7 +190,17 @@ VARIANTS: Mapping[str, AttoNetConfig] = MappingProxyType(
             modules=_modules(
                 (64, ((32, 4, 32), (24, 2, 40), (32, 4, 32))),
                 (128, ((56, 4, 56), (56, 2, 56), (64, 8, 56), (56, 4, 64))),
-                (256, ((120, 4, 128), (112, 4, 128), (128, 8, 120), (120, 8, 128), (128, 8, 128), (136, 8, 128))),
+                (
+                    256,
+                    (
+                        (120, 4, 128),
+                        (112, 4, 128),
+                        (128, 8, 120),
+                        (120, 8, 128),
+                        (128, 8, 128),
+                        (136, 8, 128),
+                    ),
+                ),
                 (656, ((264, 4, 288), (248, 4, 288), (280, 8, 304))),
             ),
         ),
@@ -199,7 +209,17 @@ VARIANTS: Mapping[str, AttoNetConfig] = MappingProxyType(
             modules=_modules(
                 (48, ((24, 2, 24), (24, 2, 32), (32, 4, 24))),
                 (96, ((48, 4, 48), (40, 2, 56), (56, 4, 48), (48, 4, 48))),
-                (208, ((96, 4, 104), (96, 8, 96), (112, 8, 96), (96, 4, 104), (104, 8, 104), (112, 8, 104))),
+                (
+                    208,
+                    (
+                        (96, 4, 104),
+                        (96, 8, 96),
+                        (112, 8, 96),
+                        (96, 4, 104),
+                        (104, 8, 104),
+                        (112, 8, 104),
+                    ),
+                ),
                 (528, ((216, 4, 224), (208, 8, 224), (224, 8, 248))),
             ),
         ),
@@ -208,7 +228,10 @@ VARIANTS: Mapping[str, AttoNetConfig] = MappingProxyType(
             modules=_modules(
                 (32, ((16, 2, 16), (16, 2, 24), (24, 4, 16))),
                 (72, ((32, 4, 32), (32, 2, 40), (40, 4, 32), (32, 4, 40))),
-                (144, ((72, 4, 72), (64, 4, 72), (80, 8, 64), (64, 4, 80), (72, 8, 72), (80, 8, 72))),
+                (
+                    144,
+                    ((72, 4, 72), (64, 4, 72), (80, 8, 64), (64, 4, 80), (72, 8, 72), (80, 8, 72)),
+                ),
                 (384, ((152, 4, 160), (144, 4, 160), (160, 8, 168))),
             ),
         ),
@@ -217,7 +240,10 @@ VARIANTS: Mapping[str, AttoNetConfig] = MappingProxyType(
             modules=_modules(
                 (24, ((8, 1, 8), (8, 2, 16), (12, 2, 12))),
                 (48, ((16, 2, 16), (16, 2, 24), (24, 4, 16), (16, 2, 24))),
-                (88, ((40, 4, 40), (32, 2, 40), (40, 4, 32), (40, 4, 40), (32, 2, 40), (40, 4, 40))),
+                (
+                    88,
+                    ((40, 4, 40), (32, 2, 40), (40, 4, 32), (40, 4, 40), (32, 2, 40), (40, 4, 40)),
+                ),
                 (208, ((88, 4, 88), (88, 8, 96), (96, 8, 104))),
             ),
         ),

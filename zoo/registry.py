@@ -1,0 +1,157 @@
+"""The list of models by name: build one, list them, ask what one costs."""
+
+import dataclasses
+import difflib
+import fnmatch
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from attokit.zoo import attonet, mobilenet_v1, mobilenet_v2
+from attokit.zoo.cost import count_macs, count_parameters
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+    """Models of one paper.
+
+    Attributes:
+      name: What people call the family.
+      build: Takes a config of `variants` and returns the network.
+      variants: Config by model name.
+      source: The paper.
+      module: The Python module, whose docstring holds the deviations from the paper.
+    """
+
+    name: str
+    build: Callable[[Any], nn.Module]
+    variants: Mapping[str, Any]
+    source: str
+    module: Any
+
+
+_FAMILIES = (
+    Family(
+        name="AttoNet",
+        build=attonet.AttoNet,
+        variants=attonet.VARIANTS,
+        source="https://arxiv.org/abs/1903.07209",
+        module=attonet,
+    ),
+    Family(
+        name="MobileNetV1",
+        build=mobilenet_v1.MobileNetV1,
+        variants=mobilenet_v1.VARIANTS,
+        source="https://arxiv.org/abs/1704.04861",
+        module=mobilenet_v1,
+    ),
+    Family(
+        name="MobileNetV2",
+        build=mobilenet_v2.MobileNetV2,
+        variants=mobilenet_v2.VARIANTS,
+        source="https://arxiv.org/abs/1801.04381",
+        module=mobilenet_v2,
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What is known of a model without running it.
+
+    Attributes:
+      name: Registry name.
+      parameters: Trained numbers, counted on the model.
+      macs: Multiply-accumulates for one image of `image_size`, counted on the model.
+      image_size: Height, width and channels.
+      num_classes: Logits per image.
+      family: What people call the family.
+      source: The paper.
+      deviations: Where the model leaves the paper, one sentence each.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    image_size: tuple[int, int, int]
+    num_classes: int
+    family: str
+    source: str
+    deviations: tuple[str, ...]
+
+
+def names(pattern: str = "*") -> tuple[str, ...]:
+    """Returns the sorted names of all models that match a shell pattern."""
+    known = [name for family in _FAMILIES for name in family.variants]
+    return tuple(sorted(fnmatch.filter(known, pattern)))
+
+
+def create(name: str, **overrides: Any) -> nn.Module:
+    """Returns a model, with some fields of its published config replaced.
+
+    Raises:
+      ValueError: if no model has that name, or the config refuses a value.
+      TypeError: if the config has no such field.
+    """
+    return _family(name).build(config(name, **overrides))
+
+
+def config(name: str, **overrides: Any) -> Any:
+    """Returns the config of a model, with some fields replaced.
+
+    Raises:
+      ValueError: if no model has that name, or the config refuses a value.
+      TypeError: if the config has no such field.
+    """
+    published = _family(name).variants[name]
+    fields = [field.name for field in dataclasses.fields(published)]
+    for field in overrides:
+        if field not in fields:
+            near = difflib.get_close_matches(field, fields, cutoff=0.5) or fields
+            raise TypeError(f"{name} has no field {field!r}: did you mean {' or '.join(near)}?")
+    return dataclasses.replace(published, **overrides)
+
+
+def info(name: str, **overrides: Any) -> ModelInfo:
+    """Returns what a model is and costs at the image size of its config; nothing runs.
+
+    Raises:
+      ValueError: if no model has that name, or the config refuses a value.
+      TypeError: if the config has no such field.
+    """
+    family, settings = _family(name), config(name, **overrides)
+    model = family.build(settings)
+    images = jax.ShapeDtypeStruct((1, *settings.image_size), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    return ModelInfo(
+        name=name,
+        parameters=count_parameters(variables),
+        macs=count_macs(model.apply, variables, images),
+        image_size=settings.image_size,
+        num_classes=settings.num_classes,
+        family=family.name,
+        source=family.source,
+        deviations=_deviations(family.module.__doc__),
+    )
+
+
+def _family(name: str) -> Family:
+    for family in _FAMILIES:
+        if name in family.variants:
+            return family
+    near = difflib.get_close_matches(name, names(), n=3)
+    hint = (
+        f"did you mean one of {', '.join(near)}?" if near else f"choose from {', '.join(names())}"
+    )
+    raise ValueError(f"no model {name!r}: {hint}")
+
+
+def _deviations(docstring: str) -> tuple[str, ...]:
+    paragraphs = docstring.replace("\nDeviation:", "\n\nDeviation:").split("\n\n")
+    marked = (" ".join(part.split()) for part in paragraphs)
+    return tuple(
+        part.removeprefix("Deviation: ") for part in marked if part.startswith("Deviation:")
+    )
