@@ -1,7 +1,35 @@
-"""(docstring to be written by the room)"""
+"""From a JAX function to the graph that ships, in float and in the device's integers.
+
+`trace` makes a `Graph`, `calibrate` chooses scales and zero points, `fake_quant` computes in the
+integers of the file and trains through them.  Layout is NHWC and HWIO throughout.
+"""
 
 if __name__ != "attokit.quant":
     raise ImportError(
         f"this package was imported as {__name__!r}: write `from attokit import quant` "
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
+
+from attokit.quant.calibrate import calibrate
+from attokit.quant.fake_quant import QuantizedGraph, fake_quant, integer_weights
+from attokit.quant.graph import Graph, Tensor
+from attokit.quant.lowering.values import UnsupportedOpError
+from attokit.quant.ops.kind import KERNELS, Kernels, Op
+from attokit.quant.params import QParams, QuantParams
+from attokit.quant.trace import trace
+
+__all__ = [
+    "KERNELS",
+    "Graph",
+    "Kernels",
+    "Op",
+    "QParams",
+    "QuantParams",
+    "QuantizedGraph",
+    "Tensor",
+    "UnsupportedOpError",
+    "calibrate",
+    "fake_quant",
+    "integer_weights",
+    "trace",
+]

@@ -1,0 +1,174 @@
+"""Post-training quantization: scales and zero points from a few batches of data."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from attokit.quant import params
+from attokit.quant.graph import Graph, Weights
+from attokit.quant.observers import OBSERVERS, Observer
+from attokit.quant.ops.kind import Operand
+from attokit.quant.params import QuantParams
+
+Method = Literal["minmax", "moving_average", "percentile", "mse"]
+
+
+def calibrate(
+    graph: Graph,
+    weights: Weights,
+    batches: Iterable[Any],
+    *,
+    method: Method = "minmax",
+    input_range: tuple[float, float] | None = (0.0, 1.0),
+    per_channel: bool = True,
+) -> dict[str, QuantParams]:
+    """Returns the scale and zero point of every range, kernel and constant.
+
+    Args:
+      graph: As traced.
+      weights: Its weights.
+      batches: Inputs of the graph: arrays, or tuples of arrays where it takes several.  Any batch
+        size; the whole is kept in memory if the method looks at it twice.
+      method: "minmax" covers all that was seen; "moving_average" averages each batch's extremes;
+        "percentile" leaves out the outermost 0.01 %; "mse" minimizes the mean squared rounding
+        error.
+      input_range: What inputs may be, which fixes their scale: (0, 1) is the contract of the models
+        here, and makes the int8 input `byte - 128`.  None observes inputs like the rest.
+      per_channel: One scale per output channel of a kernel; otherwise one per kernel.
+
+    Raises:
+      ValueError: if there is no batch, a value is not finite, or inputs leave `input_range`.
+    """
+    if method not in OBSERVERS:
+        raise ValueError(f"no calibration method {method!r}; choose one of {', '.join(OBSERVERS)}")
+    observer = OBSERVERS[method]()
+    _observe(graph, weights, [_as_tuple(batch) for batch in batches], observer, input_range)
+    qparams = {}
+    for name in {tensor.range_name: None for tensor in graph.tensors.values()}:
+        if name in graph.fixed_ranges:
+            continue
+        if input_range is not None and name in graph.inputs:
+            qparams[name] = params.from_range(*input_range)
+        else:
+            qparams[name] = params.from_range(*observer.range(name))
+    return qparams | _of_weights(graph, weights, qparams, per_channel)
+
+
+def _as_tuple(batch: Any) -> tuple[Any, ...]:
+    return tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+
+
+def _observe(
+    graph: Graph,
+    weights: Weights,
+    batches: Sequence[tuple[Any, ...]],
+    observer: Observer,
+    input_range: tuple[float, float] | None,
+) -> None:
+    """Shows the observer every activation of every batch, as often as it wants."""
+    if not batches:
+        raise ValueError(
+            "calibration got no batch; give it a few hundred typical inputs "
+            "(an iterator that was used up is empty: pass a list)"
+        )
+    watched = _observed_tensors(graph)
+
+    def activations(weights: Weights, *inputs: Float[Array, "..."]) -> dict[str, Array]:
+        values = graph.intermediates(weights, *inputs)
+        return {name: values[name] for name in watched}
+
+    run = jax.jit(activations)
+    for _ in range(observer.passes):
+        for i, batch in enumerate(batches):
+            _check_batch(graph, i, batch, input_range)
+            values = run(weights, *(jnp.asarray(x, jnp.float32) for x in batch))
+            for name, value in values.items():
+                array = np.asarray(value)
+                if not np.isfinite(array).all():
+                    raise ValueError(
+                        f"calibration batch {i} makes {name!r} not finite "
+                        f"({np.count_nonzero(~np.isfinite(array))} of {array.size} values); "
+                        "check the weights and the batch for NaN and overflow"
+                    )
+                observer.see(watched[name], array)
+        observer.next_pass()
+
+
+def _observed_tensors(graph: Graph) -> dict[str, str]:
+    """Returns the tensors whose values decide a range, and that range's name."""
+    return {
+        name: tensor.range_name
+        for name, tensor in graph.tensors.items()
+        if tensor.range_name not in graph.fixed_ranges
+    }
+
+
+def _check_batch(
+    graph: Graph, index: int, batch: tuple[Any, ...], input_range: tuple[float, float] | None
+) -> None:
+    for name, value in zip(graph.inputs, batch, strict=False):
+        array = np.asarray(value)
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(
+                f"calibration batch {index} of input {name!r} is {array.dtype} "
+                "or holds values that are not finite; give finite floats (bytes / 255)"
+            )
+        if input_range is not None and array.size:
+            low, high = float(array.min()), float(array.max())
+            if low < input_range[0] - 1e-6 or high > input_range[1] + 1e-6:
+                raise ValueError(
+                    f"calibration batch {index} of input {name!r} spans [{low:g}, {high:g}], "
+                    f"outside of input_range={input_range}; scale the data, "
+                    "or pass the range that inputs have (None: as observed)"
+                )
+
+
+def _of_weights(
+    graph: Graph, weights: Weights, qparams: dict[str, QuantParams], per_channel: bool
+) -> dict[str, QuantParams]:
+    """Returns the parameters of kernels (symmetric) and of constants."""
+    result: dict[str, QuantParams] = {}
+    for op in graph.ops:
+        roles = graph.operands(op)
+        for i, (name, role) in enumerate(zip(op.inputs, roles, strict=True)):
+            array = np.asarray(graph.array(weights, name)) if role is not Operand.ACTIVATION else None
+            if role is Operand.CONSTANT:
+                result[name] = params.from_range(float(array.min()), float(array.max()))
+            elif role is Operand.KERNEL:
+                bias = None
+                if len(op.inputs) > i + 1:
+                    bias = np.asarray(graph.array(weights, op.inputs[i + 1]))
+                scale_in = _input_scale(graph, qparams, op.inputs[0])
+                scale = kernel_scale(array, bias, scale_in, per_channel)
+                if name in result:  # a kernel that several ops share
+                    scale = np.maximum(scale, np.asarray(result[name].scale))
+                result[name] = QuantParams(jnp.asarray(scale), jnp.float32(0))
+    return result
+
+
+def _input_scale(graph: Graph, qparams: dict[str, QuantParams], name: str) -> float:
+    key = graph.tensors[name].range_name
+    return graph.fixed_ranges[key][0] if key in graph.fixed_ranges else float(qparams[key].scale)
+
+
+def kernel_scale(
+    kernel: np.ndarray, bias: np.ndarray | None, scale_in: float, per_channel: bool
+) -> np.ndarray:
+    """Returns float32 scales [cout] that cover a kernel and leave its bias within int32.
+
+    A channel that is all zeros (a batch norm with gamma 0) still needs a scale at which its bias
+    does not overflow.
+    """
+    peak = np.abs(kernel.reshape(-1, kernel.shape[-1])).max(axis=0)
+    if not per_channel:
+        peak = np.full_like(peak, peak.max())
+    scale = np.maximum(peak / params.KERNEL_MAX, params.MIN_SCALE)
+    if bias is not None:
+        scale = np.maximum(scale, np.abs(bias) / (scale_in * 2.0**30))
+        if not per_channel:
+            scale = np.full_like(scale, scale.max())
+    return np.where(peak == 0, np.maximum(scale, 1e-6), scale).astype(np.float32)

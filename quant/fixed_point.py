@@ -1,0 +1,281 @@
+"""The fixed-point arithmetic of TFLite's kernels, bit for bit, in 32-bit integers.
+
+Kernels multiply int32 accumulators by a real ratio of scales.  They compute the ratio in double
+precision, keep 31 bits of it, and round the 64-bit product in one of two ways.  JAX has neither
+doubles nor 64-bit integers by default (and TPUs have no IEEE doubles at all), so both are done
+here on limbs of 32-bit integers; everything vectorizes and jits.
+
+Source: gemmlowp fixed-point arithmetic as used by TFLite's `MultiplyByQuantizedMultiplier`, and
+`QuantizeMultiplier`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, UInt32
+
+from attokit.quant.ops.kind import Multiplier, Ratio
+
+_LIMB = 0xFFFF
+
+
+@dataclasses.dataclass(frozen=True)
+class _Quotient:
+    """A ratio to 57 bits: value = (high * 2**32 + low) * 2**exponent, plus a sticky remainder.
+
+    Invariant: high is in [2**24, 2**25).
+    """
+
+    high: UInt32[Array, "*c"]
+    low: UInt32[Array, "*c"]
+    inexact: Array
+    exponent: Int32[Array, "*c"]
+
+
+def _split(value: Float[Array, "*c"]) -> tuple[UInt32[Array, "*c"], Int32[Array, "*c"]]:
+    """Returns m in [2**23, 2**24) and e with value == m * 2**e, for positive normal floats."""
+    bits = jax.lax.bitcast_convert_type(value, jnp.uint32)
+    mantissa = (bits & jnp.uint32(0x7FFFFF)) | jnp.uint32(0x800000)
+    return mantissa, (bits >> 23).astype(jnp.int32) - 150
+
+
+def _divide(
+    first: Float[Array, "*c"], second: Float[Array, "*c"], third: Float[Array, "*c"]
+) -> _Quotient:
+    """Returns first * second / third by schoolbook division, one byte at a time."""
+    (m1, e1), (m2, e2), (divisor, e3) = _split(first), _split(second), _split(third)
+    low12 = jnp.uint32(0xFFF)
+    cross = (m1 >> 12) * (m2 & low12) + (m1 & low12) * (m2 >> 12)
+    low = (m1 & low12) * (m2 & low12) + ((cross & low12) << 12)
+    product_high = (m1 >> 12) * (m2 >> 12) + (cross >> 12) + (low >> 24)
+    product_low = low & jnp.uint32(0xFFFFFF)
+
+    digits = [product_high // divisor]
+    remainder = product_high % divisor
+    for shift in (16, 8, 0, None, None, None, None):
+        byte = jnp.uint32(0) if shift is None else (product_low >> shift) & jnp.uint32(0xFF)
+        remainder = (remainder << 8) | byte
+        digits.append(remainder // divisor)
+        remainder = remainder % divisor
+    whole = (digits[0] << 24) | (digits[1] << 16) | (digits[2] << 8) | digits[3]
+    part = (digits[4] << 24) | (digits[5] << 16) | (digits[6] << 8) | digits[7]
+    shift = jnp.where(whole < jnp.uint32(1 << 23), 2, jnp.where(whole < jnp.uint32(1 << 24), 1, 0))
+    up = shift.astype(jnp.uint32)
+    high = (whole << up) | jnp.where(shift > 0, part >> (32 - up), 0)
+    return _Quotient(high, part << up, remainder != 0, e1 + e2 - e3 - 32 - shift)
+
+
+def multipliers(ratios: Sequence[Ratio]) -> list[Multiplier]:
+    """Returns the 31-bit multipliers that kernels make of ratios of scales, all in one go.
+
+    The double that a kernel computes is rounded twice, to 53 bits and to 31; both roundings are
+    reproduced.
+
+    Args:
+      ratios: Of positive normal float32 values, scalars or vectors.
+    """
+    if not ratios:
+        return []
+    operands = [_operands(ratio) for ratio in ratios]
+    sizes = [first.size for first, _, _ in operands]
+    mantissa, exponent = _mantissa_and_exponent(*map(jnp.concatenate, zip(*operands, strict=True)))
+    results, start = [], 0
+    for ratio, size in zip(ratios, sizes, strict=True):
+        part = slice(start, start + size)
+        scaled = exponent[part] + ratio.exponent
+        vanishes = scaled < -31
+        results.append(
+            Multiplier(
+                mantissa=jnp.where(vanishes, 0, mantissa[part]),
+                exponent=jnp.where(vanishes, 0, scaled),
+                real=real_ratio(ratio),
+                ratio=ratio,
+            )
+        )
+        start += size
+    return results
+
+
+def _mantissa_and_exponent(
+    first: Float[Array, "c"], second: Float[Array, "c"], third: Float[Array, "c"]
+) -> tuple[Int32[Array, "c"], Int32[Array, "c"]]:
+    quotient = _divide(first, second, third)
+    # 31 bits are kept; the 22 after them survive in the double and the next one rounds it.
+    kept = (quotient.high << 6) | (quotient.low >> 26)
+    rest = (quotient.low >> 3) & jnp.uint32(0x7FFFFF)
+    kept = kept + (rest >= jnp.uint32((1 << 22) - 1)).astype(jnp.uint32)
+    carried = kept >> 31
+    mantissa = jnp.where(carried > 0, jnp.uint32(1 << 30), kept).astype(jnp.int32)
+    return mantissa, quotient.exponent + 57 + carried.astype(jnp.int32)
+
+
+def real_ratio(ratio: Ratio) -> Float[Array, "*c"]:
+    """Returns the ratio in float32 arithmetic, product first."""
+    first, second, third = _operands(ratio)
+    return first * second / third * jnp.float32(2.0**ratio.exponent)
+
+
+def _operands(ratio: Ratio) -> tuple[Array, Array, Array]:
+    """Returns the three factors in one shape."""
+    one = jnp.float32(1)
+    first = ratio.first
+    second = one if ratio.second is None else ratio.second
+    third = one if ratio.third is None else ratio.third
+    if ratio.single:
+        first, second, third = first * second / third, one, one
+    first, second, third = jnp.broadcast_arrays(*map(_rank_one, (first, second, third)))
+    return first, second, third
+
+
+def _rank_one(value: Array) -> Float[Array, "c"]:
+    return jnp.reshape(jnp.asarray(value, jnp.float32), (-1,))
+
+
+def _product(
+    value: Int32[Array, "*n"], factor: Int32[Array, "*n"]
+) -> tuple[Int32[Array, "*n"], UInt32[Array, "*n"]]:
+    """Returns the signed 64-bit product of two int32 as high and low words."""
+    value_high, value_low = value >> 16, value & _LIMB
+    factor_high, factor_low = factor >> 16, factor & _LIMB
+    low = value_low.astype(jnp.uint32) * factor_low.astype(jnp.uint32)
+    first = value_high * factor_low
+    second = value_low * factor_high + (low >> 16).astype(jnp.int32)
+    carry = (first & _LIMB) + (second & _LIMB)
+    high = value_high * factor_high + (first >> 16) + (second >> 16) + (carry >> 16)
+    return high, (carry.astype(jnp.uint32) << 16) | (low & jnp.uint32(_LIMB))
+
+
+def doubling_high_multiply(
+    value: Int32[Array, "*n"], factor: Int32[Array, "*n"]
+) -> Int32[Array, "*n"]:
+    """Returns round(value * factor / 2**31), ties toward plus infinity.
+
+    One product overflows, (-2**31)**2; no kernel forms it.
+    """
+    high, low = _product(value, factor)
+    # (2**30 is added at the 64-bit product's bit 30; only bits 30 and 31 of the low word matter.)
+    return (high << 1) + (((low >> 30) + jnp.uint32(1)) >> 1).astype(jnp.int32)
+
+
+def divide_by_power_of_two(
+    value: Int32[Array, "*n"], exponent: Int32[Array, "*n"]
+) -> Int32[Array, "*n"]:
+    """Returns round(value / 2**exponent), ties away from zero, for exponents in [0, 31]."""
+    mask = (jnp.int32(1) << exponent) - 1
+    threshold = (mask >> 1) + (value < 0).astype(jnp.int32)
+    return (value >> exponent) + ((value & mask) > threshold).astype(jnp.int32)
+
+
+def multiply_double_rounding(
+    value: Int32[Array, "*n"], mantissa: Int32[Array, "*n"], exponent: Int32[Array, "*n"]
+) -> Int32[Array, "*n"]:
+    """Returns value * mantissa * 2**(exponent - 31), rounded as gemmlowp does (twice)."""
+    left = jnp.maximum(exponent, 0)
+    right = jnp.maximum(-exponent, 0)
+    return divide_by_power_of_two(doubling_high_multiply(value << left, mantissa), right)
+
+
+def multiply_single_rounding(
+    value: Int32[Array, "*n"], mantissa: Int32[Array, "*n"], exponent: Int32[Array, "*n"]
+) -> Int32[Array, "*n"]:
+    """Returns value * mantissa * 2**(exponent - 31), rounded once, ties toward plus infinity."""
+    left = jnp.maximum(exponent + 1, 0)
+    right = jnp.maximum(-1 - exponent, 0)
+    high, low = _product(value << left, mantissa)
+    half = jnp.where(right > 0, (jnp.int32(1) << right) >> 1, (low >> 31).astype(jnp.int32))
+    return (high + half) >> right
+
+
+def multiply_as_double(value: Int32[Array, "*n"], ratio: Ratio) -> Int32[Array, "*n"]:
+    """Returns std::round(double(value) * double(ratio)): ties away from zero.
+
+    The ratio and the product are both rounded to 53 bits before the last rounding, as the kernel
+    that does this (LiteRT's reference FULLY_CONNECTED) computes in doubles.
+
+    Args:
+      value: Below 2**31 in magnitude.
+      ratio: Scalar, or one value per entry of the last axis.
+    """
+    quotient = _divide(*_operands(ratio))
+    words, exponent = _round_to_53_bits(quotient)
+    magnitude = jnp.abs(value).astype(jnp.uint32)
+    product = _multiply_wide(magnitude, words)
+    point = jnp.clip(-(exponent + ratio.exponent), 1, 95)  # bits right of the binary point
+    top = _bit_length(product) - 1
+    # Half a unit of the double's last place turns "just below a tie" into the tie.
+    product = _add_bit(product, jnp.maximum(top - 53, 0), top >= 53)
+    product = _add_bit(product, point - 1, jnp.ones_like(point, bool))
+    rounded = _shift_right(product, point)
+    return jnp.where(value < 0, -rounded, rounded)
+
+
+def _round_to_53_bits(quotient: _Quotient) -> tuple[tuple[Array, Array], Array]:
+    """Returns the 53-bit mantissa (high 21 bits, low 32 bits) and its exponent."""
+    low = (quotient.low >> 4) | (quotient.high << 28)
+    high = quotient.high >> 4
+    guard = (quotient.low >> 3) & jnp.uint32(1)
+    sticky = ((quotient.low & jnp.uint32(7)) != 0) | quotient.inexact
+    up = guard & (sticky.astype(jnp.uint32) | (low & jnp.uint32(1)))
+    rounded = low + up
+    return (high + (rounded < low).astype(jnp.uint32), rounded), quotient.exponent + 4
+
+
+def _multiply_wide(value: Array, words: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+    """Returns value * (words[0] * 2**32 + words[1]) as 32-bit words, lowest first."""
+    high0, low0 = _multiply_unsigned(value, words[1])
+    high1, low1 = _multiply_unsigned(value, words[0])
+    middle = high0 + low1
+    return low0, middle, high1 + (middle < high0).astype(jnp.uint32)
+
+
+def _multiply_unsigned(first: Array, second: Array) -> tuple[Array, Array]:
+    """Returns the unsigned 64-bit product of two uint32 as high and low words."""
+    limb = jnp.uint32(_LIMB)
+    low = (first & limb) * (second & limb)
+    middle = (first >> 16) * (second & limb) + (low >> 16)
+    other = (first & limb) * (second >> 16) + (middle & limb)
+    high = (first >> 16) * (second >> 16) + (middle >> 16) + (other >> 16)
+    return high, (other << 16) | (low & limb)
+
+
+def _bit_length(words: tuple[Array, Array, Array]) -> Int32[Array, "*n"]:
+    """Returns the number of bits of a 96-bit integer (0 for 0)."""
+    length = jnp.zeros(words[0].shape, jnp.int32)
+    for i, word in enumerate(words):
+        bits = 32 - jax.lax.clz(word).astype(jnp.int32)
+        length = jnp.where(bits > 0, bits + 32 * i, length)
+    return length
+
+
+def _add_bit(
+    words: tuple[Array, Array, Array], position: Array, condition: Array
+) -> tuple[Array, Array, Array]:
+    """Returns the 96-bit integer plus 2**position where the condition holds."""
+    bit = jnp.where(condition, jnp.uint32(1), jnp.uint32(0)) << (position % 32).astype(jnp.uint32)
+    out, carry = [], jnp.uint32(0)
+    for i, word in enumerate(words):
+        addend = jnp.where(position // 32 == i, bit, jnp.uint32(0))
+        total = word + addend
+        overflow = (total < word).astype(jnp.uint32)
+        summed = total + carry
+        carry = overflow | (summed < total).astype(jnp.uint32)
+        out.append(summed)
+    return out[0], out[1], out[2]
+
+
+def _shift_right(words: tuple[Array, Array, Array], count: Array) -> Int32[Array, "*n"]:
+    """Returns the low 31 bits of a 96-bit integer shifted right by 1 to 95."""
+    padded = (*words, jnp.zeros_like(words[0]))
+    index, shift = count // 32, (count % 32).astype(jnp.uint32)
+    low = jnp.select([index == i for i in range(3)], padded[:3], jnp.uint32(0))
+    high = jnp.select([index == i for i in range(3)], padded[1:], jnp.uint32(0))
+    carried = jnp.where(shift > 0, high << ((32 - shift) & jnp.uint32(31)), jnp.uint32(0))
+    return (((low >> shift) | carried) & jnp.uint32(0x7FFFFFFF)).astype(jnp.int32)
+
+
+def round_half_away(value: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Returns std::round(value): the nearest integer, ties away from zero."""
+    whole = jnp.trunc(value)
+    return whole + jnp.where(jnp.abs(value - whole) >= 0.5, jnp.sign(value), jnp.float32(0))

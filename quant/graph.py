@@ -1,0 +1,160 @@
+"""The graph that ships: an immutable list of ops at TFLite's granularity, and a pure function.
+
+A graph is traced from a JAX function (`quant.trace`), trained (`quant.fake_quant`) and written
+(`export.to_tflite`).  Layout is NHWC for activations and HWIO for kernels; only `export` knows
+what TFLite stores.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from attokit.quant.ops import activation, table
+from attokit.quant.ops.kind import Op, Operand
+
+Weights = Mapping[str, Float[Array, "..."]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """An activation.
+
+    Attributes:
+      name: Unique in the graph; the name of the layer in the user's model where it has one.
+      shape: Static, batch included.
+      dtype: NumPy name of the float graph's type.
+      range_name: The range that holds its scale and zero point.  Tensors that TFLite wants on
+        one scale have the same range name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    range_name: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Graph:
+    """A traced function.  Compared and hashed by identity, so it is a legal static argument.
+
+    Invariants: ops stand in execution order; every op input is a graph input, an earlier op's
+    output, a weight or a constant; names are unique over all four.
+
+    Attributes:
+      inputs: Names of the activations that enter, in the order of the function's arguments.
+      outputs: Names of the activations that leave, in flattening order.
+      output_names: Their names in the function's result ("output", or dict and tuple paths).
+      ops: In execution order.
+      tensors: Every activation by name.
+      constants: Arrays that depend on no variable (never trained).
+      fixed_ranges: (scale, zero point) of the ranges that the spec prescribes, by range name.
+      weight_shapes: Shape of every array that `graph(weights, ...)` expects.
+      out_tree: How the outputs nest in the function's result.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    output_names: tuple[str, ...]
+    ops: tuple[Op, ...]
+    tensors: Mapping[str, Tensor]
+    constants: Mapping[str, np.ndarray]
+    fixed_ranges: Mapping[str, tuple[float, int]]
+    weight_shapes: Mapping[str, tuple[int, ...]]
+    out_tree: jax.tree_util.PyTreeDef
+
+    def __call__(self, weights: Weights, *inputs: Float[Array, "..."]) -> Any:
+        """Returns what the traced function returns, in float.
+
+        Args:
+          weights: By name, as `quant.trace` returned them (any values of the same shapes).
+          *inputs: As the traced function's, same shapes.
+
+        Raises:
+          ValueError: if weights are missing, unknown or of another shape, or inputs do not fit.
+        """
+        values = self.intermediates(weights, *inputs)
+        return self.result([values[name] for name in self.outputs])
+
+    def result(self, outputs: list[Any]) -> Any:
+        """Returns the flat outputs nested as the traced function nests them."""
+        return jax.tree.unflatten(self.out_tree, outputs)
+
+    def intermediates(
+        self, weights: Weights, *inputs: Float[Array, "..."]
+    ) -> dict[str, Float[Array, "..."]]:
+        """Returns every activation by name, in float (inputs and outputs included)."""
+        self.check_arguments(weights, inputs)
+        values = dict(zip(self.inputs, inputs, strict=True))
+
+        for op in self.ops:
+            operands = [values[n] if n in values else self.array(weights, n) for n in op.inputs]
+            outputs = table.OPS[op.kind].compute(op, *operands)
+            for name, value in zip(op.outputs, outputs, strict=True):
+                values[name] = activation.apply(op.activation, value)
+        return values
+
+    def check_arguments(self, weights: Weights, inputs: tuple[Any, ...]) -> None:
+        """Raises ValueError with every weight and input that does not fit."""
+        problems = [f"weight {n!r} is missing" for n in self.weight_shapes if n not in weights]
+        for name, value in weights.items():
+            if name not in self.weight_shapes:
+                problems.append(f"weight {name!r} is not of this graph")
+            elif tuple(np.shape(value)) != self.weight_shapes[name]:
+                problems.append(
+                    f"weight {name!r} has shape {np.shape(value)}, "
+                    f"the graph wants {self.weight_shapes[name]}"
+                )
+        if len(inputs) != len(self.inputs):
+            problems.append(f"{len(inputs)} inputs given, the graph takes {len(self.inputs)}")
+        for name, value in zip(self.inputs, inputs, strict=False):
+            if tuple(np.shape(value))[1:] != self.tensors[name].shape[1:] or (
+                np.ndim(value) != len(self.tensors[name].shape)
+            ):
+                problems.append(
+                    f"input {name!r} has shape {np.shape(value)}, "
+                    f"the graph was traced with {self.tensors[name].shape}"
+                )
+        if problems:
+            raise ValueError(
+                "the arguments do not fit the graph: "
+                + "; ".join(problems)
+                + ". Pass the weights that quant.trace returned, and inputs as it was given."
+            )
+
+    def array(self, weights: Weights, name: str) -> Float[Array, "..."]:
+        """Returns a weight or constant by name."""
+        return weights[name] if name in weights else jax.numpy.asarray(self.constants[name])
+
+    def is_activation(self, name: str) -> bool:
+        """Tells an activation's name from a weight's or a constant's."""
+        return name in self.tensors
+
+    def operand_shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of an activation, weight or constant."""
+        if name in self.tensors:
+            return self.tensors[name].shape
+        if name in self.weight_shapes:
+            return self.weight_shapes[name]
+        return self.constants[name].shape
+
+    def operands(self, op: Op) -> tuple[Operand, ...]:
+        """Returns the role of each of the op's inputs (activation, kernel, bias, constant)."""
+        roles = table.OPS[op.kind].roles
+        return tuple(
+            Operand.ACTIVATION
+            if self.is_activation(name)
+            else (roles[i] if i < len(roles) and roles[i].is_weight else Operand.CONSTANT)
+            for i, name in enumerate(op.inputs)
+        )
+
+    def macs(self) -> int:
+        """Returns the multiply-adds of one call (convolutions, dense layers, matrix products)."""
+        return sum(table.OPS[op.kind].macs(op, self.operand_shape) for op in self.ops)
+
+    def map_ops(self, change: Callable[[Op], Op]) -> "Graph":
+        """Returns a graph with every op replaced; names must stay."""
+        return dataclasses.replace(self, ops=tuple(map(change, self.ops)))

@@ -1,0 +1,1 @@
+"""From JAX primitives to graph ops, one function per primitive."""

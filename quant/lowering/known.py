@@ -1,0 +1,64 @@
+"""Evaluates, at trace time, what depends on weights alone.
+
+NumPy does the common primitives: running JAX op by op would compile each shape anew.  The rest goes
+through JAX.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+
+Arrays = list[np.ndarray]
+
+
+def evaluate(eqn: Any, arrays: Arrays) -> Arrays:
+    """Returns the outputs of a jaxpr equation whose inputs are all known."""
+    function = NUMPY.get(eqn.primitive.name)
+    if function is not None:
+        out = eqn.outvars[0].aval
+        return [np.asarray(function(eqn.params, *arrays), out.dtype)]
+    with jax.ensure_compile_time_eval():
+        result = eqn.primitive.bind(*map(jax.numpy.asarray, arrays), **eqn.params)
+    results = result if eqn.primitive.multiple_results else [result]
+    return [np.asarray(r) for r in results]
+
+
+def _elementwise(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    return lambda params, *arrays: function(*arrays)
+
+
+def broadcast_in_dim(params: Mapping[str, Any], array: np.ndarray, *_: Any) -> np.ndarray:
+    """Returns a view: a constant of many entries stays one number in memory."""
+    shape = [1] * len(params["shape"])
+    for axis, target in enumerate(params["broadcast_dimensions"]):
+        shape[target] = array.shape[axis]
+    return np.broadcast_to(array.reshape(shape), params["shape"])
+
+
+NUMPY: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
+    {
+        "add": _elementwise(np.add),
+        "broadcast_in_dim": broadcast_in_dim,
+        "convert_element_type": lambda p, x: x.astype(p["new_dtype"]),
+        "copy": _elementwise(np.asarray),
+        "div": _elementwise(lambda x, y: x / y if x.dtype.kind == "f" else x // y),
+        "exp": _elementwise(np.exp),
+        "expand_dims": lambda p, x: np.expand_dims(x, p["dimensions"]),
+        "integer_pow": lambda p, x: x ** p["y"],
+        "max": _elementwise(np.maximum),
+        "min": _elementwise(np.minimum),
+        "mul": _elementwise(np.multiply),
+        "neg": _elementwise(np.negative),
+        "reshape": lambda p, x: x.reshape(p["new_sizes"]),
+        "rsqrt": _elementwise(lambda x: 1 / np.sqrt(x)),
+        "sqrt": _elementwise(np.sqrt),
+        "square": _elementwise(np.square),
+        "squeeze": lambda p, x: np.squeeze(x, p["dimensions"]),
+        "stop_gradient": _elementwise(np.asarray),
+        "sub": _elementwise(np.subtract),
+        "transpose": lambda p, x: np.transpose(x, p["permutation"]),
+    }
+)

@@ -1,0 +1,48 @@
+"""The table of JAX primitives that a graph can hold."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from attokit.quant.lowering import contraction, elementwise, movement, reduction
+
+Lowering = Callable[..., Any]
+
+# Each takes (builder, the equation's parameters, *operands) and returns a value or several.
+LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
+    {
+        "add": elementwise.add,
+        "broadcast_in_dim": movement.broadcast_in_dim,
+        "clamp": elementwise.clamp,
+        "concatenate": movement.concatenate,
+        "conv_general_dilated": contraction.conv_general_dilated,
+        "convert_element_type": elementwise.convert_element_type,
+        "copy": elementwise.identity,
+        "div": elementwise.div,
+        "dot_general": contraction.dot_general,
+        "exp": elementwise.exp,
+        "expand_dims": movement.expand_dims,
+        "integer_pow": elementwise.integer_pow,
+        "max": elementwise.maximum,
+        "min": elementwise.minimum,
+        "mul": elementwise.mul,
+        "name": elementwise.identity,
+        "neg": elementwise.neg,
+        "optimization_barrier": elementwise.identity,
+        "pad": movement.pad,
+        "reduce_max": reduction.reduce_max,
+        "reduce_precision": elementwise.identity,
+        "reduce_sum": reduction.reduce_sum,
+        "reduce_window_max": reduction.reduce_window_max,
+        "reduce_window_sum": reduction.reduce_window_sum,
+        "reshape": movement.reshape,
+        "sharding_constraint": elementwise.identity,
+        "slice": movement.slice_,
+        "split": movement.split,
+        "square": elementwise.square,
+        "squeeze": movement.squeeze,
+        "stop_gradient": elementwise.identity,
+        "sub": elementwise.sub,
+        "transpose": movement.transpose,
+    }
+)

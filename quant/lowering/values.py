@@ -1,0 +1,130 @@
+"""What flows through lowering: arrays that are known, symbols that are not, and nodes.
+
+Nodes are mutable; rewriting (`quant.rewrite`) changes them in place until they are ops of a graph.
+Besides the kinds of `ops.table` there are a few that only rewriting understands (`window_sum`,
+`sum`, `reduce_max`, `exp`, `div`, `maximum`, `minimum`, `broadcast`); those that remain are errors.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Known:
+    """An array that depends on weights or constants alone.
+
+    Attributes:
+      array: Its value.
+      name: Path of the weight that it is or was made from, or None for constants.
+    """
+
+    array: np.ndarray
+    name: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The array's type."""
+        return self.array.dtype
+
+    def scalar(self) -> float | None:
+        """Returns the one value that all entries have, or None."""
+        flat = self.array.reshape(-1) if self.array.size else np.zeros(1)
+        return flat[0].item() if (flat == flat[0]).all() else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Symbol:
+    """A value that depends on the inputs.
+
+    Attributes:
+      shape: Static.
+      dtype: Of the traced function.
+      node: What makes it; None for a graph input.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    node: "Node | None" = None
+
+
+Value = Known | Symbol
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Node:
+    """An op in the making.
+
+    Attributes:
+      kind: Of `ops.table.OPS`, or one that rewriting resolves.
+      inputs: Its operands.
+      attributes: As the kind documents.
+      activation: Fused activation.
+      source: The user's line.
+      scope: Path of the user's module, "" where there is none.
+      outputs: The symbols it makes (set by `Builder.emit`).
+    """
+
+    kind: str
+    inputs: list[Value]
+    attributes: dict[str, Any]
+    source: str
+    scope: str
+    activation: str = "none"
+    outputs: list[Symbol] = dataclasses.field(default_factory=list)
+
+    @property
+    def output(self) -> Symbol:
+        """The first output."""
+        return self.outputs[0]
+
+
+def producer(value: Value, *kinds: str) -> Node | None:
+    """Returns the node that makes a value if it is of one of the kinds, else None."""
+    node = value.node if isinstance(value, Symbol) else None
+    return node if node is not None and node.kind in kinds else None
+
+
+class Builder:
+    """Collects nodes in execution order.
+
+    Attributes:
+      nodes: What was emitted so far.
+      source: The user's line that the next nodes stand for.
+      scope: The module that they belong to.
+    """
+
+    def __init__(self, source: str = "", scope: str = "") -> None:
+        self.nodes: list[Node] = []
+        self.source, self.scope = source, scope
+
+    def emit(
+        self, kind: str, inputs: list[Value], shape: tuple[int, ...], **attributes: Any
+    ) -> Symbol:
+        """Appends a node with one output and returns that."""
+        dtype = next(v.dtype for v in inputs if isinstance(v, Symbol))
+        node = Node(
+            kind=kind,
+            inputs=inputs,
+            attributes=attributes,
+            source=self.source,
+            scope=self.scope,
+        )
+        node.outputs.append(Symbol(tuple(shape), dtype, node))
+        self.nodes.append(node)
+        return node.output
+
+    def error(self, problem: str, cure: str) -> "UnsupportedOpError":
+        """Returns an error that names the user's line."""
+        where = f" at {self.source}" if self.source else ""
+        return UnsupportedOpError(f"{problem}{where}. {cure}")
+
+
+class UnsupportedOpError(ValueError):
+    """The function holds something that no graph op stands for."""

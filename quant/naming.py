@@ -1,0 +1,134 @@
+"""Names of everything in a graph: weights by their path, activations by their layer."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+
+from attokit.quant.lowering.values import Node, Symbol, UnsupportedOpError, Value
+from attokit.quant.ops import table
+from attokit.quant.ops.kind import Op
+
+# Frames of these are not the user's: the line that called them is.
+_LIBRARIES = (
+    "/attokit/quant/",
+    "/attokit/zoo/conv",
+    "/flax/",
+    "/haiku/",
+    "/jax/",
+    "/equinox/",
+)
+
+
+def leaf_names(variables: Any) -> list[str]:
+    """Returns "a/b/c" for each leaf of a pytree; a leading "params" is left out."""
+    names = []
+    for path, _ in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        names.append(name.removeprefix("params/") or "weight")
+    return names
+
+
+def input_names(inputs: Sequence[Any], names: Sequence[str] | None) -> list[str]:
+    """Returns the given names, checked, or "input", or "input_0", "input_1", ..."""
+    if names is None:
+        return ["input"] if len(inputs) == 1 else [f"input_{i}" for i in range(len(inputs))]
+    if len(names) != len(inputs) or len(set(names)) != len(names):
+        raise ValueError(
+            f"{len(names)} input names {tuple(names)} for {len(inputs)} inputs; "
+            "give each input a name of its own"
+        )
+    return list(names)
+
+
+def output_names(paths: Sequence[Any]) -> tuple[str, ...]:
+    """Returns the outputs' names in the signature: their path, or "output"."""
+    if len(paths) == 1 and not paths[0]:
+        return ("output",)
+    return tuple(
+        f"output_{name}" if name[:1].isdigit() else name
+        for name in (jax.tree_util.keystr(p, simple=True, separator="_") for p in paths)
+    )
+
+
+def source_line(eqn: Any) -> str:
+    """Returns "file:line (function)" of the user's code that an equation came from."""
+    traceback = eqn.source_info.traceback
+    if traceback is None:
+        return ""
+    for frame in traceback.frames:
+        if not any(part in frame.file_name for part in _LIBRARIES):
+            return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
+    return ""
+
+
+def joined_scope(outer: str, eqn: Any) -> str:
+    """Returns the module path of an equation: named scopes of its callers and its own."""
+    inner = str(eqn.source_info.name_stack)
+    return "/".join(part for part in (outer, inner) if part)
+
+
+class Names:
+    """Hands out unique names, and remembers those of symbols.
+
+    Attributes:
+      shapes: Shape and dtype of every activation named so far.
+    """
+
+    def __init__(self, inputs: Mapping[str, Symbol]):
+        self._taken: set[str] = set(inputs)
+        self._symbols: dict[Symbol, str] = {symbol: name for name, symbol in inputs.items()}
+        self.shapes: dict[str, tuple[tuple[int, ...], str]] = {
+            name: (symbol.shape, str(symbol.dtype)) for name, symbol in inputs.items()
+        }
+
+    def of(self, symbol: Value) -> str:
+        """Returns the name of a symbol that has one."""
+        return self._symbols[symbol]
+
+    def give(self, node: Node) -> tuple[str, ...]:
+        """Names a node's outputs after its layer."""
+        layer = "/".join(node.scope.split("/")[1:])  # the first part is the model's class
+        return tuple(self._activation(symbol, layer, node.kind) for symbol in node.outputs)
+
+    def _activation(self, symbol: Symbol, layer: str, kind: str) -> str:
+        name = self._unique([layer, f"{layer}/{kind}".lstrip("/")])
+        self._symbols[symbol] = name
+        self.shapes[name] = (symbol.shape, str(symbol.dtype))
+        return name
+
+    def weight(self, path: str | None, role: str) -> str:
+        """Returns a name for a weight: its leaf's path, or beside it where it is derived."""
+        if path is None:
+            return self._unique([f"constant/{role}"])
+        return self._unique([path, f"{path.rpartition('/')[0]}/{role}".lstrip("/")])
+
+    def _unique(self, candidates: Iterable[str]) -> str:
+        candidates = [name for name in candidates if name]
+        numbered = (f"{candidates[-1]}_{i}" for i in range(1, len(self._taken) + 2))
+        name = next(n for n in (*candidates, *numbered) if n not in self._taken)
+        self._taken.add(name)
+        return name
+
+
+def to_op(node: Node, names: Names, operand: Callable[[Value, str], str]) -> Op:
+    """Returns the op of a node whose kind a graph knows; the others are errors."""
+    if node.kind not in table.OPS:
+        where = f" at {node.source}" if node.source else ""
+        shapes = ", ".join(str(value.shape) for value in node.inputs)
+        raise UnsupportedOpError(
+            f"no graph op stands for {node.kind!r} of shapes {shapes}{where}. "
+            f"Supported ops: {', '.join(sorted(table.OPS))}."
+        )
+    kind = table.OPS[node.kind]
+    roles = [role.value for role in kind.roles] + ["constant"] * len(node.inputs)
+    inputs = tuple(operand(v, role) for v, role in zip(node.inputs, roles, strict=False))
+    return Op(
+        kind=node.kind,
+        inputs=inputs,
+        outputs=names.give(node),
+        attributes=MappingProxyType(node.attributes),
+        activation=node.activation,
+        source=node.source,
+    )

@@ -1,0 +1,130 @@
+"""ADD, SUB and MUL of two tensors that broadcast against each other."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
+
+from attokit.quant import fixed_point
+from attokit.quant.ops.kind import Kernels, Multiplier, Op, OpKind, Ratio, Rescaled, Scales
+from attokit.quant.ops.requantize import rescale
+
+_LEFT_SHIFT = 20  # headroom that the kernels give to both addends
+_FUSABLE = frozenset({"relu", "relu6", "relu_n1_to_1"})
+
+
+def aligned(first: Array, second: Array) -> tuple[Array, Array]:
+    """Returns both with leading axes of size 1 added until their ranks are equal."""
+    rank = max(first.ndim, second.ndim)
+    return tuple(x.reshape((1,) * (rank - x.ndim) + x.shape) for x in (first, second))
+
+
+def _compute_add(op, first, second):
+    del op
+    first, second = aligned(first, second)
+    return (first + second,)
+
+
+def _compute_sub(op, first, second):
+    del op
+    first, second = aligned(first, second)
+    return (first - second,)
+
+
+def _compute_mul(op, first, second):
+    del op
+    first, second = aligned(first, second)
+    return (first * second,)
+
+
+def _sum_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    """Returns both input multipliers and the output's: relative to twice the larger scale."""
+    del op
+    first, second, output = scales.inputs[0], scales.inputs[1], scales.outputs[0]
+    if kernels == "xnnpack":
+        return (Ratio(first=first, third=output), Ratio(first=second, third=output))
+    twice = jnp.maximum(first, second) * 2
+    return (
+        Ratio(first=first, third=twice),
+        Ratio(first=second, third=twice),
+        Ratio(first=twice, third=output, exponent=-_LEFT_SHIFT),
+    )
+
+
+def _integer_sum(sign: int):
+    def integer(op, kernels, integers, multipliers, scales):
+        del op, scales
+        first, second = aligned(*(x.astype(jnp.int32) for x in integers))
+        if kernels == "xnnpack":
+            return (_xnnpack_sum(first, sign * second, multipliers),)
+        first = _headroom(first, multipliers[0])
+        second = _headroom(second, multipliers[1])
+        return (rescale(first + sign * second, multipliers[2], kernels),)
+
+    return integer
+
+
+def _headroom(values: Int32[Array, "..."], multiplier: Multiplier) -> Int32[Array, "..."]:
+    return fixed_point.multiply_double_rounding(
+        values << _LEFT_SHIFT, multiplier.mantissa[0], multiplier.exponent[0]
+    )
+
+
+def _xnnpack_sum(
+    first: Int32[Array, "..."], second: Int32[Array, "..."], multipliers: tuple[Multiplier, ...]
+) -> Rescaled:
+    """XNNPACK's addition: 21-bit multipliers with one shift, ties toward plus infinity."""
+    ratio1, ratio2 = multipliers[0].real[0], multipliers[1].real[0]
+    bits = jax.lax.bitcast_convert_type(jnp.maximum(ratio1, ratio2), jnp.uint32)
+    shift = 20 - ((bits >> 23).astype(jnp.int32) - 127)
+    factor1, factor2 = (jnp.round(_times_power_of_two(r, shift)) for r in (ratio1, ratio2))
+    total = first * factor1.astype(jnp.int32) + second * factor2.astype(jnp.int32)
+    real = first.astype(jnp.float32) * ratio1 + second.astype(jnp.float32) * ratio2
+    return Rescaled(integers=(total + (jnp.int32(1) << (shift - 1))) >> shift, real=real)
+
+
+def _times_power_of_two(value: Float[Array, ""], exponent: Int32[Array, ""]) -> Float[Array, ""]:
+    """Returns value * 2**exponent, exactly (exp2 would round)."""
+    bits = jax.lax.bitcast_convert_type(value, jnp.int32) + (exponent << 23)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def _product_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    """LiteRT multiplies the scales as floats, TFLite Micro as doubles."""
+    del op
+    return (
+        Ratio(
+            first=scales.inputs[0],
+            second=scales.inputs[1],
+            third=scales.outputs[0],
+            single=kernels != "micro",
+        ),
+    )
+
+
+def _integer_mul(op, kernels, integers, multipliers, scales):
+    del op, scales
+    first, second = aligned(*(x.astype(jnp.int32) for x in integers))
+    return (rescale(first * second, multipliers[0], kernels),)
+
+
+ADD = OpKind(
+    name="add",
+    compute=_compute_add,
+    integer=_integer_sum(1),
+    ratios=_sum_ratios,
+    activations=_FUSABLE,
+)
+SUB = OpKind(
+    name="sub",
+    compute=_compute_sub,
+    integer=_integer_sum(-1),
+    ratios=_sum_ratios,
+    activations=_FUSABLE,
+)
+MUL = OpKind(
+    name="mul",
+    compute=_compute_mul,
+    integer=_integer_mul,
+    ratios=_product_ratios,
+    activations=_FUSABLE,
+)

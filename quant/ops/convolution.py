@@ -1,0 +1,103 @@
+"""CONV_2D and DEPTHWISE_CONV_2D.
+
+Attributes of both: `strides` (h, w), `padding` ("SAME" or "VALID"), `dilation` (h, w), `groups`.
+Inputs: images [b, h, w, cin], kernel [kh, kw, cin / groups, cout], bias [cout].
+Kernel scales run along cout (TFLite: axis 0 of OHWI, axis 3 of a depthwise kernel).
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
+
+from attokit.quant.ops.kind import Op, Operand, OpKind, Ratio, Scales
+from attokit.quant.ops.requantize import kernel_ratio, rescale
+from attokit.zoo.convolution import conv
+
+# float32 holds every integer up to 2**24; an int8 product is at most 255 * 127.
+EXACT_PRODUCTS = 2**24 // (255 * 127)
+
+
+def _compute(op, images, kernel, bias=None):
+    result = _convolve(op, images, kernel)
+    return (result if bias is None else result + bias.reshape(1, 1, 1, -1),)
+
+
+def _convolve(op: Op, images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw i o"]) -> Array:
+    return conv(
+        images,
+        kernel,
+        strides=op["strides"],
+        padding=op["padding"],
+        dilation=op["dilation"],
+        groups=op["groups"],
+    )
+
+
+def accumulate(
+    op: Op, images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw i o"]
+) -> Int32[Array, "b h w o"]:
+    """Returns the exact integer convolution of integers held in float32.
+
+    Sums of up to `EXACT_PRODUCTS` products are exact in float32 in any order, so longer ones are
+    split along the input channels and added as int32.  (On TPU and GPU the default precision is
+    exact too: the factors need 8 bits, and accumulation is in float32.)
+    """
+    taps, channels = kernel.shape[0] * kernel.shape[1], kernel.shape[2]
+    if taps > EXACT_PRODUCTS:  # kernels beyond 22x22: two passes over the kernel's bits
+        coarse = jnp.floor(kernel / 16)
+        high = _accumulate_channels(op, images, coarse, max(1, 8 * EXACT_PRODUCTS // taps))
+        low = _accumulate_channels(op, images, kernel - coarse * 16, max(1, 8 * EXACT_PRODUCTS // taps))
+        return high * 16 + low
+    return _accumulate_channels(op, images, kernel, min(channels, EXACT_PRODUCTS // taps))
+
+
+def _accumulate_channels(op: Op, images: Array, kernel: Array, step: int) -> Int32[Array, "..."]:
+    channels, groups = kernel.shape[2], op["groups"]
+    if channels <= step:
+        return _convolve(op, images, kernel).astype(jnp.int32)
+    grouped = images.reshape(*images.shape[:3], groups, channels)
+    total = None
+    for start in range(0, channels, step):
+        part = grouped[..., start : start + step].reshape(*images.shape[:3], -1)
+        partial = _convolve(op, part, kernel[:, :, start : start + step]).astype(jnp.int32)
+        total = partial if total is None else total + partial
+    return total
+
+
+def _integer(op, kernels, integers, multipliers, scales):
+    del scales
+    images, kernel, *bias = integers
+    accumulators = accumulate(op, images, kernel)
+    if bias:
+        accumulators = accumulators + bias[0].reshape(1, 1, 1, -1)
+    return (rescale(accumulators, multipliers[0], kernels),)
+
+
+def _ratios(op: Op, scales: Scales, kernels: str) -> tuple[Ratio, ...]:
+    del op, kernels
+    return (kernel_ratio(scales),)
+
+
+def _macs(op, shape_of):
+    _, height, width, channels = shape_of(op.outputs[0])
+    kh, kw, cin, _ = shape_of(op.inputs[1])
+    batch = shape_of(op.outputs[0])[0]
+    return batch * height * width * channels * kh * kw * cin
+
+
+def _kind(name: str) -> OpKind:
+    return OpKind(
+        name=name,
+        compute=_compute,
+        integer=_integer,
+        roles=(Operand.ACTIVATION, Operand.KERNEL, Operand.BIAS),
+        ratios=_ratios,
+        bilinear=True,
+        activations=frozenset({"relu", "relu6", "relu_n1_to_1"}),
+        macs=_macs,
+    )
+
+
+CONV_2D = _kind("conv_2d")
+DEPTHWISE_CONV_2D = _kind("depthwise_conv_2d")
+
+__all__ = ["CONV_2D", "DEPTHWISE_CONV_2D", "accumulate"]

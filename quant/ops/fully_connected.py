@@ -1,0 +1,63 @@
+"""FULLY_CONNECTED: a dense layer over the last axis.
+
+Inputs: values [..., k], kernel [k, n], bias [n].  Kernel scales run along n (TFLite: axis 0 of
+[n, k]).
+"""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
+
+from attokit.quant import fixed_point
+from attokit.quant.ops.convolution import EXACT_PRODUCTS
+from attokit.quant.ops.kind import Op, Operand, OpKind, Rescaled
+from attokit.quant.ops.requantize import kernel_ratio, per_channel, rescale
+
+
+def _compute(op, values, kernel, bias=None):
+    del op
+    result = values @ kernel
+    return (result if bias is None else result + bias.reshape((1,) * (result.ndim - 1) + (-1,)),)
+
+
+def accumulate(
+    values: Float[Array, "... k"], kernel: Float[Array, "k n"]
+) -> Int32[Array, "... n"]:
+    """Returns the exact integer product of integers held in float32 (see `convolution`)."""
+    total = None
+    for start in range(0, kernel.shape[0], EXACT_PRODUCTS):
+        part = slice(start, start + EXACT_PRODUCTS)
+        partial = (values[..., part] @ kernel[part]).astype(jnp.int32)
+        total = partial if total is None else total + partial
+    return total
+
+
+def _integer(op, kernels, integers, multipliers, scales):
+    del op, scales
+    values, kernel, *bias = integers
+    accumulators = accumulate(values, kernel)
+    if bias:
+        accumulators = accumulators + per_channel(bias[0], accumulators.ndim)
+    result = rescale(accumulators, multipliers[0], kernels)
+    if kernels == "reference":  # LiteRT's reference kernel multiplies doubles
+        flat = accumulators.reshape(-1, accumulators.shape[-1])
+        rounded = fixed_point.multiply_as_double(flat, multipliers[0].ratio)
+        result = Rescaled(integers=rounded.reshape(accumulators.shape), real=result.real)
+    return (result,)
+
+
+def _macs(op: Op, shape_of):
+    return math.prod(shape_of(op.outputs[0])) * shape_of(op.inputs[1])[0]
+
+
+FULLY_CONNECTED = OpKind(
+    name="fully_connected",
+    compute=_compute,
+    integer=_integer,
+    roles=(Operand.ACTIVATION, Operand.KERNEL, Operand.BIAS),
+    ratios=lambda op, scales, kernels: (kernel_ratio(scales),),
+    bilinear=True,
+    activations=frozenset({"relu", "relu6", "relu_n1_to_1"}),
+    macs=_macs,
+)

@@ -1,0 +1,185 @@
+"""What an op is, and what a kind of op must say about itself (one row of the table)."""
+
+import dataclasses
+import enum
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import jax
+from jaxtyping import Array, Float, Int32
+
+Activation = Literal["none", "relu", "relu6", "relu_n1_to_1"]
+# Whose integers are reproduced: LiteRT's reference kernels, TFLite Micro's (which differ from
+# them in a few ops), or the XNNPACK kernels that LiteRT uses by default.
+Kernels = Literal["reference", "micro", "xnnpack"]
+KERNELS: tuple[Kernels, ...] = ("reference", "micro", "xnnpack")
+Shape = tuple[int, ...]
+
+
+class Operand(enum.Enum):
+    """The part that an input plays, which decides how it is quantized.
+
+    ACTIVATION: int8, asymmetric, per tensor; its range is calibrated or learned.
+    KERNEL: int8, symmetric, in [-127, 127], per output channel (`OpKind.channel_axis`).
+    BIAS: int32 with scale s_in * s_kernel.
+    CONSTANT: int8, asymmetric, per tensor; its range follows from its value.
+    """
+
+    ACTIVATION = "activation"
+    KERNEL = "kernel"
+    BIAS = "bias"
+    CONSTANT = "constant"
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether the operand must be a weight (a kernel or a bias)."""
+        return self in (Operand.KERNEL, Operand.BIAS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Op:
+    """One op of a graph.
+
+    Attributes:
+      kind: Key of `ops.table.OPS`.
+      inputs: Names of activations, weights or constants.
+      outputs: Names of the activations it makes.
+      attributes: What the kind needs (strides, padding, axes, …); see its file.
+      activation: Fused into the op; applied to every output.
+      source: The user's line that asked for it, "file:line (function)", or "".
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    activation: Activation = "none"
+    source: str = ""
+
+    def __getitem__(self, attribute: str) -> Any:
+        """Returns one attribute."""
+        return self.attributes[attribute]
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("first", "second", "third"),
+    meta_fields=("exponent", "single"),
+)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """A real multiplier first * second / third, of float32 scales, as a kernel computes it.
+
+    Attributes:
+      first: Scalar or one value per channel.
+      second: Likewise; None means 1.
+      third: Scalar divisor; None means 1.
+      exponent: The whole is multiplied by 2**exponent.
+      single: The products are rounded to float32 (some kernels multiply floats, not doubles).
+    """
+
+    first: Float[Array, "*c"]
+    second: Float[Array, "*c"] | None = None
+    third: Float[Array, ""] | None = None
+    exponent: int = 0
+    single: bool = False
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Multiplier:
+    """A ratio as kernels hold it: ratio ~= mantissa * 2**(exponent - 31), and as float32.
+
+    Attributes:
+      mantissa: In [2**30, 2**31), or 0.
+      exponent: Positive shifts left.
+      real: The ratio in float32.
+      ratio: What it stands for.
+    """
+
+    mantissa: Int32[Array, "*c"]
+    exponent: Int32[Array, "*c"]
+    real: Float[Array, "*c"]
+    ratio: Ratio
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scales:
+    """Scales and zero points of an op's operands, in the order of its inputs and outputs.
+
+    Attributes:
+      inputs: Of each input; a kernel's has one value per channel, a bias's is None.
+      outputs: Of each output.
+      input_zero_points: Integer-valued float32; None for kernels and biases.
+      output_zero_points: Integer-valued float32.
+    """
+
+    inputs: tuple[Float[Array, "*c"] | None, ...]
+    outputs: tuple[Float[Array, ""], ...]
+    input_zero_points: tuple[Float[Array, ""] | None, ...] = ()
+    output_zero_points: tuple[Float[Array, ""], ...] = ()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rescaled:
+    """What an integer kernel returns.
+
+    Attributes:
+      integers: int32 or float32 integers minus the output's zero point, not yet clamped.
+      real: The same before rounding, in units of the output scale; None where the output has no
+        scale of its own to learn (tied or fixed ranges).
+    """
+
+    integers: Array
+    real: Float[Array, "..."] | None = None
+
+
+def no_macs(op: Op, shape_of: Callable[[str], Shape]) -> int:
+    """Returns 0: the kind has no multiply-adds."""
+    del op, shape_of
+    return 0
+
+
+def no_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    """Returns nothing: the kind moves integers and never rescales them."""
+    del op, scales, kernels
+    return ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OpKind:
+    """One row: all that is known of a kind of op outside `export`.
+
+    Attributes:
+      name: The key, TFLite's name in lower case.
+      roles: Part of each input; inputs beyond the end are activations.
+      compute: `(op, *inputs) -> outputs` in float, without the fused activation.
+      integer: `(op, kernels, integers, multipliers, scales) -> Rescaled per output`.
+        Activations come and go as integers minus their zero point in float32 ("centred"), kernels
+        as integers in float32, biases as int32.  None: the op only moves values, and `compute`
+        on centred integers is its integer meaning.
+      ratios: The multipliers that `integer` wants.
+      tied: All inputs and outputs that are activations share one scale.
+      fixed_range: (scale, zero point) that the spec prescribes for the output, or None.
+      channel_axis: Axis of the kernel with one scale per entry.
+      bilinear: Linear in the activation and in the kernel, so that gradients may be taken on
+        integers and scaled afterwards.
+      activations: What may be fused into it.
+      macs: `(op, shape_of) -> int`.
+    """
+
+    name: str
+    compute: Callable[..., tuple[Float[Array, "..."], ...]]
+    integer: Callable[..., tuple[Rescaled, ...]] | None = None
+    roles: tuple[Operand, ...] = ()
+    ratios: Callable[[Op, Scales, Kernels], tuple[Ratio, ...]] = no_ratios
+    tied: bool = False
+    fixed_range: tuple[float, int] | None = None
+    channel_axis: int = -1
+    bilinear: bool = False
+    activations: frozenset[str] = frozenset()
+    macs: Callable[[Op, Callable[[str], Shape]], int] = no_macs

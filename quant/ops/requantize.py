@@ -1,0 +1,36 @@
+"""How int32 accumulators become int8, by kernel set."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int32
+
+from attokit.quant import fixed_point
+from attokit.quant.ops.kind import Kernels, Multiplier, Ratio, Rescaled, Scales
+
+
+def rescale(
+    accumulators: Int32[Array, "... c"], multiplier: Multiplier, kernels: Kernels
+) -> Rescaled:
+    """Returns accumulators times a multiplier, rounded as the kernel set rounds.
+
+    Reference and micro kernels: 31-bit multiplier, gemmlowp's two roundings.  XNNPACK: float32
+    product, ties to even.
+    """
+    real = accumulators.astype(jnp.float32) * per_channel(multiplier.real, accumulators.ndim)
+    if kernels == "xnnpack":
+        return Rescaled(integers=jnp.round(real), real=real)
+    integers = fixed_point.multiply_double_rounding(
+        accumulators,
+        per_channel(multiplier.mantissa, accumulators.ndim),
+        per_channel(multiplier.exponent, accumulators.ndim),
+    )
+    return Rescaled(integers=integers, real=real)
+
+
+def per_channel(values: Array, rank: int) -> Array:
+    """Returns a scalar or a vector [c] in a shape that broadcasts against [..., c]."""
+    return values.reshape((1,) * (rank - 1) + (-1,))
+
+
+def kernel_ratio(scales: Scales) -> Ratio:
+    """Returns s_in * s_kernel / s_out of a convolution or dense layer."""
+    return Ratio(first=scales.inputs[0], second=scales.inputs[1], third=scales.outputs[0])

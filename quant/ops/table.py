@@ -1,0 +1,41 @@
+"""The table of op kinds: the one list of what a graph may hold."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from attokit.quant.ops import (
+    arithmetic,
+    convolution,
+    fully_connected,
+    mean,
+    movement,
+    pool,
+    rectifier,
+    softmax,
+)
+from attokit.quant.ops.kind import OpKind
+
+_KINDS = (
+    arithmetic.ADD,
+    arithmetic.MUL,
+    arithmetic.SUB,
+    convolution.CONV_2D,
+    convolution.DEPTHWISE_CONV_2D,
+    fully_connected.FULLY_CONNECTED,
+    mean.MEAN,
+    movement.CONCATENATION,
+    movement.PAD,
+    movement.RESHAPE,
+    movement.SLICE,
+    movement.STRIDED_SLICE,
+    movement.TRANSPOSE,
+    pool.AVERAGE_POOL_2D,
+    pool.MAX_POOL_2D,
+    rectifier.QUANTIZE,
+    rectifier.RELU,
+    rectifier.RELU6,
+    rectifier.RELU_N1_TO_1,
+    softmax.SOFTMAX,
+)
+
+OPS: Mapping[str, OpKind] = MappingProxyType({kind.name: kind for kind in _KINDS})

@@ -1,0 +1,69 @@
+"""Scales and zero points: the numbers that turn reals into the integers of the file.
+
+`qparams` is a flat dict: one entry per range of activations (tensors that TFLite wants on one
+scale share one), per kernel (one scale per output channel) and per constant operand.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attokit.quant.fixed_point import round_half_away
+
+INT8_MIN, INT8_MAX = -128, 127
+KERNEL_MAX = 127  # kernels are symmetric and narrow: [-127, 127]
+MIN_SCALE = 2.0**-100  # keeps products of two scales a normal float32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class QuantParams:
+    """real = scale * (integer - zero_point).
+
+    Attributes:
+      scale: float32, positive; scalar, or one per output channel of a kernel.
+      zero_point: Integer-valued float32 in [-128, 127], so that it can be learned; 0 for kernels.
+    """
+
+    scale: Float[Array, "*c"]
+    zero_point: Float[Array, ""]
+
+
+QParams = Mapping[str, QuantParams]
+
+
+def from_range(low: float, high: float) -> QuantParams:
+    """Returns the int8 parameters that cover [low, high] and hold zero exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:  # a tensor that is always zero: any scale will do
+        return QuantParams(jnp.float32(1 / 255), jnp.float32(0))
+    scale = max((high - low) / (INT8_MAX - INT8_MIN), MIN_SCALE)
+    zero_point = round(INT8_MIN - low / scale)
+    return QuantParams(
+        jnp.float32(scale), jnp.float32(min(max(zero_point, INT8_MIN), INT8_MAX))
+    )
+
+
+def quantize_kernel(
+    kernel: Float[Array, "..."], scale: Float[Array, "*c"]
+) -> Float[Array, "..."]:
+    """Returns the kernel's integers in [-127, 127] as float32 (ties to even)."""
+    return jnp.clip(jnp.round(kernel / scale), -KERNEL_MAX, KERNEL_MAX)
+
+
+def quantize_bias(bias: Float[Array, "c"], scale: Float[Array, "c"]) -> Array:
+    """Returns the bias in int32 at scale s_in * s_kernel (ties to even, saturating)."""
+    limit = jnp.float32(2**31 - 128)  # the largest float32 below 2**31
+    return jnp.clip(jnp.round(bias / scale), -limit, limit).astype(jnp.int32)
+
+
+def quantize_centred(
+    values: Float[Array, "..."], scale: Float[Array, ""], zero_point: Float[Array, ""]
+) -> Float[Array, "..."]:
+    """Returns int8 integers minus their zero point, as float32 (ties away from zero)."""
+    return jnp.clip(
+        round_half_away(values / scale), INT8_MIN - zero_point, INT8_MAX - zero_point
+    )

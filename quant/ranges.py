@@ -1,0 +1,113 @@
+"""Which tensors share a scale, and which scales the spec prescribes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from attokit.quant.graph import Graph, Tensor
+from attokit.quant.lowering.values import UnsupportedOpError
+from attokit.quant.ops import table
+from attokit.quant.ops.kind import Op
+
+
+class _Groups:
+    """Disjoint sets of tensor names, each with at most one prescribed range."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+        self.fixed: dict[str, tuple[float, int]] = {}
+
+    def find(self, name: str) -> str:
+        """Returns the representative of a name's set: its earliest member."""
+        while (parent := self._parent.setdefault(name, name)) != name:
+            self._parent[name] = self._parent.setdefault(parent, parent)
+            name = parent
+        return name
+
+    def fix(self, name: str, prescribed: tuple[float, int]) -> None:
+        """Prescribes the range of a new set."""
+        self.fixed[self.find(name)] = prescribed
+
+    def agree(self, first: str, second: str) -> bool:
+        """Tells whether two sets may be one."""
+        ranges = {self.fixed.get(self.find(name)) for name in (first, second)} - {None}
+        return len(ranges) < 2
+
+    def join(self, first: str, second: str) -> None:
+        """Makes one set of two."""
+        keep, drop = self.find(first), self.find(second)
+        if keep == drop:
+            return
+        self._parent[drop] = keep
+        if drop in self.fixed:
+            self.fixed[keep] = self.fixed.pop(drop)
+
+
+def assign_ranges(
+    *,
+    inputs: Mapping[str, Any],
+    outputs: tuple[str, ...],
+    ops: Sequence[Op],
+    shapes: Mapping[str, tuple[tuple[int, ...], str]],
+    constants: Mapping[str, Any],
+    **rest: Any,
+) -> Graph:
+    """Returns the graph with a range for every tensor.
+
+    Where an op wants one scale for tensors whose ranges are prescribed differently, a QUANTIZE op
+    changes the scale of those that disagree with the first.
+
+    Args:
+      inputs: Names of the activations that enter, in order.
+      outputs: Names of those that leave.
+      ops: In execution order.
+      shapes: (shape, dtype) of every activation.
+      constants: By name.
+      **rest: The graph's other fields.
+    """
+    shapes, groups, placed = dict(shapes), _Groups(), []
+    for op in ops:
+        kind = table.OPS[op.kind]
+        if kind.fixed_range is not None:
+            groups.fix(op.outputs[0], kind.fixed_range)
+        if kind.tied:
+            op = _tie(op, groups, shapes, placed)
+        placed.append(op)
+    tensors = {
+        name: Tensor(name=name, shape=shape, dtype=dtype, range_name=groups.find(name))
+        for name, (shape, dtype) in shapes.items()
+    }
+    return Graph(
+        inputs=tuple(inputs),
+        outputs=outputs,
+        ops=tuple(placed),
+        tensors=MappingProxyType(tensors),
+        constants=constants,
+        fixed_ranges=MappingProxyType(groups.fixed),
+        **rest,
+    )
+
+
+def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> Op:
+    """Joins the ranges of an op's inputs and outputs; appends the QUANTIZE ops this takes."""
+    names = []
+    for name in op.inputs:
+        if name not in shapes:
+            raise UnsupportedOpError(
+                f"{op.kind!r} of a constant{f' at {op.source}' if op.source else ''}. "
+                "Let all its operands depend on the inputs."
+            )
+        if names and not groups.agree(names[0], name):
+            changed = f"{op.outputs[0]}/quantize_{len(names)}"
+            shapes[changed] = shapes[name]
+            placed.append(
+                Op(kind="quantize", inputs=(name,), outputs=(changed,), source=op.source)
+            )
+            name = changed
+        if names:
+            groups.join(names[0], name)
+        names.append(name)
+    for name in op.outputs:
+        groups.join(names[0], name)
+    return dataclasses.replace(op, inputs=tuple(names))

@@ -1,0 +1,329 @@
+"""Rewrites lowered nodes into what TFLite runs: fewer, larger ops.
+
+Passes, in order: constants are normalized, softmax, means and average pools are recognized, batch
+norms and other affine chains fold into the convolution before them, activations fuse.  Every pass
+keeps the function that the nodes compute, up to float rounding.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from attokit.quant.lowering.contraction import pad_images, same_padding
+from attokit.quant.lowering.movement import emit_reshape
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
+from attokit.quant.ops import table
+from attokit.quant.ops.kind import Op
+from attokit.quant.ops.pool import cell_counts
+
+_CONTRACTIONS = ("conv_2d", "depthwise_conv_2d", "fully_connected")
+_RECTIFIERS = ("relu", "relu6", "relu_n1_to_1")
+
+
+class Program:
+    """Nodes in execution order with the values that leave; passes change both.
+
+    Attributes:
+      nodes: In execution order.
+      outputs: What the function returns.
+    """
+
+    def __init__(self, nodes: list[Node], outputs: list[Value]):
+        self.nodes, self.outputs = nodes, outputs
+
+    def uses(self) -> dict[Symbol, int]:
+        """Returns how often each symbol is read, leaving included."""
+        counts: dict[Symbol, int] = {}
+        for value in [v for node in self.nodes for v in node.inputs] + self.outputs:
+            if isinstance(value, Symbol):
+                counts[value] = counts.get(value, 0) + 1
+        return counts
+
+    def drop_dead(self) -> None:
+        """Removes nodes whose outputs nobody reads."""
+        live: set[Symbol] = {v for v in self.outputs if isinstance(v, Symbol)}
+        kept = []
+        for node in reversed(self.nodes):
+            if any(symbol in live for symbol in node.outputs):
+                kept.append(node)
+                live.update(v for v in node.inputs if isinstance(v, Symbol))
+        self.nodes = kept[::-1]
+
+
+def rewrite(program: Program) -> None:
+    """Runs every pass, in place."""
+    program.drop_dead()
+    for rule in (_softmax, _mean, _average_pool, _division, _merge_reshapes, _keep_dimensions):
+        _apply(program, rule)
+    _fold_affine(program)
+    _apply(program, _same_padding_of_pad)
+    _apply(program, _drop_identity)
+    _fuse_activations(program)
+    program.drop_dead()
+
+
+Rule = Callable[[Node, Builder], Value | None]
+
+
+def _apply(program: Program, rule: Rule) -> None:
+    """Replaces the output of each node for which the rule returns another value."""
+    replaced: dict[Symbol, Value] = {}
+
+    def current(value: Value) -> Value:
+        return replaced.get(value, value) if isinstance(value, Symbol) else value
+
+    nodes: list[Node] = []
+    for node in program.nodes:
+        node.inputs = [current(value) for value in node.inputs]
+        build = Builder(node.source, node.scope)
+        result = rule(node, build)
+        if result is None:
+            nodes.append(node)
+        else:
+            nodes.extend(build.nodes)
+            replaced[node.output] = result
+    program.nodes = nodes
+    program.outputs = [current(value) for value in program.outputs]
+    program.drop_dead()
+
+
+def _unshaped(value: Value) -> Value:
+    """Returns the value before reshapes and broadcasts that only add axes of size 1 or repeat."""
+    while (node := producer(value, "reshape", "broadcast")) is not None:
+        value = node.inputs[0]
+    return value
+
+
+def _softmax(node: Node, build: Builder) -> Value | None:
+    """exp(x - max(x)) / sum(exp(x - max(x))) over the last axis."""
+    if node.kind != "div" or not all(isinstance(v, Symbol) for v in node.inputs):
+        return None
+    exponential = producer(node.inputs[0], "exp")
+    total = producer(_unshaped(node.inputs[1]), "sum")
+    if exponential is None or total is None or total.inputs[0] is not exponential.output:
+        return None
+    values = exponential.inputs[0]
+    if (shifted := producer(values, "sub")) is not None:
+        peak = producer(_unshaped(shifted.inputs[1]), "reduce_max")
+        if peak is not None and peak.inputs[0] is shifted.inputs[0]:
+            values = shifted.inputs[0]
+    if total.attributes["axes"] != (len(values.shape) - 1,):
+        return None
+    return build.emit("softmax", [values], node.output.shape)
+
+
+def _divisor(node: Node) -> tuple[Value, np.ndarray] | None:
+    """Returns (x, d) of x / d, or of x * (1 / d), with d known."""
+    first, second = node.inputs if len(node.inputs) == 2 else (None, None)
+    if node.kind == "mul" and isinstance(first, Known):
+        first, second = second, first
+    if not isinstance(first, Symbol) or not isinstance(second, Known):
+        return None
+    if node.kind == "div":
+        return first, second.array
+    with np.errstate(divide="ignore"):
+        return (first, 1 / second.array) if node.kind == "mul" else None
+
+
+def _mean(node: Node, build: Builder) -> Value | None:
+    """A sum over axes, divided by the number of summands."""
+    pair = _divisor(node)
+    total = producer(_unshaped(pair[0]), "sum") if pair is not None else None
+    if total is None:
+        return None
+    values, axes = total.inputs[0], total.attributes["axes"]
+    count = math.prod(values.shape[axis] for axis in axes)
+    if not np.allclose(pair[1], count, rtol=1e-6):
+        return None
+    kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
+    if node.output.shape == total.output.shape:
+        return build.emit("mean", [values], node.output.shape, axes=axes, keepdims=False)
+    if node.output.shape == kept:
+        return build.emit("mean", [values], node.output.shape, axes=axes, keepdims=True)
+    return None
+
+
+def _average_pool(node: Node, build: Builder) -> Value | None:
+    """A sum over windows, divided by the number of cells in each."""
+    pair = _divisor(node)
+    total = producer(pair[0], "window_sum") if pair is not None else None
+    if total is None:
+        return None
+    images, divisor = total.inputs[0], pair[1]
+    counts = cell_counts(_as_op(total), *images.shape[1:3])
+    if np.broadcast_shapes(divisor.shape, counts.shape) != counts.shape and divisor.ndim != 4:
+        return None
+    if np.allclose(divisor, counts, rtol=1e-6):
+        return build.emit("average_pool_2d", [images], node.output.shape, **total.attributes)
+    window = total.attributes["window"]
+    if total.attributes["padding"] == "SAME" and np.allclose(divisor, math.prod(window), rtol=1e-6):
+        # The padding counts: TFLite needs explicit zeros, and then only whole windows.
+        padding = same_padding(images.shape[1:3], window, total.attributes["strides"])
+        attributes = {**total.attributes, "padding": "VALID"}
+        padded = pad_images(build, images, padding)
+        return build.emit("average_pool_2d", [padded], node.output.shape, **attributes)
+    return None
+
+
+def _as_op(node: Node) -> Op:
+    return Op(kind=node.kind, inputs=(), outputs=(), attributes=node.attributes)
+
+
+def _division(node: Node, build: Builder) -> Value | None:
+    """Division by something known is multiplication."""
+    if node.kind != "div" or not isinstance(node.inputs[1], Known):
+        return None
+    divisor = node.inputs[1]
+    inverse = Known(1 / divisor.array.astype(np.float64), divisor.name)
+    return build.emit("mul", [node.inputs[0], node.output.shape, inverse])
+
+
+def _merge_reshapes(node: Node, build: Builder) -> Value | None:
+    """A reshape of a reshape is one reshape, or none."""
+    inner = producer(node.inputs[0], "reshape") if node.kind == "reshape" else None
+    if inner is None:
+        return None
+    return emit_reshape(build, inner.inputs[0], node.output.shape)
+
+
+def _keep_dimensions(node: Node, build: Builder) -> Value | None:
+    """A mean that is reshaped to keep its axes keeps them itself."""
+    inner = producer(node.inputs[0], "mean") if node.kind == "reshape" else None
+    if inner is None or inner.attributes["keepdims"]:
+        return None
+    values, axes = inner.inputs[0], inner.attributes["axes"]
+    kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
+    if node.output.shape != kept:
+        return None
+    return build.emit("mean", [values], node.output.shape, axes=axes, keepdims=True)
+
+
+def _drop_identity(node: Node, build: Builder) -> Value | None:
+    """x * 1, x + 0 and x - 0."""
+    neutral = {"mul": 1, "add": 0, "sub": 0}.get(node.kind)
+    if neutral is None:
+        return None
+    for value, other in (node.inputs, node.inputs[::-1]):
+        if isinstance(other, Known) and other.scalar() == neutral and (
+            node.kind != "sub" or other is node.inputs[1]
+        ) and value.shape == node.output.shape:
+            return value
+    return None
+
+
+def _same_padding_of_pad(node: Node, build: Builder) -> Value | None:
+    """A zero pad before a VALID convolution that pads just as SAME would."""
+    if node.kind not in ("conv_2d", "depthwise_conv_2d"):
+        return None
+    pad = producer(node.inputs[0], "pad")
+    if pad is None or node.attributes["padding"] != "VALID":
+        return None
+    images, widths = pad.inputs[0], pad.attributes["widths"]
+    outer = (*widths[0], *widths[3])
+    windows = [
+        (k - 1) * d + 1
+        for k, d in zip(node.inputs[1].shape[:2], node.attributes["dilation"], strict=True)
+    ]
+    if any(outer) or tuple(widths[1:3]) != same_padding(
+        images.shape[1:3], windows, node.attributes["strides"]
+    ):
+        return None
+    attributes = {**node.attributes, "padding": "SAME"}
+    return build.emit(node.kind, [images, *node.inputs[1:]], node.output.shape, **attributes)
+
+
+def _fold_affine(program: Program) -> None:
+    """Folds add, sub and mul by a value per channel into the contraction before them.
+
+    This is all there is to batch norm: at inference it is sub, mul, add.  Any gamma folds, zero
+    and negative ones as well, for it is algebra on the kernel.
+    """
+    uses = program.uses()
+
+    def fold(node: Node, build: Builder) -> Value | None:
+        del build
+        folded = _fold_into_producer(node, uses)
+        if folded is not None:
+            uses[folded] = uses.get(node.output, 0)
+        return folded
+
+    _apply(program, fold)
+
+
+def _fold_into_producer(node: Node, uses: dict[Symbol, int]) -> Symbol | None:
+    if node.kind not in ("add", "sub", "mul") or len(node.inputs) != 2:
+        return None
+    symbol, known = node.inputs
+    if isinstance(symbol, Known):
+        symbol, known = known, symbol
+    target = producer(symbol, *_CONTRACTIONS)
+    if target is None or not isinstance(known, Known) or uses.get(symbol) != 1:
+        return None
+    vector = _channel_vector(known.array, target.output.shape)
+    if vector is None or target.activation != "none" or node.output.shape != symbol.shape:
+        return None
+    flipped = node.kind == "sub" and known is node.inputs[0]
+    sign = -1.0 if node.kind == "sub" and not flipped else 1.0
+    factor = vector if node.kind == "mul" else (-1.0 if flipped else None)
+    shift = None if node.kind == "mul" else sign * vector
+    _scale_and_shift(target, factor, shift)
+    return symbol
+
+
+def _channel_vector(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Returns the array as one float64 per last axis, or None if it varies along others."""
+    channels = shape[-1]
+    if array.ndim > len(shape) or any(n != 1 for n in array.shape[:-1]):
+        if array.size == 0 or array.ndim > len(shape):
+            return None
+        rows = array.reshape(-1, array.shape[-1])
+        if not (rows == rows[:1]).all():
+            return None
+        array = rows[0]
+    return np.broadcast_to(array.reshape(-1).astype(np.float64), (channels,))
+
+
+def _scale_and_shift(target: Node, factor: Any, shift: Any) -> None:
+    """Changes kernel and bias so that the contraction returns factor * y + shift."""
+    kernel = target.inputs[1]
+    bias = target.inputs[2] if len(target.inputs) > 2 else None
+    if factor is not None:
+        target.inputs[1] = Known(kernel.array.astype(np.float64) * factor, kernel.name)
+        if bias is not None:
+            bias = Known(bias.array * factor, bias.name)
+    if shift is not None:
+        bias = Known(shift if bias is None else bias.array + shift, _bias_name(kernel, bias))
+    target.inputs[2:] = [] if bias is None else [bias]
+
+
+def _bias_name(kernel: Known, bias: Known | None) -> str | None:
+    """Returns the existing bias's name, or one beside the kernel."""
+    if bias is not None and bias.name is not None:
+        return bias.name
+    return None if kernel.name is None else f"{kernel.name.rpartition('/')[0]}/bias".lstrip("/")
+
+
+def _fuse_activations(program: Program) -> None:
+    """Moves rectifiers into the op before them where TFLite can."""
+    uses = program.uses()
+
+    def fuse(node: Node, build: Builder) -> Value | None:
+        del build
+        if node.kind not in _RECTIFIERS:
+            return None
+        target = node.inputs[0].node if isinstance(node.inputs[0], Symbol) else None
+        if (
+            target is None
+            or uses.get(node.inputs[0]) != 1
+            or target.activation != "none"
+            or target.kind not in table.OPS
+            or node.kind not in table.OPS[target.kind].activations
+        ):
+            return None
+        target.activation = node.kind
+        uses[target.output] = uses.get(node.output, 0)
+        return target.output
+
+    _apply(program, fuse)

@@ -1,0 +1,193 @@
+"""From a pure JAX function to the graph that ships.
+
+`jax.make_jaxpr` gives the function's primitives.  What depends on variables alone is computed here
+and becomes the graph's weights; calls (jit, custom derivatives, remat, named scopes) are inlined; a
+choice by platform takes its default branch; every other primitive is lowered (`quant.lowering`)
+and rewritten (`quant.rewrite`) into ops of `quant.ops`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from attokit.quant import naming, rewrite
+from attokit.quant.graph import Graph
+from attokit.quant.lowering import known
+from attokit.quant.lowering.primitives import LOWERINGS
+from attokit.quant.lowering.values import Builder, Known, Symbol, UnsupportedOpError, Value
+from attokit.quant.ranges import assign_ranges
+
+_INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
+_CALLS = frozenset(
+    {
+        "checkpoint",
+        "closed_call",
+        "core_call",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+        "jit",
+        "pjit",
+        "remat",
+        "remat2",
+    }
+)
+
+
+def trace(
+    function: Callable[..., Any],
+    variables: Any,
+    *inputs: Any,
+    input_names: Sequence[str] | None = None,
+) -> tuple[Graph, dict[str, Float[Array, "..."]]]:
+    """Returns the function's graph and the weights that it runs on.
+
+    Any pure function `f(variables, *inputs)` will do.  Batch norm, scales and shifts after a
+    convolution or dense layer are folded into it, activations are fused; weights are named after
+    the leaves that they come from ("stem/conv/kernel").
+
+    Args:
+      function: Pure; its inference form (`model.apply`, `functools.partial(f, train=False)`).
+      variables: A pytree of arrays, usually {"params": ..., "batch_stats": ...}.
+      *inputs: Example inputs (float arrays or `jax.ShapeDtypeStruct`); their shapes are final but
+        for the batch.
+      input_names: Names of the inputs in the file's signature; "input" or "input_0", ... if None.
+
+    Raises:
+      UnsupportedOpError: if the function holds an op that no graph op stands for; it names the op
+        and the line in the user's source.
+      ValueError: if an input is not of a float type, or an output depends on no input.
+    """
+    names = naming.input_names(inputs, input_names)
+    _check_inputs(names, inputs)
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(variables, *inputs)
+    leaves = [
+        Known(np.asarray(leaf), name)
+        for name, leaf in zip(naming.leaf_names(variables), jax.tree.leaves(variables), strict=True)
+    ]
+    symbols = [Symbol(tuple(x.shape), np.dtype(x.dtype)) for x in inputs]
+    build = Builder()
+    outputs = _interpret(build, closed.jaxpr, closed.consts, [*leaves, *symbols])
+    for i, output in enumerate(outputs):
+        if isinstance(output, Known):
+            raise ValueError(
+                f"output {i} does not depend on any input; "
+                "return it from another function, a graph computes what inputs decide"
+            )
+    program = rewrite.Program(build.nodes, outputs)
+    rewrite.rewrite(program)
+    return _freeze(program, dict(zip(names, symbols, strict=True)), shapes)
+
+
+def _check_inputs(names: Sequence[str], inputs: Sequence[Any]) -> None:
+    for name, value in zip(names, inputs, strict=True):
+        if not hasattr(value, "shape") or np.dtype(value.dtype).kind not in "fV":
+            raise ValueError(
+                f"input {name!r} is {getattr(value, 'dtype', type(value).__name__)}; "
+                "trace with float arrays (images in [0, 1]): the file may still take bytes"
+            )
+
+
+def _interpret(
+    build: Builder, jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Value]
+) -> list[Value]:
+    """Runs a jaxpr on values that are known or symbolic; returns its outputs."""
+    environment: dict[Any, Value] = dict(zip(jaxpr.invars, arguments, strict=True))
+    for variable, constant in zip(jaxpr.constvars, constants, strict=True):
+        environment[variable] = (
+            constant if isinstance(constant, Known | Symbol) else Known(np.asarray(constant))
+        )
+
+    def read(atom: Any) -> Value:
+        if hasattr(atom, "val"):
+            return Known(np.asarray(atom.val, atom.aval.dtype))
+        return environment[atom]
+
+    for eqn in jaxpr.eqns:
+        results = _equation(build, eqn, [read(atom) for atom in eqn.invars])
+        environment.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
+    """Returns the values of one equation: computed, inlined or lowered."""
+    name = eqn.primitive.name
+    if name == "platform_index":
+        return [Known(np.int32(len(eqn.params["platforms"]) - 1).reshape(()))]
+    if name == "cond" and isinstance(operands[0], Known):
+        branches = eqn.params["branches"]
+        branch = branches[min(max(int(operands[0].array), 0), len(branches) - 1)]
+        return _interpret(build, branch.jaxpr, branch.consts, operands[1:])
+    if name in _CALLS:
+        inner = next(eqn.params[key] for key in _INLINED if key in eqn.params)
+        jaxpr, constants = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
+        outer = build.scope
+        build.scope = naming.joined_scope(outer, eqn)
+        results = _interpret(build, jaxpr, constants, operands)
+        build.scope = outer
+        return results
+    if all(isinstance(operand, Known) for operand in operands):
+        arrays = known.evaluate(eqn, [operand.array for operand in operands])
+        weight = next((operand.name for operand in operands if operand.name is not None), None)
+        return [Known(array, weight) for array in arrays]
+    return _lower(build, eqn, operands)
+
+
+def _lower(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
+    name = eqn.primitive.name
+    outer = build.scope
+    build.source, build.scope = naming.source_line(eqn), naming.joined_scope(outer, eqn)
+    if name not in LOWERINGS:
+        raise build.error(
+            f"no graph op stands for the JAX primitive {name!r}",
+            f"Supported primitives: {', '.join(sorted(LOWERINGS))}.",
+        )
+    results = LOWERINGS[name](build, eqn.params, *operands)
+    build.scope = outer
+    return list(results) if isinstance(results, list | tuple) else [results]
+
+
+def _freeze(program: rewrite.Program, inputs: Mapping[str, Symbol], shapes: Any):
+    """Returns the immutable graph of a program, and its weights."""
+    names = naming.Names(inputs)
+    weights: dict[str, Array] = {}
+    constants: dict[str, np.ndarray] = {}
+    arrays: dict[tuple[int, str | None], str] = {}
+
+    def operand(value: Value, role: str) -> str:
+        if isinstance(value, Symbol):
+            return names.of(value)
+        key = (id(value.array), value.name)
+        if key not in arrays:
+            name = names.weight(value.name, role)
+            array = np.array(value.array, np.float32)
+            if value.name is None:
+                constants[name] = array
+            else:
+                weights[name] = jax.numpy.asarray(array)
+            arrays[key] = name
+        return arrays[key]
+
+    ops = []
+    for node in program.nodes:
+        op = naming.to_op(node, names, operand)
+        ops.append(op)
+    paths, out_tree = jax.tree_util.tree_flatten_with_path(shapes)
+    graph = assign_ranges(
+        inputs={names.of(symbol): symbol for symbol in inputs.values()},
+        outputs=tuple(names.of(value) for value in program.outputs),
+        output_names=naming.output_names([path for path, _ in paths]),
+        ops=ops,
+        shapes=names.shapes,
+        constants=MappingProxyType(constants),
+        weight_shapes=MappingProxyType({name: w.shape for name, w in weights.items()}),
+        out_tree=out_tree,
+    )
+    return graph, weights
+
+
+__all__ = ["UnsupportedOpError", "trace"]
