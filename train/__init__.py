@@ -1,7 +1,76 @@
-"""(docstring to be written by the room)"""
+"""Training: data, losses, metrics, and one sharded loop for float networks and QAT alike."""
 
 if __name__ != "attokit.train":
     raise ImportError(
         f"this package was imported as {__name__!r}: write `from attokit import train` "
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
+
+from attokit.train.augment import AugmentConfig
+from attokit.train.config import TrainConfig
+from attokit.train.cpu_devices import use_cpu_cores
+from attokit.train.dataset import ArraySource, Dataset, RecordSource, Source
+from attokit.train.evaluation import evaluate
+from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
+from attokit.train.forward import Forward, flax_forward, split_variables
+from attokit.train.image_folder import load_image_folder, read_image
+from attokit.train.loader import EvalBatches, TrainBatches, iterate
+from attokit.train.loop import FitResult, NonFiniteLossError, fit
+from attokit.train.losses import softmax_cross_entropy
+from attokit.train.mesh import make_mesh
+from attokit.train.metrics import (
+    CalibrationError,
+    Confusion,
+    Mean,
+    compute_metrics,
+    merge_metrics,
+    top_k_accuracy,
+)
+from attokit.train.optimizer import make_optimizer
+from attokit.train.run_folder import read_metrics
+from attokit.train.schedule import warmup_cosine
+from attokit.train.state import TrainState
+from attokit.train.step import make_eval_step, make_train_step
+from attokit.train.task import Task, classification_task
+from attokit.train.tfds_source import load_tfds
+
+__all__ = [
+    "ArraySource",
+    "AugmentConfig",
+    "CalibrationError",
+    "Confusion",
+    "Dataset",
+    "EvalBatches",
+    "FitResult",
+    "Forward",
+    "Mean",
+    "NonFiniteLossError",
+    "RecordSource",
+    "Source",
+    "Task",
+    "TrainBatches",
+    "TrainConfig",
+    "TrainState",
+    "classification_task",
+    "compute_metrics",
+    "evaluate",
+    "fit",
+    "flax_forward",
+    "iterate",
+    "load_fashion_mnist",
+    "load_fashion_mnist_subset",
+    "load_image_folder",
+    "load_tfds",
+    "make_eval_step",
+    "make_mesh",
+    "make_optimizer",
+    "make_train_step",
+    "merge_metrics",
+    "read_image",
+    "read_metrics",
+    "softmax_cross_entropy",
+    "split_variables",
+    "top_k_accuracy",
+    "use_cpu_cores",
+    "warmup_cosine",
+]

@@ -48,9 +48,9 @@ class AugmentConfig:
 class Augmentation:
     """What was drawn for each image of a batch. All arrays share the leading axis."""
 
-    top: Int[np.ndarray, "b"]
-    left: Int[np.ndarray, "b"]
-    flip: Bool[np.ndarray, "b"]
+    top: Int[np.ndarray, " b"]
+    left: Int[np.ndarray, " b"]
+    flip: Bool[np.ndarray, " b"]
     color: Float[np.ndarray, "b 3"]
 
     def rows(self, rows: slice) -> "Augmentation":

@@ -51,7 +51,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     ema_decay: float | None = None
     seed: int = 0
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     log_every: int = 20
     eval_every: int | None = None
     checkpoint_every: int | None = None

@@ -6,8 +6,8 @@ from jaxtyping import Array, Float, Int
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "b k"], labels: Int[Array, "b"], *, label_smoothing: float = 0.0
-) -> Float[Array, "b"]:
+    logits: Float[Array, "b k"], labels: Int[Array, " b"], *, label_smoothing: float = 0.0
+) -> Float[Array, " b"]:
     """Returns the cross entropy of each example, in nats.
 
     With smoothing s the target is `1 - s` on the label plus `s / k` on every class (Szegedy et

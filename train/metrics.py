@@ -51,7 +51,7 @@ class Mean(_Sums):
         return cls(jnp.float32(0), jnp.float32(0))
 
     @classmethod
-    def of(cls, values: Float[Array, "b"], mask: Float[Array, "b"] | None = None) -> "Mean":
+    def of(cls, values: Float[Array, " b"], mask: Float[Array, " b"] | None = None) -> "Mean":
         """Returns the mean over the examples of one batch."""
         mask = jnp.ones(values.shape, jnp.float32) if mask is None else mask
         # `where`, not a product: a filling row may hold NaN.
@@ -65,9 +65,9 @@ class Mean(_Sums):
 
 def top_k_accuracy(
     logits: Float[Array, "b k"],
-    labels: Int[Array, "b"],
+    labels: Int[Array, " b"],
     k: int,
-    mask: Float[Array, "b"] | None = None,
+    mask: Float[Array, " b"] | None = None,
 ) -> Mean:
     """Returns the share of examples whose label is among the k largest logits.
 
@@ -89,9 +89,9 @@ class CalibrationError(_Sums):
     Guo et al., "On calibration of modern neural networks", equation 3.
     """
 
-    confidence: Float[Array, "bins"]
-    right: Float[Array, "bins"]
-    count: Float[Array, "bins"]
+    confidence: Float[Array, " bins"]
+    right: Float[Array, " bins"]
+    count: Float[Array, " bins"]
 
     @classmethod
     def empty(cls) -> "CalibrationError":
@@ -103,8 +103,8 @@ class CalibrationError(_Sums):
     def of(
         cls,
         logits: Float[Array, "b k"],
-        labels: Int[Array, "b"],
-        mask: Float[Array, "b"] | None = None,
+        labels: Int[Array, " b"],
+        mask: Float[Array, " b"] | None = None,
     ) -> "CalibrationError":
         """Returns the bins of one batch."""
         mask = jnp.ones(labels.shape, jnp.float32) if mask is None else mask
@@ -136,8 +136,8 @@ class Confusion(_Sums):
     def of(
         cls,
         logits: Float[Array, "b k"],
-        labels: Int[Array, "b"],
-        mask: Float[Array, "b"] | None = None,
+        labels: Int[Array, " b"],
+        mask: Float[Array, " b"] | None = None,
     ) -> "Confusion":
         """Returns the counts of one batch."""
         num_classes = logits.shape[-1]

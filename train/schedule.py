@@ -1,6 +1,8 @@
 """Learning rate over the steps of a run."""
 
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
 
 
 def warmup_cosine(
@@ -17,10 +19,11 @@ def warmup_cosine(
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}: give a number from 0 to 1")
     warmup_steps = min(round(total_steps * warmup_fraction), total_steps - 1)
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if warmup_steps else peak,
-        peak_value=peak,
-        warmup_steps=warmup_steps,
-        decay_steps=total_steps,
-        end_value=peak * final_fraction,
-    )
+
+    def schedule(step: Int[Array, ""] | int) -> Float[Array, ""]:
+        count = jnp.asarray(step, jnp.float32)
+        progress = jnp.clip((count - warmup_steps) / (total_steps - warmup_steps), 0, 1)
+        cosine = final_fraction + (1 - final_fraction) * (1 + jnp.cos(jnp.pi * progress)) / 2
+        return peak * jnp.where(count < warmup_steps, count / max(warmup_steps, 1), cosine)
+
+    return schedule

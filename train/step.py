@@ -42,13 +42,15 @@ def make_train_step(
 
         gradient_of = jax.value_and_grad(mean_loss, has_aux=True)
         (loss, (outputs, losses, model_state)), gradients = gradient_of(state.params)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        # Optax mixes integer counts with floats; our own code does not lean on promotion.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1
         ema = state.ema
         if ema is not None:
             ema = update_ema(ema, (params, model_state), ema_decay, state.step)
-        gradient_norm = optax.global_norm(gradients)
+        gradient_norm = optax.tree.norm(gradients)
         metrics = task.train_metrics(outputs, batch, losses) | {
             "gradient_norm": Mean.of(gradient_norm[None]),
             "first_bad_step": FirstNonFinite.of(loss + gradient_norm, step),

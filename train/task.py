@@ -28,7 +28,7 @@ class Task:
     """
 
     inputs: Callable[[Mapping[str, Array]], PyTree]
-    losses: Callable[[Any, Mapping[str, Array]], Float[Array, "b"]]
+    losses: Callable[[Any, Mapping[str, Array]], Float[Array, " b"]]
     train_metrics: Callable[[Any, Mapping[str, Array], Array], dict[str, Metric]]
     eval_metrics: Callable[[Any, Mapping[str, Array], Array], dict[str, Metric]]
     best_metric: str

@@ -1,0 +1,128 @@
+"""Pretrained weights by name: one table, `model.tag` to a checked file.
+
+To add weights: put the safetensors file into `checkpoints/assets/` (or anywhere a `file://`
+address reaches) and one row into `WEIGHTS`; `describe_file` gives its size and hash.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import importlib.resources
+import pathlib
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from attokit.checkpoints.weights import load_weights
+
+_PACKAGE_SCHEME = "package"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Weights:
+    """One file of pretrained weights.
+
+    Attributes:
+      model: Name in the zoo's registry.
+      overrides: Fields of the model's config that differ from the published one.
+      source: `package:NAME` for a file in `checkpoints/assets`, or a `file://` address.
+      sha256: Of the file, in hexadecimal digits.
+      size: Of the file, in bytes.
+      preprocessing: What the training images were: size, channels, range.
+      metrics: What was measured, by name.
+      recipe: Name in `train.RECIPES`, or the command that trained them.
+      quantization: Quantization recipe, or None for float weights.
+      commit: The revision that trained them.
+      license: SPDX identifier.
+    """
+
+    model: str
+    overrides: Mapping[str, Any]
+    source: str
+    sha256: str
+    size: int
+    preprocessing: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    recipe: str
+    quantization: str | None = None
+    commit: str
+    license: str
+
+
+WEIGHTS: Mapping[str, Weights] = MappingProxyType({})
+
+
+def names(table: Mapping[str, Weights] = WEIGHTS) -> tuple[str, ...]:
+    """Returns the names of all pretrained weights, sorted."""
+    return tuple(sorted(table))
+
+
+def info(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
+    """Returns the record of pretrained weights.
+
+    Raises:
+      ValueError: if the name is unknown; the text offers near ones.
+    """
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}" if near else f"there are: {', '.join(names(table))}"
+    raise ValueError(f"no weights {name!r}: {hint if table else 'the table is empty'}")
+
+
+def describe_file(path: str | pathlib.Path) -> tuple[str, int]:
+    """Returns the sha256 and the size of a file, as the table wants them."""
+    content = pathlib.Path(path).read_bytes()
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def _locate(source: str) -> pathlib.Path:
+    """Returns the local path of a source."""
+    address = urllib.parse.urlsplit(source)
+    if address.scheme == _PACKAGE_SCHEME:
+        assets = importlib.resources.files("attokit.checkpoints") / "assets"
+        return pathlib.Path(str(assets / address.path))
+    if address.scheme == "file":
+        return pathlib.Path(urllib.request.url2pathname(address.path))
+    raise ValueError(
+        f"weights from {source!r}: scheme {address.scheme!r} cannot be fetched; use a file:// "
+        "address or a file inside the package"
+    )
+
+
+def fetch(name: str, table: Mapping[str, Weights] = WEIGHTS) -> pathlib.Path:
+    """Returns the local path of pretrained weights, after checking size and sha256.
+
+    Raises:
+      ValueError: if the name is unknown, or the file is missing or altered.
+    """
+    weights = info(name, table)
+    path = _locate(weights.source)
+    try:
+        found = describe_file(path)
+    except OSError as err:
+        raise ValueError(f"cannot read the weights {name!r} at {path}: {err}") from err
+    if found != (weights.sha256, weights.size):
+        raise ValueError(
+            f"{path} is not the file of {name!r}: {found[1]} bytes with sha256 {found[0]}, "
+            f"expected {weights.size} with {weights.sha256}; fetch or install it again"
+        )
+    return path
+
+
+def load(
+    name: str, like: Mapping[str, Any] | None = None, table: Mapping[str, Weights] = WEIGHTS
+) -> dict[str, Any]:
+    """Returns pretrained variables, such as `load("attonet_d.fashion_mnist")`.
+
+    Args:
+      name: A name of the table.
+      like: Shapes and dtypes to check against, such as `jax.eval_shape(model.init, ...)`.
+      table: Another table than the published one.
+
+    Raises:
+      ValueError: if the name is unknown, the file altered, or it does not fit `like`.
+    """
+    return load_weights(fetch(name, table), like)

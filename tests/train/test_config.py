@@ -1,0 +1,41 @@
+import dataclasses
+import json
+
+import pytest
+
+from attokit.train.config import TrainConfig, decisive_differences
+
+
+def test_steps_from_epochs():
+    config = TrainConfig(epochs=2, batch_size=32)
+    assert config.total_steps(100) == 6
+    assert config.steps_between_evaluations(100) == 3
+    assert TrainConfig(steps=7, eval_every=2).steps_between_evaluations(100) == 2
+    assert TrainConfig(steps=7).total_steps(100) == 7
+
+
+def test_differences_survive_json_and_ignore_what_changes_no_number():
+    config = TrainConfig(steps=7)
+    saved = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert decisive_differences(saved, config) == []
+    assert decisive_differences(saved, TrainConfig(steps=7, log_every=3, mesh_fsdp=2)) == []
+    assert decisive_differences(saved, TrainConfig(steps=8)) == ["steps was 7, now 8"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({}, "set exactly one"),
+        ({"epochs": 1, "steps": 1}, "set exactly one"),
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": 1, "optimizer": "lion"}, "no optimizer 'lion'"),
+        ({"steps": 1, "learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"steps": 1, "warmup_fraction": 1.5}, "warmup_fraction is 1.5"),
+        ({"steps": 1, "label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"steps": 1, "ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"steps": 1, "weight_decay": -0.1}, "weight_decay is -0.1"),
+    ],
+)
+def test_config_refuses(fields, match):
+    with pytest.raises(ValueError, match=match):
+        TrainConfig(**fields)

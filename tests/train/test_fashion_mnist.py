@@ -1,0 +1,55 @@
+import struct
+
+import numpy as np
+import pytest
+
+from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
+
+
+def test_subset_is_balanced():
+    dataset = load_fashion_mnist_subset()
+    assert dataset.image_shape == (28, 28, 1)
+    for split, per_class in (("train", 600), ("test", 100)):
+        source = dataset.split(split)
+        batch = source.read(np.arange(len(source)))
+        assert batch["images"].shape == (10 * per_class, 28, 28, 1)
+        assert batch["images"].dtype == np.uint8
+        assert np.bincount(batch["labels"]).tolist() == [per_class] * 10
+
+
+def _write(folder, prefix, images, labels):
+    header = struct.pack(f">BBBB{images.ndim}I", 0, 0, 8, images.ndim, *images.shape)
+    (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+    header = struct.pack(">BBBBI", 0, 0, 8, 1, len(labels))
+    (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+
+
+def _folder(folder, size=28, labels=(3, 9)):
+    for prefix in ("train", "t10k"):
+        images = np.full((2, size, size), 7, np.uint8)
+        _write(folder, prefix, images, np.array(labels, np.uint8))
+    return folder
+
+
+def test_reads_a_folder(tmp_path):
+    batch = load_fashion_mnist(_folder(tmp_path)).split("test").read(np.array([1]))
+    assert batch["images"].shape == (1, 28, 28, 1)
+    assert batch["labels"].tolist() == [9]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"size": 20}, "not Fashion-MNIST's"),
+        ({"labels": (3, 10)}, "labels up to 10"),
+        ({"labels": (3,)}, "2 images but .* 1 labels"),
+    ],
+)
+def test_refuses_other_sets(tmp_path, options, match):
+    with pytest.raises(ValueError, match=match):
+        load_fashion_mnist(_folder(tmp_path, **options))
+
+
+def test_refuses_an_empty_folder(tmp_path):
+    with pytest.raises(ValueError, match="no file train-images-idx3-ubyte"):
+        load_fashion_mnist(tmp_path)

@@ -1,0 +1,25 @@
+import os
+import signal
+
+import pytest
+
+from attokit.train.interruption import Interruption
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_waits_for_check(number):
+    before = signal.getsignal(number)
+    with Interruption() as interruption:
+        interruption.check()
+        os.kill(os.getpid(), number)
+        with pytest.raises(KeyboardInterrupt):
+            interruption.check()
+    assert signal.getsignal(number) is before
+
+
+def test_second_signal_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), Interruption():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):  # Python runs the handler between two instructions
+            pass

@@ -1,0 +1,81 @@
+import time
+
+import numpy as np
+import pytest
+
+from attokit.train.augment import AugmentConfig
+from attokit.train.dataset import ArraySource
+from attokit.train.loader import EvalBatches, TrainBatches, iterate
+
+SOURCE = ArraySource(
+    images=np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2, 1), labels=np.arange(10)
+)
+AUGMENT = AugmentConfig(crop_padding=1, flip=True)
+
+
+def _train(**options):
+    options = {"batch_size": 4, "steps": 10, "seed": 0} | options
+    return TrainBatches(SOURCE, **options)
+
+
+def _labels(batches):
+    return np.concatenate([batch["labels"] for batch in iterate(batches)])
+
+
+def test_every_epoch_holds_each_example_once_across_batch_borders():
+    labels = _labels(_train())
+    epochs = labels.reshape(4, 10)
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs.tolist())
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
+
+
+def test_seed_decides_everything():
+    first, again = _train(augment=AUGMENT), _train(augment=AUGMENT)
+    np.testing.assert_array_equal(first[7]["images"], again[7]["images"])
+    np.testing.assert_array_equal(_labels(first), _labels(again))
+    assert not np.array_equal(_labels(first), _labels(_train(seed=1)))
+
+
+def test_iterator_goes_on_from_a_saved_position():
+    whole = list(iterate(_train(augment=AUGMENT)))
+    iterator = iterate(_train(augment=AUGMENT))
+    for _ in range(3):
+        next(iterator)
+    resumed = iterate(_train(augment=AUGMENT))
+    resumed.set_state(iterator.get_state())
+    rest = list(resumed)
+    assert len(rest) == 7
+    for expected, found in zip(whole[3:], rest, strict=True):
+        np.testing.assert_array_equal(found["images"], expected["images"])
+
+
+def test_hosts_share_one_global_batch():
+    whole = _train(augment=AUGMENT)[5]
+    parts = [_train(augment=AUGMENT, process_index=i, process_count=2)[5] for i in (0, 1)]
+    for name, values in whole.items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), values)
+
+
+def test_evaluation_counts_each_example_once():
+    batches = list(iterate(EvalBatches(SOURCE, batch_size=4)))
+    assert [batch["images"].shape[0] for batch in batches] == [4, 4, 4]
+    labels = np.concatenate([batch["labels"][batch["mask"] > 0] for batch in batches])
+    assert labels.tolist() == list(range(10))
+    halves = [EvalBatches(SOURCE, batch_size=4, process_index=i, process_count=2) for i in (0, 1)]
+    assert sum(half[2]["mask"].sum() for half in halves) == 2
+
+
+@pytest.mark.parametrize("kind", [TrainBatches, EvalBatches])
+def test_batch_must_divide_by_hosts(kind):
+    options = {"steps": 1, "seed": 0} if kind is TrainBatches else {}
+    with pytest.raises(ValueError, match="batch size 3 does not divide by 2 hosts"):
+        kind(SOURCE, batch_size=3, process_count=2, **options)
+
+
+@pytest.mark.slow
+def test_augments_twenty_thousand_small_images_a_second():
+    source = ArraySource(images=np.zeros((6000, 28, 28, 1), np.uint8))
+    batches = TrainBatches(source, batch_size=128, steps=400, seed=0, augment=AUGMENT)
+    start = time.perf_counter()
+    count = sum(len(batch["images"]) for batch in iterate(batches))
+    assert count / (time.perf_counter() - start) > 20_000

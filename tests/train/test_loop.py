@@ -1,0 +1,113 @@
+import io
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from attokit.checkpoints.store import CheckpointStore
+from attokit.train.augment import AugmentConfig
+from attokit.train.config import TrainConfig
+from attokit.train.loop import NonFiniteLossError, fit
+from attokit.train.run_folder import read_metrics
+
+CONFIG = TrainConfig(
+    steps=12,
+    batch_size=16,
+    learning_rate=0.2,
+    ema_decay=0.8,
+    augment=AugmentConfig(crop_padding=1),
+    log_every=2,
+    eval_every=6,
+    checkpoint_every=4,
+)
+
+
+def _console():
+    return Console(file=io.StringIO(), width=200)
+
+
+class _Interrupting:
+    """A split that sends this process a signal when it has been read some times."""
+
+    def __init__(self, source, reads):
+        self._source, self._left = source, reads
+
+    def __len__(self):
+        return len(self._source)
+
+    def read(self, indices):
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self._source.read(indices)
+
+
+def test_learns_and_leaves_a_run_folder(forward, network, dataset, tmp_path):
+    result = fit(CONFIG, forward, *network, dataset, tmp_path, console=_console())
+    assert result.metrics["accuracy"] > 0.6  # chance is a third
+    assert result.metrics["confusion"].shape == (3, 3)
+    assert int(result.state.step) == 12
+    assert result.images_per_second > 0
+    records = list(read_metrics(tmp_path / "metrics.jsonl"))
+    assert [r["step"] for r in records if r["split"] == "test"] == [6, 12]
+    assert records[0].keys() >= {"loss", "accuracy", "gradient_norm", "images_per_second"}
+    assert json.loads((tmp_path / "config.json").read_text())["dataset"] == "tiny"
+    with CheckpointStore(tmp_path / "checkpoints") as store:
+        assert store.latest_step == 12
+        assert store.best_step in (6, 12)
+
+
+def test_interrupted_run_resumes_bit_for_bit(forward, network, dataset, tmp_path):
+    whole = fit(CONFIG, forward, *network, dataset, tmp_path / "whole", console=_console())
+    console = _console()
+    splits = dict(dataset.splits)
+    # Grain reads a few batches ahead, so the signal comes somewhere before step 7.
+    interrupting = type(dataset)(
+        name=dataset.name,
+        class_names=dataset.class_names,
+        image_shape=dataset.image_shape,
+        splits=splits | {"train": _Interrupting(splits["train"], 7)},
+    )
+    with pytest.raises(KeyboardInterrupt):
+        fit(CONFIG, forward, *network, interrupting, tmp_path / "cut", console=console)
+    assert "start it again with resume" in console.file.getvalue()
+    with CheckpointStore(tmp_path / "cut" / "checkpoints") as store:
+        assert 0 < store.latest_step < 12
+    resumed = fit(
+        CONFIG, forward, *network, dataset, tmp_path / "cut", resume=True, console=_console()
+    )
+    jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
+    logs = [list(read_metrics(tmp_path / name / "metrics.jsonl")) for name in ("whole", "cut")]
+    finals = [[r for r in log if r["split"] == "test"][-1] for log in logs]
+    assert finals[0] == finals[1]
+
+
+def test_resuming_a_finished_run_evaluates_it(forward, network, dataset, tmp_path):
+    first = fit(CONFIG, forward, *network, dataset, tmp_path, console=_console())
+    again = fit(CONFIG, forward, *network, dataset, tmp_path, resume=True, console=_console())
+    assert again.metrics["loss"] == first.metrics["loss"]
+
+
+def test_non_finite_loss_stops_and_is_never_saved(network, dataset, tmp_path):
+    def forward(params, model_state, inputs, *, train, key):
+        # The state counts steps; the third one divides by zero.
+        count = model_state["mean"] + 1
+        logits = inputs.reshape(inputs.shape[0], -1)[:, :3] * params["head"]["bias"][None]
+        return jnp.where(count == 3, jnp.nan, logits), {"mean": count}
+
+    console = _console()
+    with pytest.raises(NonFiniteLossError, match=r"not finite at step 3 of 12: .*learning rate"):
+        fit(CONFIG, forward, *network, dataset, tmp_path, console=console)
+    with CheckpointStore(tmp_path / "checkpoints") as store:
+        assert store.steps == ()
+
+
+def test_settings_that_do_not_fit(forward, network, dataset, tmp_path):
+    config = TrainConfig(steps=1, batch_size=12)
+    with pytest.raises(ValueError, match="batch size 12 does not divide"):
+        fit(config, forward, *network, dataset, tmp_path, console=_console())

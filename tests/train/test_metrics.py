@@ -1,0 +1,78 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attokit.train.metrics import (
+    CalibrationError,
+    Confusion,
+    FirstNonFinite,
+    Mean,
+    compute_metrics,
+    merge_metrics,
+    top_k_accuracy,
+)
+
+
+def _logits(probabilities):
+    return jnp.log(jnp.asarray(probabilities, jnp.float32))
+
+
+LOGITS = _logits([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.2, 0.3, 0.5], [0.9, 0.06, 0.04]])
+LABELS = jnp.asarray([0, 0, 2, 1], jnp.int32)
+
+
+def test_mean_leaves_masked_values_out_even_nan():
+    mean = Mean.of(jnp.asarray([1.0, jnp.nan, 4.0]), jnp.asarray([1.0, 0.0, 1.0]))
+    assert float(mean.compute()) == 2.5
+    assert np.isnan(float(Mean.empty().compute()))
+
+
+@pytest.mark.parametrize(("k", "expected"), [(1, 0.5), (2, 1.0), (5, 1.0)])
+def test_top_k(k, expected):
+    assert float(top_k_accuracy(LOGITS, LABELS, k).compute()) == expected
+
+
+def test_top_k_of_equal_or_nan_logits_is_no_success():
+    logits = jnp.zeros((2, 4), jnp.float32)
+    assert float(top_k_accuracy(logits, jnp.asarray([0, 3]), 1).compute()) == 0.5
+    assert float(top_k_accuracy(logits * jnp.nan, jnp.asarray([0, 3]), 4).compute()) == 0.0
+
+
+def test_calibration_error_by_hand():
+    # Bins: 0.7 right, 0.6 wrong, 0.5 right, 0.9 wrong, each alone in its bin.
+    expected = (0.3 + 0.6 + 0.5 + 0.9) / 4
+    assert float(CalibrationError.of(LOGITS, LABELS).compute()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_calibration_error_cancels_inside_a_bin():
+    logits = _logits([[0.505, 0.495]] * 2)
+    labels = jnp.asarray([0, 1], jnp.int32)
+    assert float(CalibrationError.of(logits, labels).compute()) == pytest.approx(0.005, abs=1e-6)
+
+
+def test_confusion_rows_are_true_classes():
+    counts = Confusion.of(LOGITS, LABELS, jnp.asarray([1.0, 1.0, 1.0, 0.0])).compute()
+    np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 0, 0], [0, 0, 1]])
+
+
+def test_first_non_finite_keeps_the_earliest_step():
+    values = (jnp.float32(1), jnp.float32(jnp.inf), jnp.float32(jnp.nan))
+    parts = [FirstNonFinite.of(v, jnp.int32(step)) for step, v in enumerate(values, start=5)]
+    assert int(parts[0].compute()) == -1
+    assert int(parts[2].merge(parts[1]).merge(parts[0]).compute()) == 6
+
+
+@pytest.mark.parametrize("kind", [CalibrationError, Confusion])
+def test_parts_merge_to_the_whole_under_jit_with_a_neutral_element(kind):
+    empty = kind.empty(3) if kind is Confusion else kind.empty()
+    whole = {"m": kind.of(LOGITS, LABELS)}
+    parts = [{"m": kind.of(LOGITS[s], LABELS[s])} for s in (slice(0, 1), slice(1, 4))]
+    merged = jax.jit(merge_metrics)(jax.jit(merge_metrics)({"m": empty}, parts[0]), parts[1])
+    np.testing.assert_allclose(merged["m"].compute(), whole["m"].compute(), rtol=1e-6)
+
+
+def test_compute_gives_numbers_and_arrays():
+    values = compute_metrics({"a": Mean.of(jnp.ones(2)), "c": Confusion.empty(2)})
+    assert values["a"] == 1.0
+    assert values["c"].shape == (2, 2)

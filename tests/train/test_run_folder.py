@@ -1,0 +1,57 @@
+import json
+
+import pytest
+
+from attokit.train.config import TrainConfig
+from attokit.train.run_folder import RunFolder, read_metrics, write_atomically
+
+CONFIG = TrainConfig(steps=4)
+
+
+def test_logs_after_the_resumed_step_go(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.start(CONFIG, {"model": "tiny"}, resume=False)
+    folder.open_logs(0)
+    for step in (1, 2, 3):
+        folder.log(step, "train", {"loss": 1.0 / step})
+    folder.close()
+    with folder.metrics.open("a") as file:
+        file.write('{"step": 4, "torn')
+    folder.start(CONFIG, {"model": "tiny"}, resume=True)
+    folder.open_logs(2)
+    folder.log(3, "train", {"loss": 9.0})
+    folder.close()
+    records = list(read_metrics(folder.metrics))
+    assert [(r["step"], r["loss"]) for r in records] == [(1, 1.0), (2, 0.5), (3, 9.0)]
+    settings = json.loads((folder.path / "config.json").read_text())
+    assert settings["model"] == "tiny"
+    assert settings["config"]["steps"] == 4
+    assert list(folder.path.glob("events.out.tfevents.*"))
+
+
+def test_refuses_to_overwrite_or_to_change_a_run(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.start(CONFIG, {}, resume=False)
+    with pytest.raises(ValueError, match="already holds a run"):
+        folder.start(CONFIG, {}, resume=False)
+    with pytest.raises(ValueError, match="seed was 0, now 1"):
+        folder.start(TrainConfig(steps=4, seed=1), {}, resume=True)
+
+
+def test_other_hosts_write_nothing(tmp_path):
+    folder = RunFolder(tmp_path, writes=False)
+    folder.start(CONFIG, {}, resume=False)
+    folder.open_logs(0)
+    folder.log(1, "train", {"loss": 1.0})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot make the run folder"):
+        RunFolder(tmp_path / "file" / "run")
+
+
+def test_atomic_write_leaves_no_temporary(tmp_path):
+    write_atomically(tmp_path / "a", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -1,0 +1,92 @@
+"""Image folders: one folder per class, the layout that most tools share."""
+
+import pathlib
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from attokit.train.dataset import Batch, Dataset, RecordSource
+
+_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
+
+
+def fit_image(image: Image.Image, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
+    """Returns an image resized to cover (height, width), its centre cropped, with 1 or 3 channels."""
+    height, width, channels = shape
+    image = image.convert("L" if channels == 1 else "RGB")
+    scale = max(height / image.height, width / image.width)
+    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    pixels = np.asarray(image.crop((left, top, left + width, top + height)))
+    return pixels.reshape(height, width, channels)
+
+
+def read_image(path: pathlib.Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
+    """Returns the image of a file, fitted to a shape.
+
+    Raises:
+      ValueError: if the file cannot be read as an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return fit_image(image, shape)
+    except (OSError, UnidentifiedImageError) as err:
+        raise ValueError(f"cannot read the image {path}: {err}; remove or replace it") from err
+
+
+def _list_images(folder: pathlib.Path, class_names: tuple[str, ...]) -> list[tuple]:
+    return [
+        (path, label)
+        for label, name in enumerate(class_names)
+        for path in sorted((folder / name).rglob("*"))
+        if path.suffix.lower() in _SUFFIXES
+    ]
+
+
+def image_folder_source(
+    folder: pathlib.Path, class_names: tuple[str, ...], image_shape: tuple[int, int, int]
+) -> RecordSource:
+    """Returns the images of one split, sorted by class and path."""
+    files = _list_images(folder, class_names)
+
+    def read_one(index: int) -> Batch:
+        path, label = files[index]
+        return {"images": read_image(path, image_shape), "labels": np.array(label, np.int32)}
+
+    return RecordSource(len(files), read_one)
+
+
+def load_image_folder(
+    folder: str | pathlib.Path, image_shape: tuple[int, int, int] = (224, 224, 3)
+) -> Dataset:
+    """Returns the data set of a folder `SPLIT/CLASS/IMAGE`, such as `train/cat/1.jpg`.
+
+    Classes are the folders of `train`, sorted by name. Images are resized to cover
+    `image_shape` and cropped at the centre when they are read.
+
+    Raises:
+      ValueError: if there is no `train`, a split has other classes, or nothing is an image.
+    """
+    folder = pathlib.Path(folder)
+    if not (folder / "train").is_dir():
+        raise ValueError(
+            f"no folder train in {folder}: lay the images out as train/CLASS/IMAGE and test/..."
+        )
+    if image_shape[2] not in (1, 3):
+        raise ValueError(f"image shape {image_shape} has {image_shape[2]} channels: give 1 or 3")
+    class_names = tuple(sorted(p.name for p in (folder / "train").iterdir() if p.is_dir()))
+    splits = {}
+    for split in sorted(p for p in folder.iterdir() if p.is_dir()):
+        unknown = {p.name for p in split.iterdir() if p.is_dir()} - set(class_names)
+        if unknown:
+            raise ValueError(
+                f"{split} has classes {', '.join(sorted(unknown))} that {folder / 'train'} lacks: "
+                "use the same class folders in every split"
+            )
+        splits[split.name] = image_folder_source(split, class_names, image_shape)
+    return Dataset(
+        name=folder.name, class_names=class_names, image_shape=image_shape, splits=splits
+    )
