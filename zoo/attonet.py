@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
+from attokit.zoo.initialization import lecun_fan_in
 
 STAGES = (3, 4, 6, 3)
 _NATIVE = {False: (224, 224, 3), True: (28, 28, 1)}
@@ -132,7 +133,9 @@ class AttoNet(nn.Module):
                 name = f"stage{stage}_module{position}"
                 x = AttoModule(next(modules), name=name)(x, train=train)
         x = jnp.mean(x, axis=(1, 2))  # [b, c]
-        return nn.Dense(self.config.num_classes, dtype=x.dtype, name="head")(x)
+        return nn.Dense(
+            self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
+        )(x)
 
 
 class AttoModule(nn.Module):

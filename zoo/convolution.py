@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from attokit.zoo.initialization import he_fan_out
+
 Pairs = tuple[tuple[int, int], tuple[int, int]]
 Padding = Literal["SAME", "VALID"] | Sequence[tuple[int, int]]
 
@@ -333,7 +335,7 @@ class Conv(nn.Module):
       dilation: Distance between kernel taps.
       groups: Independent groups of channels.
       use_bias: False where a batch norm follows.
-      kernel_init: Scaled by the fan-out, so that gradients keep their size on the way back (He 2015).
+      kernel_init: `he_fan_out` unless given.
     """
 
     features: int
@@ -359,7 +361,7 @@ class Conv(nn.Module):
             channels // self.groups,
             self.features,
         )
-        init = self.kernel_init or _he_fan_out(self.groups)
+        init = self.kernel_init or he_fan_out(self.groups)
         kernel = self.param("kernel", init, shape)
         x = conv(
             x,
@@ -373,8 +375,3 @@ class Conv(nn.Module):
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
             x = x + bias.astype(x.dtype)[None, None, None]
         return x
-
-
-def _he_fan_out(groups: int) -> nn.initializers.Initializer:
-    # An input channel feeds only the outputs of its own group, so the fan-out is smaller by `groups`.
-    return nn.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")

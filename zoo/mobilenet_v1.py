@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
+from attokit.zoo.initialization import lecun_fan_in
 
 _STEM = 32
 
@@ -77,7 +78,9 @@ class MobileNetV1(nn.Module):
                 self._channels(channels), activation="relu6", name=f"block{block}_pointwise"
             )(x, train=train)
         x = jnp.mean(x, axis=(1, 2))  # [b, c]
-        return nn.Dense(self.config.num_classes, dtype=x.dtype, name="head")(x)
+        return nn.Dense(
+            self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
+        )(x)
 
     def _channels(self, channels: int) -> int:
         return max(8, int(channels * self.config.width) // 8 * 8)

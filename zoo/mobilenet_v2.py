@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
+from attokit.zoo.initialization import lecun_fan_in
 
 _STEM, _LAST = 32, 1280
 
@@ -75,7 +76,9 @@ class MobileNetV2(nn.Module):
         last = _round_to_8(_LAST * max(1.0, width))
         x = ConvNorm(last, activation="relu6", name="last")(x, train=train)
         x = jnp.mean(x, axis=(1, 2))  # [b, c]
-        return nn.Dense(self.config.num_classes, dtype=x.dtype, name="head")(x)
+        return nn.Dense(
+            self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
+        )(x)
 
 
 class InvertedResidual(nn.Module):
