@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from attokit.zoo.convolution import Conv, conv
 
@@ -88,7 +88,7 @@ def test_vmap_over_images_and_kernels():
 
 
 def test_batch_may_be_sharded():
-    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
     x, kernel, arguments = _inputs("grouped")
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     gradient = jax.jit(jax.grad(lambda kernel, x: jnp.sum(conv(x, kernel, **arguments) ** 2)))

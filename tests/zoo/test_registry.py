@@ -23,7 +23,7 @@ def test_info_counts_and_quotes():
 
 
 def test_unknown_names_answer_with_near_ones():
-    with pytest.raises(ValueError, match="no model 'attonet_x'.*attonet_"):
+    with pytest.raises(ValueError, match=r"no model 'attonet_x'.*attonet_"):
         zoo.create("attonet_x")
     with pytest.raises(ValueError, match="choose from attonet_a"):
         zoo.info("?")

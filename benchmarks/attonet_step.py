@@ -1,0 +1,93 @@
+"""Compares a training step of an AttoNet with the same network made of plain `flax.linen.Conv`.
+
+    python benchmarks/attonet_step.py [--model attonet_d] [--batch 32] [--rounds 3]
+
+28x28 images, both networks alternately in one process; the ratio is the median over rounds.
+"""
+
+import argparse
+import statistics
+import time
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from attokit import zoo
+from attokit.zoo import conv_norm
+
+
+class PlainConv(nn.Module):
+    """`flax.linen.Conv` behind the attributes of `zoo.Conv`."""
+
+    features: int
+    kernel_size: int
+    strides: int
+    padding: str
+    groups: int
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns the convolved images."""
+        return nn.Conv(
+            self.features,
+            (self.kernel_size,) * 2,
+            strides=self.strides,
+            padding=self.padding,
+            feature_group_count=self.groups,
+            use_bias=False,
+        )(x)
+
+
+def compiled_step(model, images):
+    """Returns a compiled step of gradient descent and its variables."""
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+
+    def step(variables, images):
+        def loss(params):
+            logits, update = model.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            return -jnp.mean(jax.nn.log_softmax(logits)[:, 0]), update
+
+        slopes, update = jax.grad(loss, has_aux=True)(variables["params"])
+        params = jax.tree.map(lambda p, slope: p - 0.01 * slope, variables["params"], slopes)
+        return {"params": params, **update}
+
+    start = time.perf_counter()
+    step = jax.jit(step).lower(variables, images).compile()
+    print(f"  compiled in {time.perf_counter() - start:.1f} s", flush=True)
+    jax.block_until_ready(step(variables, images))
+    return step, variables
+
+
+def seconds(step, variables, images):
+    start = time.perf_counter()
+    jax.block_until_ready(step(variables, images))
+    return time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="attonet_d", choices=zoo.names("attonet*"))
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    model = zoo.create(options.model, small_images=True, num_classes=10)
+    images = jax.random.uniform(jax.random.key(0), (options.batch, 28, 28, 1))
+    ours = compiled_step(model, images)
+    with mock.patch.object(conv_norm, "Conv", PlainConv):
+        plain = compiled_step(model, images)
+    rounds = [(seconds(*plain, images), seconds(*ours, images)) for _ in range(options.rounds)]
+    for name, times in zip(
+        ("flax.linen.Conv", "attokit.zoo.Conv"), zip(*rounds, strict=True), strict=True
+    ):
+        median = statistics.median(times)
+        print(f"{name:18}{1e3 * median:10.0f} ms/step{options.batch / median:10.0f} images/s")
+    ratio = statistics.median(theirs / mine for theirs, mine in rounds)
+    print(f"{options.model}: {ratio:.1f} times faster")
+
+
+if __name__ == "__main__":
+    main()
