@@ -27,6 +27,7 @@ from attokit.train.metrics import (
     top_k_accuracy,
 )
 from attokit.train.optimizer import make_optimizer
+from attokit.train.recipes import RECIPES, Recipe, find_recipe, train_recipe
 from attokit.train.run_folder import read_metrics
 from attokit.train.schedule import warmup_cosine
 from attokit.train.state import TrainState
@@ -35,6 +36,7 @@ from attokit.train.task import Task, classification_task
 from attokit.train.tfds_source import load_tfds
 
 __all__ = [
+    "RECIPES",
     "ArraySource",
     "AugmentConfig",
     "CalibrationError",
@@ -45,6 +47,7 @@ __all__ = [
     "Forward",
     "Mean",
     "NonFiniteLossError",
+    "Recipe",
     "RecordSource",
     "Source",
     "Task",
@@ -54,6 +57,7 @@ __all__ = [
     "classification_task",
     "compute_metrics",
     "evaluate",
+    "find_recipe",
     "fit",
     "flax_forward",
     "iterate",
@@ -71,6 +75,7 @@ __all__ = [
     "softmax_cross_entropy",
     "split_variables",
     "top_k_accuracy",
+    "train_recipe",
     "use_cpu_cores",
     "warmup_cosine",
 ]

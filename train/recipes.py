@@ -1,0 +1,144 @@
+"""Recipes: runs that were done for real, as data. `train_recipe` repeats one."""
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+
+from attokit.train.augment import AugmentConfig
+from attokit.train.config import TrainConfig
+from attokit.train.dataset import Dataset
+from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
+from attokit.train.forward import flax_forward, split_variables
+from attokit.train.loop import FitResult, fit
+from attokit.zoo.registry import create
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model, data and settings that belong together.
+
+    Attributes:
+      model: Name in the zoo's registry.
+      overrides: Fields of the model's config that differ from the published one.
+      load: Makes the data set from the folder of its files (None for an embedded set).
+      needs_folder: Whether `load` must be given a folder.
+      config: How to train.
+    """
+
+    model: str
+    overrides: Mapping[str, Any]
+    load: Callable[[str | pathlib.Path | None], Dataset]
+    needs_folder: bool
+    config: TrainConfig
+
+
+_SMALL_FASHION = MappingProxyType({"num_classes": 10, "small_images": True})
+
+ATTONET_D_QUICKSTART = Recipe(
+    model="attonet_d",
+    overrides=_SMALL_FASHION,
+    load=lambda folder: load_fashion_mnist_subset(),
+    needs_folder=False,
+    config=TrainConfig(
+        epochs=6,
+        batch_size=64,
+        optimizer="adamw",
+        learning_rate=5e-3,
+        warmup_fraction=0.1,
+        weight_decay=0.02,
+        ema_decay=0.98,
+        augment=AugmentConfig(crop_padding=2, flip=True),
+        eval_every=282,
+        eval_batch_size=250,
+    ),
+)
+"""AttoNet D on the embedded 6,000 images of Fashion-MNIST.
+
+Command: `attokit train --recipe attonet_d_quickstart --run-dir runs/quickstart`
+"""
+
+ATTONET_D_FASHION_MNIST = Recipe(
+    model="attonet_d",
+    overrides=_SMALL_FASHION,
+    load=lambda folder: load_fashion_mnist(folder or "."),
+    needs_folder=True,
+    config=TrainConfig(
+        epochs=8,
+        batch_size=128,
+        optimizer="adamw",
+        learning_rate=6e-3,
+        warmup_fraction=0.1,
+        weight_decay=0.02,
+        ema_decay=0.995,
+        augment=AugmentConfig(crop_padding=2, flip=True),
+        log_every=50,
+        eval_every=938,
+        checkpoint_every=200,
+        eval_batch_size=500,
+    ),
+)
+"""AttoNet D on all 60,000 images of Fashion-MNIST.
+
+Command: `attokit train --recipe attonet_d_fashion_mnist --data FOLDER --run-dir runs/fashion`
+"""
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "attonet_d_fashion_mnist": ATTONET_D_FASHION_MNIST,
+        "attonet_d_quickstart": ATTONET_D_QUICKSTART,
+    }
+)
+
+
+def find_recipe(name: str) -> Recipe:
+    """Returns a recipe by name.
+
+    Raises:
+      ValueError: if the name is unknown; the text offers near ones.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4) or sorted(RECIPES)
+    raise ValueError(f"no recipe {name!r}: did you mean {' or '.join(near)}")
+
+
+def train_recipe(
+    name: str,
+    run_dir: str | pathlib.Path,
+    *,
+    data_folder: str | pathlib.Path | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> FitResult:
+    """Trains by a recipe, from random weights, and returns the result.
+
+    Raises:
+      ValueError: if the name is unknown, or the recipe needs a folder and none is given.
+    """
+    recipe = find_recipe(name)
+    if recipe.needs_folder and data_folder is None:
+        raise ValueError(f"recipe {name!r} needs the folder of its data: give data_folder")
+    dataset = recipe.load(data_folder)
+    model = create(recipe.model, **recipe.overrides)
+    image = jnp.zeros((1, *dataset.image_shape), jnp.float32)
+    params, model_state = split_variables(
+        jax.jit(model.init)(jax.random.key(recipe.config.seed), image)
+    )
+    return fit(
+        recipe.config,
+        flax_forward(model),
+        params,
+        model_state,
+        dataset,
+        run_dir,
+        resume=resume,
+        extra={"recipe": name, "model": recipe.model, "model_overrides": dict(recipe.overrides)},
+        console=console,
+    )
