@@ -136,8 +136,8 @@ def _on_cpu(window: Window, x: Array, kernel: Array) -> Array:
 def _dense(window: Window, x: Array, kernel: Array) -> Array:
     """Returns a convolution of one group: a matrix product where the kernel is 1x1.
 
-    For wider kernels patches or shifted products lose: Eigen's convolution is 2 to 8 times faster
-    forward and at par or better with gradients.
+    For wider kernels patches or shifted products lose: XLA's convolution is 2 to 8 times faster
+    forward and, with gradients, between 0.9 and 2 times as fast.
     """
     if kernel.shape[:2] != (1, 1) or window.padding != ((0, 0), (0, 0)):
         return _spatial(window, x, kernel)
@@ -149,8 +149,8 @@ def _grouped(window: Window, x: Array, kernel: Array) -> Array:
     """Returns the groups convolved one by one and concatenated.
 
     Faster than one batched product of patches over the groups. Narrow groups are first joined into
-    blocks of up to 16 channels with zeros off the diagonal, which costs nothing: Eigen takes as long
-    for a block of 4 channels as for one of 16.
+    blocks of up to 16 channels with zeros off the diagonal: at 28x28, 2 groups of 4 channels take
+    13.7 ms apart and 4.6 ms joined.
     """
     width = kernel.shape[2]
     joined = max(
@@ -180,7 +180,7 @@ def _spatial(window: Window, x: Array, kernel: Array) -> Array:
     """Returns a dense convolution whose gradients are convolutions in the forward layout.
 
     XLA rewrites other layouts for Eigen only at the top level of a program; in a branch or a loop they
-    fall to plain loops, 10 to 50 times slower.
+    fall to plain loops, up to 50 times slower.
     """
     return _native(window, x, kernel)
 

@@ -1,8 +1,7 @@
 """How kernels start: uniform numbers of He's variance, cheap to compile.
 
-A network of seventy kernels drawn by `jax.random.normal` takes XLA's CPU backend about 20 seconds to
-compile, because each draw inlines the counter hash of its key. The platform's own generator, seeded by
-the key, takes a tenth of that.
+XLA's CPU backend inlines the counter hash of every key: ten draws by `jax.random.normal` take 13.7 s
+to compile, ten by the platform's own generator, seeded by the key, 1.1 s.
 """
 
 import math
