@@ -1,7 +1,16 @@
-"""(docstring to be written by the room)"""
+"""From a graph to a .tflite file, and what the file does in real runtimes."""
 
 if __name__ != "attokit.export":
     raise ImportError(
         f"this package was imported as {__name__!r}: write `from attokit import export` "
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
+
+from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
+
+__all__ = [
+    "INTERFACE_TYPES",
+    "InterfaceType",
+    "to_tflite",
+    "write",
+]

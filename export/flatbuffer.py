@@ -1,0 +1,256 @@
+"""An object graph of a TFLite model, and the bytes it becomes.
+
+Tensors and operators refer to each other as objects; indices exist only inside `build`.  The
+schema's own classes do the packing; the builder beneath them stores equal vectors and strings once,
+which keeps files small: the zero points of all kernels of one width are one vector of zeros.
+"""
+
+import dataclasses
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+FILE_IDENTIFIER = b"TFL3"
+_SCHEMA_VERSION = 3
+_DATA_ALIGNMENT = 16  # the schema's force_align of buffer data; kernels read it in place
+_LARGEST_DEPRECATED_CODE = 127  # operators beyond it exist only in the newer field
+
+TYPES = {
+    "float32": schema.TensorType.FLOAT32,
+    "int8": schema.TensorType.INT8,
+    "int32": schema.TensorType.INT32,
+    "uint8": schema.TensorType.UINT8,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Quantization:
+    """real = scale * (integer - zero_point), per tensor or along one axis.
+
+    Attributes:
+      scale: float32 [1], or one value per entry of the axis.
+      zero_point: int64, as many.
+      axis: Which axis; 0 where there is one scale.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Tensor:
+    """A tensor of the file.
+
+    Attributes:
+      name: What tools show.
+      shape: Static.
+      dtype: A key of `TYPES`.
+      data: Contents of a constant, None for activations.
+      quantization: None for float32, and for integers that are counts (axes, shapes).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    data: np.ndarray | None = None
+    quantization: Quantization | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Operator:
+    """A built-in operator.
+
+    Attributes:
+      code: `schema.BuiltinOperator`'s member.
+      version: The lowest that has the form in use.
+      options: The schema's options object ("AddOptionsT"), or None.
+      inputs: In the operator's order.
+      outputs: Likewise.
+    """
+
+    code: int
+    version: int
+    options: Any
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Model:
+    """One subgraph with one signature.
+
+    Attributes:
+      operators: In execution order.
+      inputs: (name in the signature, tensor), in order.
+      outputs: Likewise.
+      signature: The signature's key.
+      description: Free text.
+    """
+
+    operators: tuple[Operator, ...]
+    inputs: tuple[tuple[str, Tensor], ...]
+    outputs: tuple[tuple[str, Tensor], ...]
+    signature: str
+    description: str
+
+
+def build(model: Model) -> bytes:
+    """Returns the model's file; the same model gives the same bytes."""
+    tensors = _tensors(model)
+    index = {tensor: i for i, tensor in enumerate(tensors)}
+    buffers, buffer_of = _buffers(tensors)
+    codes, code_of = _operator_codes(model.operators)
+    packed = schema.ModelT(
+        version=_SCHEMA_VERSION,
+        operatorCodes=codes,
+        subgraphs=[
+            schema.SubGraphT(
+                tensors=[_pack_tensor(tensor, buffer_of[tensor]) for tensor in tensors],
+                inputs=_indices(index, [tensor for _, tensor in model.inputs]),
+                outputs=_indices(index, [tensor for _, tensor in model.outputs]),
+                operators=[
+                    _pack_operator(operator, index, code_of) for operator in model.operators
+                ],
+                name="main",
+            )
+        ],
+        description=model.description,
+        buffers=buffers,
+        signatureDefs=[
+            schema.SignatureDefT(
+                inputs=_signature(index, model.inputs),
+                outputs=_signature(index, model.outputs),
+                signatureKey=model.signature,
+                subgraphIndex=0,
+            )
+        ],
+    )
+    return pack(packed, sum(len(buffer.data) for buffer in buffers if buffer.data is not None))
+
+
+def pack(model: schema.ModelT, size_hint: int = 0) -> bytes:
+    """Returns the bytes of a model in the schema's own objects.
+
+    Args:
+      model: Of `schema_py_generated`.
+      size_hint: About how many bytes its constants take.
+    """
+    builder = _SharingBuilder(size_hint + (1 << 16))
+    builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _SharingBuilder(flatbuffers.Builder):
+    """Stores equal vectors and equal strings once; aligns byte vectors as kernels want them."""
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self._offsets: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._offsets:
+            if x.dtype == np.uint8:
+                self.assertNotNested()
+                self.Prep(_DATA_ALIGNMENT, x.size)
+            self._offsets[key] = super().CreateNumpyVector(x)
+        return self._offsets[key]
+
+    def CreateString(self, s: str, encoding: str = "utf-8", errors: str = "strict") -> int:
+        text = s.encode(encoding, errors) if isinstance(s, str) else s
+        if ("string", text) not in self._offsets:
+            self._offsets["string", text] = super().CreateString(text)
+        return self._offsets["string", text]
+
+
+def _tensors(model: Model) -> list[Tensor]:
+    """Returns every tensor once: inputs first, then in the order of use."""
+    order = dict.fromkeys(tensor for _, tensor in model.inputs)
+    for operator in model.operators:
+        order.update(dict.fromkeys((*operator.inputs, *operator.outputs)))
+    order.update(dict.fromkeys(tensor for _, tensor in model.outputs))
+    return list(order)
+
+
+def _buffers(tensors: list[Tensor]) -> tuple[list[schema.BufferT], dict[Tensor, int]]:
+    """Returns the buffers, equal contents once, and which one each tensor uses.
+
+    Buffer 0 is empty by the schema's convention and stands for activations.
+    """
+    buffers, place, seen = [schema.BufferT()], {}, {}
+    for tensor in tensors:
+        if tensor.data is None:
+            place[tensor] = 0
+            continue
+        content = np.ascontiguousarray(tensor.data, np.dtype(tensor.dtype).newbyteorder("<"))
+        raw = content.tobytes()
+        if raw not in seen:
+            seen[raw] = len(buffers)
+            buffers.append(schema.BufferT(data=np.frombuffer(raw, np.uint8)))
+        place[tensor] = seen[raw]
+    return buffers, place
+
+
+def _operator_codes(
+    operators: tuple[Operator, ...],
+) -> tuple[list[schema.OperatorCodeT], dict[tuple[int, int], int]]:
+    """Returns the list of (operator, version) in use, and the position of each."""
+    place: dict[tuple[int, int], int] = {}
+    for operator in operators:
+        place.setdefault((operator.code, operator.version), len(place))
+    codes = [
+        schema.OperatorCodeT(
+            deprecatedBuiltinCode=min(code, _LARGEST_DEPRECATED_CODE),
+            builtinCode=code,
+            version=version,
+        )
+        for code, version in place
+    ]
+    return codes, place
+
+
+def _pack_tensor(tensor: Tensor, buffer: int) -> schema.TensorT:
+    quantization = None
+    if tensor.quantization is not None:
+        quantization = schema.QuantizationParametersT(
+            scale=tensor.quantization.scale.astype(np.float32),
+            zeroPoint=tensor.quantization.zero_point.astype(np.int64),
+            quantizedDimension=tensor.quantization.axis,
+        )
+    return schema.TensorT(
+        shape=np.asarray(tensor.shape, np.int32),
+        type=TYPES[tensor.dtype],
+        buffer=buffer,
+        name=tensor.name,
+        quantization=quantization,
+        hasRank=not tensor.shape,  # tells a scalar from an unknown shape
+    )
+
+
+def _pack_operator(
+    operator: Operator, index: dict[Tensor, int], code_of: dict[tuple[int, int], int]
+) -> schema.OperatorT:
+    options_type = schema.BuiltinOptions.NONE
+    if operator.options is not None:
+        name = type(operator.options).__name__.removesuffix("T")
+        options_type = getattr(schema.BuiltinOptions, name)
+    return schema.OperatorT(
+        opcodeIndex=code_of[operator.code, operator.version],
+        inputs=_indices(index, operator.inputs),
+        outputs=_indices(index, operator.outputs),
+        builtinOptionsType=options_type,
+        builtinOptions=operator.options,
+    )
+
+
+def _indices(index: dict[Tensor, int], tensors: Any) -> np.ndarray:
+    return np.asarray([index[tensor] for tensor in tensors], np.int32)
+
+
+def _signature(
+    index: dict[Tensor, int], named: tuple[tuple[str, Tensor], ...]
+) -> list[schema.TensorMapT]:
+    return [schema.TensorMapT(name=name, tensorIndex=index[tensor]) for name, tensor in named]

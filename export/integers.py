@@ -1,0 +1,125 @@
+"""What an INT8 file stores for each weight: the integers of `quant.fake_quant`, computed in bulk.
+
+`quant.integer_weights` says the same op by op, which compiles a few programs for every shape.
+Rounding is elementwise, so here all kernels are rounded as one vector, all biases as another.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from attokit.export.flatbuffer import Quantization
+from attokit.quant import params
+from attokit.quant.graph import Graph, Weights
+from attokit.quant.ops.kind import Operand
+from attokit.quant.params import QParams
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Integers:
+    """An operand as the file holds it, in the graph's layout.
+
+    Attributes:
+      values: int8 (kernels, constants) or int32 (biases).
+      scale: float32 scalar, or one value per output channel.
+      zero_point: 0 for kernels and biases.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray
+    zero_point: int = 0
+
+
+class Ranges:
+    """Scales and zero points of a graph's tensors as the file stores them."""
+
+    def __init__(self, graph: Graph, qparams: QParams):
+        self._graph = graph
+        self._entries = {
+            name: (np.asarray(entry.scale, np.float32), np.asarray(entry.zero_point, np.float32))
+            for name, entry in jax.device_get(dict(qparams)).items()
+        }
+        problems = [
+            f"{name!r} has scale {scale.min():g} and zero point {zero:g}"
+            for name, (scale, zero) in self._entries.items()
+            if not (
+                np.isfinite(scale).all() and (scale > 0).all() and -128 <= np.round(zero) <= 127
+            )
+        ]
+        if problems:
+            raise ValueError(
+                "qparams that no file can hold: " + "; ".join(problems) + ". Scales must be "
+                "positive and finite, zero points in [-128, 127]: calibrate again, or train the "
+                "scales with a lower learning rate."
+            )
+
+    def scale(self, name: str) -> np.ndarray:
+        """Returns the scale of an activation, a constant or a kernel."""
+        return self._of(name)[0]
+
+    def zero_point(self, name: str) -> int:
+        """Returns the zero point of an activation or a constant."""
+        return int(np.round(self._of(name)[1]))
+
+    def quantization(self, name: str) -> Quantization:
+        """Returns both for a tensor with one scale."""
+        return Quantization(self.scale(name).reshape(1), np.asarray([self.zero_point(name)]))
+
+    def _of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        tensor = self._graph.tensors.get(name)
+        key = name if tensor is None else tensor.range_name
+        if key in self._graph.fixed_ranges:
+            scale, zero_point = self._graph.fixed_ranges[key]
+            return np.float32(scale), np.float32(zero_point)
+        if key not in self._entries:
+            raise ValueError(
+                f"qparams have no entry {key!r}: they are of another graph; "
+                "take them from quant.calibrate(graph, ...)"
+            )
+        return self._entries[key]
+
+
+def integer_operands(
+    graph: Graph, weights: Weights, ranges: Ranges
+) -> dict[tuple[int, int], Integers]:
+    """Returns the integers of every weight and constant by (position of op, of input)."""
+    arrays = {**graph.constants, **jax.device_get(dict(weights))}
+    kernels, biases, constants = [], [], []
+    for i, op in enumerate(graph.ops):
+        for j, role in enumerate(graph.operands(op)):
+            name = op.inputs[j]
+            if role is Operand.KERNEL:
+                kernels.append(((i, j), arrays[name], ranges.scale(name), 0))
+            elif role is Operand.BIAS:
+                scale = ranges.scale(op.inputs[0]) * ranges.scale(op.inputs[1])
+                biases.append(((i, j), arrays[name], scale, 0))
+            elif role is Operand.CONSTANT:
+                row = ((i, j), arrays[name], ranges.scale(name), ranges.zero_point(name))
+                constants.append(row)
+    return (
+        _round(kernels, lambda x, s, z: params.quantize_kernel(x, s), np.int8)
+        | _round(biases, lambda x, s, z: params.quantize_bias(x, s), np.int32)
+        | _round(constants, lambda x, s, z: params.quantize_centred(x, s, z) + z, np.int8)
+    )
+
+
+def _round(
+    rows: list[tuple[tuple[int, int], np.ndarray, np.ndarray, int]],
+    function: Callable[[np.ndarray, np.ndarray, np.ndarray], jax.Array],
+    dtype: type,
+) -> Mapping[tuple[int, int], Integers]:
+    """Applies an elementwise rounding to many arrays at once."""
+    if not rows:
+        return {}
+    columns = [
+        (x.reshape(-1), np.broadcast_to(s, x.shape).reshape(-1), np.full(x.size, z, np.float32))
+        for _, x, s, z in rows
+    ]
+    values = np.asarray(function(*(np.concatenate(c) for c in zip(*columns, strict=True))))
+    ends = np.cumsum([x.size for _, x, _, _ in rows])
+    return {
+        place: Integers(part.reshape(x.shape).astype(dtype), s, z)
+        for (place, x, s, z), part in zip(rows, np.split(values, ends[:-1]), strict=True)
+    }

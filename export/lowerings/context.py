@@ -1,0 +1,150 @@
+"""What a lowering sees: tensors of the file by the graph's names, in float or in integers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from attokit.export.flatbuffer import Operator, Quantization, Tensor
+from attokit.export.integers import Ranges, integer_operands
+from attokit.quant.graph import Graph, Weights
+from attokit.quant.ops.kind import Op
+from attokit.quant.params import QParams
+
+_ACTIVATIONS = {
+    "none": schema.ActivationFunctionType.NONE,
+    "relu": schema.ActivationFunctionType.RELU,
+    "relu6": schema.ActivationFunctionType.RELU6,
+    "relu_n1_to_1": schema.ActivationFunctionType.RELU_N1_TO_1,
+}
+_PADDINGS = {"SAME": schema.Padding.SAME, "VALID": schema.Padding.VALID}
+
+
+class Context:
+    """The tensors of one file.
+
+    Attributes:
+      quantized: Whether the file is INT8 (float32 otherwise).
+    """
+
+    def __init__(self, graph: Graph, weights: Weights, qparams: QParams | None):
+        self.quantized = qparams is not None
+        self._graph, self._weights = graph, weights
+        self._position = {id(op): i for i, op in enumerate(graph.ops)}
+        self._tensors: dict[str, Tensor] = {}
+        if qparams is not None:
+            self._ranges = Ranges(graph, qparams)
+            self._integers = integer_operands(graph, weights, self._ranges)
+
+    def version(self, *, int8: int, float32: int = 1) -> int:
+        """Returns the operator version for the file's type."""
+        return int8 if self.quantized else float32
+
+    def activation(self, name: str) -> Tensor:
+        """Returns an activation."""
+        if name not in self._tensors:
+            self._tensors[name] = Tensor(
+                name=name,
+                shape=self._graph.tensors[name].shape,
+                dtype="int8" if self.quantized else "float32",
+                quantization=self._ranges.quantization(name) if self.quantized else None,
+            )
+        return self._tensors[name]
+
+    def alias(self, name: str, other: str) -> None:
+        """Makes an activation another name of one that exists."""
+        self._tensors[name] = self.activation(other)
+
+    def operand(self, op: Op, position: int) -> Tensor:
+        """Returns an input that is an activation or a constant, with one scale."""
+        name = op.inputs[position]
+        if self._graph.is_activation(name):
+            return self.activation(name)
+        if not self.quantized:
+            return self._float(name, self._array(name))
+        integers = self._integers[self._position[id(op)], position]
+        return Tensor(
+            name=name,
+            shape=integers.values.shape,
+            dtype="int8",
+            data=integers.values,
+            quantization=self._ranges.quantization(name),
+        )
+
+    def kernel(self, op: Op, order: Sequence[int], axis: int) -> Tensor:
+        """Returns the op's kernel (its second input) with transposed axes.
+
+        Args:
+          op: A convolution or dense layer.
+          order: Of the graph's axes, as the file wants them.
+          axis: Of the file's kernel, the one with a scale per entry.
+        """
+        name = op.inputs[1]
+        if not self.quantized:
+            return self._float(name, self._array(name).transpose(order))
+        integers = self._integers[self._position[id(op)], 1]
+        data = integers.values.transpose(order)
+        return Tensor(
+            name=name,
+            shape=data.shape,
+            dtype="int8",
+            data=data,
+            quantization=_symmetric(integers.scale, data.shape[axis], axis),
+        )
+
+    def bias(self, op: Op) -> Tensor:
+        """Returns the op's bias (its third input), zeros if it has none."""
+        channels = self._graph.operand_shape(op.inputs[1])[-1]
+        name = op.inputs[2] if len(op.inputs) > 2 else f"{op.outputs[0]}/bias"
+        if not self.quantized:
+            data = self._array(name) if len(op.inputs) > 2 else np.zeros(channels, np.float32)
+            return self._float(name, data)
+        place = (self._position[id(op)], 2)
+        scale = self._ranges.scale(op.inputs[0]) * self._ranges.scale(op.inputs[1])
+        data = (
+            self._integers[place].values
+            if place in self._integers
+            else np.zeros(channels, np.int32)
+        )
+        return Tensor(
+            name=name,
+            shape=(channels,),
+            dtype="int32",
+            data=data,
+            quantization=_symmetric(scale, channels, 0),
+        )
+
+    def numbers(self, op: Op, role: str, values: Sequence[int] | np.ndarray) -> Tensor:
+        """Returns an int32 constant that parametrizes an op (axes, shapes, sizes)."""
+        data = np.asarray(values, np.int32)
+        return Tensor(name=f"{op.outputs[0]}/{role}", shape=data.shape, dtype="int32", data=data)
+
+    def operator(
+        self, op: Op, code: int, inputs: Sequence[Tensor], options: object, version: int
+    ) -> Operator:
+        """Returns an operator that makes the op's outputs."""
+        outputs = tuple(self.activation(name) for name in op.outputs)
+        return Operator(
+            code=code, version=version, options=options, inputs=tuple(inputs), outputs=outputs
+        )
+
+    def _array(self, name: str) -> np.ndarray:
+        return np.asarray(self._graph.array(self._weights, name), np.float32)
+
+    def _float(self, name: str, data: np.ndarray) -> Tensor:
+        return Tensor(name=name, shape=data.shape, dtype="float32", data=data)
+
+
+def _symmetric(scale: np.ndarray, channels: int, axis: int) -> Quantization:
+    scale = np.broadcast_to(scale.reshape(-1), (channels,))
+    return Quantization(scale, np.zeros(channels, np.int64), axis)
+
+
+def fused(op: Op) -> int:
+    """Returns the schema's code of the activation that is fused into an op."""
+    return _ACTIVATIONS[op.activation]
+
+
+def padding(op: Op) -> int:
+    """Returns the schema's code of an op's padding."""
+    return _PADDINGS[op["padding"]]

@@ -1,0 +1,76 @@
+"""Operators that only move values.  Their shapes and axes are int32 constants."""
+
+from ai_edge_litert import schema_py_generated as schema
+
+from attokit.export.flatbuffer import Operator
+from attokit.export.lowerings.context import Context
+from attokit.quant.ops.kind import Op
+
+_RANK = 4  # what the lowest versions of most of these take
+
+
+def reshape(context: Context, op: Op) -> tuple[Operator, ...]:
+    """RESHAPE; a batch that goes through is written as -1, so that the file takes any."""
+    shape = list(op["shape"])
+    if op["keeps_batch"] and 0 not in shape:
+        shape[0] = -1
+    inputs = (context.operand(op, 0), context.numbers(op, "shape", shape))
+    options = schema.ReshapeOptionsT(newShape=shape)
+    return (context.operator(op, schema.BuiltinOperator.RESHAPE, inputs, options, 1),)
+
+
+def transpose(context: Context, op: Op) -> tuple[Operator, ...]:
+    """TRANSPOSE (quantized rank 5: version 4, above: 6)."""
+    inputs = (context.operand(op, 0), context.numbers(op, "permutation", op["permutation"]))
+    rank = len(op["permutation"])
+    version = context.version(int8=2)
+    version = 6 if rank > 5 else 4 if rank > _RANK else version
+    options = schema.TransposeOptionsT()
+    return (context.operator(op, schema.BuiltinOperator.TRANSPOSE, inputs, options, version),)
+
+
+def pad(context: Context, op: Op) -> tuple[Operator, ...]:
+    """PAD with the output's zero point (rank above 4: version 4)."""
+    inputs = (context.operand(op, 0), context.numbers(op, "widths", op["widths"]))
+    version = 4 if len(op["widths"]) > _RANK else context.version(int8=2)
+    return (
+        context.operator(op, schema.BuiltinOperator.PAD, inputs, schema.PadOptionsT(), version),
+    )
+
+
+def concatenation(context: Context, op: Op) -> tuple[Operator, ...]:
+    """CONCATENATION of tensors on one scale."""
+    inputs = [context.operand(op, i) for i in range(len(op.inputs))]
+    options = schema.ConcatenationOptionsT(axis=op["axis"])
+    code, version = schema.BuiltinOperator.CONCATENATION, context.version(int8=2)
+    return (context.operator(op, code, inputs, options, version),)
+
+
+def slice_(context: Context, op: Op) -> tuple[Operator, ...]:
+    """SLICE (rank above 4: version 5)."""
+    inputs = (
+        context.operand(op, 0),
+        context.numbers(op, "begin", op["begin"]),
+        context.numbers(op, "size", op["size"]),
+    )
+    version = 5 if len(op["begin"]) > _RANK else context.version(int8=2)
+    return (
+        context.operator(op, schema.BuiltinOperator.SLICE, inputs, schema.SliceOptionsT(), version),
+    )
+
+
+def strided_slice(context: Context, op: Op) -> tuple[Operator, ...]:
+    """STRIDED_SLICE with positive strides; ends at a whole axis are masked, as the batch is."""
+    images = context.operand(op, 0)
+    whole = [end == size for end, size in zip(op["end"], images.shape, strict=True)]
+    inputs = (
+        images,
+        context.numbers(op, "begin", op["begin"]),
+        context.numbers(op, "end", op["end"]),
+        context.numbers(op, "strides", op["strides"]),
+    )
+    options = schema.StridedSliceOptionsT(
+        endMask=sum(1 << i for i, all_ in enumerate(whole) if all_)
+    )
+    version = 4 if len(op["begin"]) > _RANK else context.version(int8=2)
+    return (context.operator(op, schema.BuiltinOperator.STRIDED_SLICE, inputs, options, version),)

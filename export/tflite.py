@@ -1,0 +1,168 @@
+"""From a graph to the bytes of a .tflite file."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from typing import Literal
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from attokit.export import flatbuffer
+from attokit.export.flatbuffer import Operator, Quantization, Tensor
+from attokit.export.lowerings.context import Context
+from attokit.export.lowerings.table import LOWERINGS
+from attokit.quant.graph import Graph, Weights
+from attokit.quant.params import QParams
+
+InterfaceType = Literal["int8", "uint8", "float32"]
+INTERFACE_TYPES: tuple[InterfaceType, ...] = ("int8", "uint8", "float32")
+
+
+def to_tflite(
+    graph: Graph,
+    weights: Weights,
+    qparams: QParams | None = None,
+    *,
+    input_type: InterfaceType | None = None,
+    output_type: InterfaceType | None = None,
+    signature: str = "serving_default",
+    description: str = "Written by Attokit.",
+) -> bytes:
+    """Returns the graph as a TFLite file; the same arguments give the same bytes.
+
+    Args:
+      graph: As `quant.trace` made it.
+      weights: Its weights, trained or not.
+      qparams: Scales and zero points: an INT8 file whose integers are those of
+        `quant.fake_quant`.  None: a float32 file.
+      input_type: What inputs are: "int8" (default; image bytes - 128), "uint8" (image bytes as a
+        camera gives them) or "float32" (the default, and only choice, without `qparams`).
+      output_type: Likewise of outputs.
+      signature: Key of the file's one signature; its inputs and outputs have the graph's names.
+      description: Free text that the file carries.
+
+    Raises:
+      ValueError: if a type is none of these or does not fit, or if weights or qparams are of
+        another graph.
+    """
+    input_type = _interface_type("input_type", input_type, qparams)
+    output_type = _interface_type("output_type", output_type, qparams)
+    graph.check_arguments(weights, tuple(_Shaped(graph.tensors[n].shape) for n in graph.inputs))
+    context = Context(graph, weights, qparams)
+
+    inputs, entry = [], []
+    for name in graph.inputs:
+        tensor = context.activation(name)
+        outer, operators = _enter(tensor, input_type)
+        inputs.append((name, outer))
+        entry += operators
+    body = [operator for op in graph.ops for operator in LOWERINGS[op.kind](context, op)]
+    outputs, leave = [], []
+    for name, label in zip(graph.outputs, graph.output_names, strict=True):
+        outer, operators = _leave(context.activation(name), output_type)
+        outputs.append((label, outer))
+        leave += operators
+    return flatbuffer.build(
+        flatbuffer.Model(
+            operators=(*entry, *body, *leave),
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            signature=signature,
+            description=description,
+        )
+    )
+
+
+def write(path: str | os.PathLike[str], data: bytes) -> pathlib.Path:
+    """Writes a file at once or not at all, and returns its path.
+
+    Raises:
+      OSError: if the folder is missing, read-only or full; nothing is left behind.
+    """
+    path = pathlib.Path(path)
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only the owner reads
+        os.replace(temporary, path)
+    except OSError as err:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise OSError(
+            f"cannot write {len(data):,} bytes to {str(path)!r}: {err.strerror or err}; "
+            "choose a folder that exists, is writable and has room"
+        ) from err
+    return path
+
+
+class _Shaped:
+    """A stand-in for an input of which only the shape matters."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape, self.ndim = shape, len(shape)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _interface_type(
+    argument: str, value: InterfaceType | None, qparams: QParams | None
+) -> InterfaceType:
+    if value is None:
+        return "float32" if qparams is None else "int8"
+    if value not in INTERFACE_TYPES:
+        raise ValueError(f"{argument} {value!r} is none of {', '.join(INTERFACE_TYPES)}")
+    if qparams is None and value != "float32":
+        raise ValueError(
+            f"{argument} {value!r} in a float32 file; pass qparams (quant.calibrate) "
+            "for an INT8 file, or leave it out"
+        )
+    return value
+
+
+def _enter(tensor: Tensor, outer_type: InterfaceType) -> tuple[Tensor, list[Operator]]:
+    """Returns what the caller gives, and the operator that turns it into the graph's input."""
+    if tensor.dtype == outer_type:
+        return tensor, []
+    outer = _converted(tensor, outer_type)
+    code = schema.BuiltinOperator.QUANTIZE
+    return outer, [_operator(code, 1, schema.QuantizeOptionsT(), outer, tensor)]
+
+
+def _leave(tensor: Tensor, outer_type: InterfaceType) -> tuple[Tensor, list[Operator]]:
+    """Returns what the caller gets, and the operator that makes it of the graph's output."""
+    if tensor.dtype == outer_type:
+        return tensor, []
+    outer = _converted(tensor, outer_type)
+    if outer_type == "float32":
+        code, options = schema.BuiltinOperator.DEQUANTIZE, schema.DequantizeOptionsT()
+        return outer, [_operator(code, 2, options, tensor, outer)]
+    code = schema.BuiltinOperator.QUANTIZE
+    return outer, [_operator(code, 1, schema.QuantizeOptionsT(), tensor, outer)]
+
+
+def _converted(tensor: Tensor, dtype: str) -> Tensor:
+    """Returns the same reals in another type; uint8 is int8 plus 128."""
+    quantization = None
+    if dtype == "uint8" and tensor.quantization is not None:
+        inner = tensor.quantization
+        quantization = Quantization(inner.scale, inner.zero_point + np.int64(128))
+    return Tensor(
+        name=f"{tensor.name}/{dtype}", shape=tensor.shape, dtype=dtype, quantization=quantization
+    )
+
+
+def _operator(code: int, version: int, options: object, source: Tensor, target: Tensor) -> Operator:
+    return Operator(
+        code=code, version=version, options=options, inputs=(source,), outputs=(target,)
+    )
