@@ -1,12 +1,13 @@
 """The one form of network that the loop trains: a pure function of pytrees."""
 
+from collections.abc import Hashable
 from typing import Any, Protocol
 
 from flax import linen as nn
 from jaxtyping import Array, PyTree
 
 
-class Forward(Protocol):
+class Forward(Hashable, Protocol):
     """A network: parameters that learn, state that it updates itself, and inputs.
 
     `params` holds only what the optimizer changes (floats); `model_state` whatever else the

@@ -6,8 +6,6 @@ is dropped where an epoch ends inside a batch. Position = step, so that a run re
 also on another number of hosts; every host reads only its own rows of the global batch.
 """
 
-from collections.abc import Iterator
-
 import grain
 import numpy as np
 
@@ -113,7 +111,9 @@ class EvalBatches:
         return self._source.read(np.where(mask, positions, 0)) | {"mask": mask.astype(np.float32)}
 
 
-def iterate(batches: TrainBatches | EvalBatches, *, threads: int = 2, ahead: int = 4) -> Iterator:
+def iterate(
+    batches: TrainBatches | EvalBatches, *, threads: int = 2, ahead: int = 4
+) -> grain.DatasetIterator:
     """Returns a Grain iterator over batches, which threads read ahead.
 
     It has `get_state` and `set_state`, which checkpoints keep beside the model.

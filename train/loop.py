@@ -120,9 +120,9 @@ class _Run:
         self.state, metrics = self.train_step(self.state, batch)
         self.step += 1
         self.pending = metrics if self.pending is None else _merge(self.pending, metrics)
-        waiting.append(metrics["first_bad_step"].step)
+        waiting.append(metrics)
         if len(waiting) > _STEPS_AHEAD:
-            waiting.popleft().block_until_ready()
+            jax.block_until_ready(waiting.popleft())
 
     def collect(self) -> dict[str, float]:
         """Returns the training metrics since the last call.

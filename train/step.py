@@ -27,8 +27,8 @@ def make_train_step(
 ) -> TrainStep:
     """Returns a pure function (state, batch) -> (state, metrics).
 
-    Beside the task's own metrics it gives `gradient_norm` and `first_bad_step`, the step (from
-    1) whose loss or gradient was not finite.
+    Beside the task's own metrics it gives `loss`, `gradient_norm` and `first_bad_step`, the step
+    (from 1) whose loss or gradient was not finite.
     """
 
     def train_step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Metrics]:
@@ -48,10 +48,11 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1
         ema = state.ema
-        if ema is not None:
+        if ema is not None and ema_decay is not None:
             ema = update_ema(ema, (params, model_state), ema_decay, state.step)
         gradient_norm = optax.tree.norm(gradients)
         metrics = task.train_metrics(outputs, batch, losses) | {
+            "loss": Mean.of(losses),
             "gradient_norm": Mean.of(gradient_norm[None]),
             "first_bad_step": FirstNonFinite.of(loss + gradient_norm, step),
         }
