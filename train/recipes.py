@@ -62,6 +62,8 @@ ATTONET_D_QUICKSTART = Recipe(
 """AttoNet D on the embedded 6,000 images of Fashion-MNIST.
 
 Command: `attokit train --recipe attonet_d_quickstart --run-dir runs/quickstart`
+Cost: 36,000 images, about 150 images per second and core, and half a minute of compilation.
+Expected: test accuracy above 0.86 on the embedded 1,000 images (8 epochs instead of 6 gave 0.892).
 """
 
 ATTONET_D_FASHION_MNIST = Recipe(
@@ -87,6 +89,7 @@ ATTONET_D_FASHION_MNIST = Recipe(
 """AttoNet D on all 60,000 images of Fashion-MNIST.
 
 Command: `attokit train --recipe attonet_d_fashion_mnist --data FOLDER --run-dir runs/fashion`
+Cost: 480,000 images, about 150 images per second and core: 55 minutes of one core.
 """
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(

@@ -24,6 +24,7 @@ CONFIG = TrainConfig(
     log_every=2,
     eval_every=6,
     checkpoint_every=4,
+    mesh_data=2,  # fewer devices compile faster
 )
 
 
@@ -108,6 +109,6 @@ def test_non_finite_loss_stops_and_is_never_saved(network, dataset, tmp_path):
 
 
 def test_settings_that_do_not_fit(forward, network, dataset, tmp_path):
-    config = TrainConfig(steps=1, batch_size=12)
+    config = TrainConfig(steps=1, batch_size=12)  # eight devices
     with pytest.raises(ValueError, match="batch size 12 does not divide"):
         fit(config, forward, *network, dataset, tmp_path, console=_console())

@@ -59,7 +59,7 @@ def test_a_bad_loss_is_marked_with_its_step(network, dataset):
 def test_eval_step_ignores_filling(forward, network, dataset):
     batch = dataset.split("test").read(np.arange(8))
     mask = np.array([1] * 5 + [0] * 3, np.float32)
-    step = make_eval_step(forward, TASK)
+    step = jax.jit(make_eval_step(forward, TASK))
     masked = compute_metrics(step(*network, batch | {"mask": mask}))
     first = {name: values[:5] for name, values in batch.items()}
     alone = compute_metrics(step(*network, first | {"mask": mask[:5]}))
