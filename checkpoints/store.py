@@ -4,6 +4,7 @@ A checkpoint is written beside its final place and renamed, so a killed run leav
 half-written. The latest are kept, and the best by one metric.
 """
 
+import math
 import pathlib
 from collections.abc import Mapping
 from types import TracebackType
@@ -31,8 +32,13 @@ class CheckpointStore:
     ):
         self.folder = pathlib.Path(folder).absolute()
         self._best_metric = best_metric
+        worst = -math.inf if larger_is_better else math.inf
+
+        def rank(metrics: Mapping[str, float]) -> float:
+            return metrics.get(best_metric, worst)
+
         best = BestN(
-            get_metric_fn=lambda metrics: metrics[best_metric],
+            get_metric_fn=rank,
             reverse=not larger_is_better,
             n=keep_best,
             keep_checkpoints_without_metrics=False,
@@ -40,7 +46,7 @@ class CheckpointStore:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(keep_latest), best]),
             # Names Orbax's own "best"; what is kept, the policy above decides.
-            best_fn=lambda metrics: metrics[best_metric],
+            best_fn=rank,
             best_mode="max" if larger_is_better else "min",
         )
         try:
@@ -73,13 +79,12 @@ class CheckpointStore:
         """
         if step in self.steps:
             return False
-        ranked = dict(metrics) if metrics and self._best_metric in metrics else None
         return self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(dict(position))
             ),
-            metrics=ranked,
+            metrics=dict(metrics or {}),
         )
 
     def restore(
@@ -128,8 +133,10 @@ class CheckpointStore:
 
     @property
     def best_step(self) -> int | None:
-        """The step of the best checkpoint by the metric, or None."""
-        return self._manager.best_step()
+        """The step of the best checkpoint by the metric, or None if none has it."""
+        best = self._manager.best_step()
+        known = best is not None and self._best_metric in (self._manager.metrics(best) or {})
+        return best if known else None
 
     def wait(self) -> None:
         """Waits until everything is on disk."""

@@ -40,6 +40,14 @@ def test_smaller_can_be_better(tmp_path):
         assert s.best_step == 2
 
 
+def test_without_metrics_nothing_is_best(tmp_path, caplog):
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, _state(1), {})
+        store.wait()
+        assert store.best_step is None
+    assert "did not provide metrics" not in caplog.text
+
+
 def test_restores_onto_another_mesh(tmp_path):
     devices = np.array(jax.devices())
 
