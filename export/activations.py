@@ -1,0 +1,86 @@
+"""Every activation of a file after one run, by name: what `verify` compares."""
+
+import dataclasses
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from attokit.export import flatbuffer, inspection, interpreters
+from attokit.export.inspection import Inspection
+from attokit.quant.ops.kind import Kernels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Activations:
+    """What a run left behind.
+
+    Attributes:
+      tensors: Every activation by its name in the file, inputs included.
+      outputs: The file's outputs, in order, by the untouched file.
+    """
+
+    tensors: dict[str, np.ndarray]
+    outputs: list[np.ndarray]
+
+
+def activations(data: bytes, inputs: list[np.ndarray], kernels: Kernels) -> Activations:
+    """Returns all activations of a run on inputs in the file's own types.
+
+    LiteRT's reference kernels and TFLite Micro keep every tensor of the very file.  XNNPACK keeps
+    what it computes to itself, so a copy of the file is run too in which every activation is an
+    output.
+
+    Args:
+      data: The file.
+      inputs: [b, ...], any batch that the file takes; TFLite Micro runs it in parts.
+      kernels: Whose runtime.
+    """
+    info = inspection.inspect(data)
+    names = [(i, t.name) for i, t in enumerate(info.main.tensors) if not t.constant]
+    if kernels == "xnnpack":
+        _, outputs = _runs(data, info, inputs, kernels, [])
+        exposed = expose(data, info)
+        wide = inspection.inspect(exposed)
+        _, values = _runs(exposed, wide, inputs, kernels, [])
+        made = [wide.main.tensors[i].name for i in wide.main.outputs]
+        given = [info.main.tensors[i].name for i in info.main.inputs]
+        pairs = [*zip(given, inputs, strict=True), *zip(made, values, strict=True)]
+        return Activations(dict(pairs), outputs)
+    kept, outputs = _runs(data, info, inputs, kernels, [i for i, _ in names])
+    return Activations({name: kept[i] for i, name in names if i in kept}, outputs)
+
+
+def expose(data: bytes, info: Inspection) -> bytes:
+    """Returns a copy of a file in which every activation is an output."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = info.main
+    made = [i for op in graph.operators for i in op.outputs if not graph.tensors[i].constant]
+    outputs = dict.fromkeys((*graph.outputs, *made))
+    model.subgraphs[0].outputs = np.asarray(list(outputs), np.int32)
+    model.signatureDefs = None
+    return flatbuffer.pack(model, len(data))
+
+
+def _runs(
+    data: bytes, info: Inspection, inputs: list[np.ndarray], kernels: Kernels, keep: list[int]
+) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
+    """Returns the kept tensors by position, and the outputs, of one or several runs."""
+    session = interpreters.session(data, info, kernels, keep=bool(keep))
+    own = [graph.shape for graph in info.inputs.values()]
+    batch, step = len(inputs[0]), own[0][0]
+    if kernels != "micro" and batch != step:
+        session.resize(batch)
+        step = batch
+    if batch % step:
+        raise ValueError(f"{batch} examples do not fill batches of {step}; give a multiple")
+    kept: dict[int, list[np.ndarray]] = {i: [] for i in keep}
+    outputs: list[list[np.ndarray]] = []
+    for start in range(0, batch, step):
+        result = session.invoke([x[start : start + step] for x in inputs])
+        outputs.append([np.array(x) for x in result])
+        for i in keep:
+            kept[i].append(np.array(session.tensor(i)))
+    return (
+        {i: np.concatenate(parts) for i, parts in kept.items() if parts[0].ndim},
+        [np.concatenate(parts) for parts in zip(*outputs, strict=True)],
+    )

@@ -1,0 +1,122 @@
+"""The runtimes that execute a file: LiteRT and TFLite Micro, behind one small interface."""
+
+from typing import Any, Protocol
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from attokit.export.inspection import Inspection
+from attokit.quant.ops.kind import KERNELS, Kernels
+
+_ARENA_SLACK = 1 << 22  # what TFLite Micro keeps besides tensors and per-channel tables
+
+
+class Session(Protocol):
+    """A file loaded in a runtime."""
+
+    def resize(self, batch: int) -> None:
+        """Prepares for another batch; raises RuntimeError or ValueError if it cannot."""
+
+    def invoke(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the outputs, in the file's order, for inputs of exactly the file's shapes."""
+
+    def tensor(self, index: int) -> np.ndarray:
+        """Returns a tensor of the last run by its position; wants `keep=True`."""
+
+
+def check_kernels(kernels: str) -> None:
+    """Raises ValueError unless this is the name of a kernel set."""
+    if kernels not in KERNELS:
+        raise ValueError(f"no kernel set {kernels!r}; choose one of {', '.join(KERNELS)}")
+
+
+def session(
+    data: bytes,
+    info: Inspection,
+    kernels: Kernels,
+    *,
+    keep: bool = False,
+    threads: int | None = None,
+) -> Session:
+    """Returns a file loaded in the runtime of a kernel set.
+
+    Args:
+      data: The file.
+      info: The file, inspected.
+      kernels: "xnnpack" (LiteRT as it is), "reference" (LiteRT's reference kernels) or "micro".
+      keep: Keeps every tensor for `tensor`; XNNPACK cannot keep what it computes inside.
+      threads: Of LiteRT.
+    """
+    check_kernels(kernels)
+    if kernels == "micro":
+        return _Micro(data, info, keep)
+    return _LiteRT(data, kernels, keep, threads)
+
+
+class _LiteRT:
+    def __init__(self, data: bytes, kernels: Kernels, keep: bool, threads: int | None):
+        resolver = OpResolverType.BUILTIN_REF if kernels == "reference" else OpResolverType.AUTO
+        self._interpreter = Interpreter(
+            model_content=data,
+            num_threads=threads,
+            experimental_op_resolver_type=resolver,
+            experimental_preserve_all_tensors=keep,
+        )
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
+        self._ready = False
+
+    def resize(self, batch: int) -> None:
+        for detail in self._inputs:
+            shape = (batch, *(int(n) for n in detail["shape"][1:]))
+            self._interpreter.resize_tensor_input(detail["index"], shape)
+        self._interpreter.allocate_tensors()
+        self._ready = True
+
+    def invoke(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        if not self._ready:
+            self._interpreter.allocate_tensors()
+            self._ready = True
+        for detail, value in zip(self._inputs, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], value)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+    def tensor(self, index: int) -> np.ndarray:
+        return self._interpreter.get_tensor(index)
+
+
+class _Micro:
+    def __init__(self, data: bytes, info: Inspection, keep: bool):
+        runtime = _micro_runtime()
+        activations = sum(t.size + 16 for t in info.main.tensors if not t.constant)
+        config = runtime.InterpreterConfig
+        self._interpreter = runtime.Interpreter.from_bytes(
+            data,
+            arena_size=2 * activations + 2 * len(data) + _ARENA_SLACK,
+            intrepreter_config=config.kPreserveAllTensors if keep else config.kAllocationRecording,
+        )
+        self._outputs = len(info.main.outputs)
+
+    def resize(self, batch: int) -> None:
+        raise RuntimeError("TFLite Micro has no other batch than the file's")
+
+    def invoke(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        for i, value in enumerate(inputs):
+            self._interpreter.set_input(value, i)
+        self._interpreter.invoke()
+        return [self._interpreter.get_output(i) for i in range(self._outputs)]
+
+    def tensor(self, index: int) -> np.ndarray:
+        return self._interpreter.GetTensor(index, 0)
+
+
+def _micro_runtime() -> Any:
+    try:
+        from tflite_micro.python.tflite_micro import runtime
+    except ImportError as err:
+        raise ValueError(
+            "kernels 'micro' need TFLite Micro's interpreter, which is not installed; "
+            "pip install 'attokit[micro]'"
+        ) from err
+    return runtime
