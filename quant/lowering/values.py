@@ -105,7 +105,7 @@ class Builder:
         self.source, self.scope = source, scope
 
     def emit(
-        self, kind: str, inputs: list[Value], shape: tuple[int, ...], **attributes: Any
+        self, kind: str, inputs: list[Value], shape: tuple[int, ...], /, **attributes: Any
     ) -> Symbol:
         """Appends a node with one output and returns that."""
         dtype = next(v.dtype for v in inputs if isinstance(v, Symbol))
