@@ -108,7 +108,7 @@ class _Micro:
         return [self._interpreter.get_output(i) for i in range(self._outputs)]
 
     def tensor(self, index: int) -> np.ndarray:
-        return self._interpreter.GetTensor(index, 0)
+        return self._interpreter.GetTensor(index, 0)["tensor_data"]
 
 
 def _micro_runtime() -> Any:

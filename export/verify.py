@@ -7,9 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from attokit.export import expectation, inspection, interpreters, run
+from attokit.export import expectation, inspection, interpreters
 from attokit.export.activations import Activations, activations
 from attokit.export.integers import Ranges
+from attokit.export.run import to_file
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops.kind import Kernels
 from attokit.quant.params import QParams
@@ -139,7 +140,7 @@ def verify(
     if len(info.inputs) != len(graph.inputs):
         raise ValueError(f"{name} has {len(info.inputs)} inputs, the graph {len(graph.inputs)}")
     given = [
-        run.to_file(port, tensor, x)
+        to_file(port, tensor, x)
         for (port, tensor), x in zip(info.inputs.items(), reals, strict=True)
     ]
     try:
