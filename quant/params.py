@@ -51,6 +51,7 @@ def quantize_kernel(
     kernel: Float[Array, "..."], scale: Float[Array, "*c"]
 ) -> Float[Array, "..."]:
     """Returns the kernel's integers in [-127, 127] as float32 (ties to even)."""
+    scale = scale.reshape((1,) * (kernel.ndim - scale.ndim) + scale.shape)
     return jnp.clip(jnp.round(kernel / scale), -KERNEL_MAX, KERNEL_MAX)
 
 

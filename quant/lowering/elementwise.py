@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from attokit.quant.lowering.values import Builder, Known, Symbol, Value, producer
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
 
 
 def stripped(value: Value) -> Value:
@@ -62,7 +62,7 @@ def maximum(build: Builder, params, first: Value, second: Value) -> Value:
         return build.emit("relu", [value], value.shape)
     capped = producer(value, "minimum") if bound == -1 else None
     if capped is not None and _bound(capped) == 1:
-        return build.emit("relu_n1_to_1", [capped.inputs[0]], value.shape)
+        return build.emit("relu_n1_to_1", [_variable(capped)], value.shape)
     return build.emit("maximum", [stripped(first), stripped(second)], _shape(first, second))
 
 
@@ -76,8 +76,13 @@ def minimum(build: Builder, params, first: Value, second: Value) -> Value:
         return build.emit("relu6", [rectified.inputs[0]], value.shape)
     raised = producer(value, "maximum") if bound == 1 else None
     if raised is not None and _bound(raised) == -1:
-        return build.emit("relu_n1_to_1", [raised.inputs[0]], value.shape)
+        return build.emit("relu_n1_to_1", [_variable(raised)], value.shape)
     return build.emit("minimum", [stripped(first), stripped(second)], _shape(first, second))
+
+
+def _variable(node: Node) -> Symbol:
+    """Returns the operand that is not the bound; it may come first or second."""
+    return next(value for value in node.inputs if isinstance(value, Symbol))
 
 
 def clamp(build: Builder, params, low: Value, value: Value, high: Value) -> Value:
