@@ -11,11 +11,12 @@ if __name__ != "attokit.quant":
     )
 
 from attokit.quant.calibrate import calibrate
-from attokit.quant.fake_quant import QuantizedGraph, fake_quant, integer_weights
+from attokit.quant.fake_quant import QuantizedGraph, fake_quant
 from attokit.quant.graph import Graph, Tensor
 from attokit.quant.lowering.values import UnsupportedOpError
 from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
+from attokit.quant.plan import integer_weights
 from attokit.quant.trace import trace
 
 __all__ = [

@@ -1,7 +1,7 @@
 """The fixed-point arithmetic of TFLite's kernels, bit for bit, in 32-bit integers.
 
 Kernels multiply int32 accumulators by a real ratio of scales.  They compute the ratio in double
-precision, keep 31 bits of it, and round the 64-bit product in one of two ways.  JAX has neither
+precision, keep 31 bits of it, and round the 64-bit product twice.  JAX has neither
 doubles nor 64-bit integers by default (and TPUs have no IEEE doubles at all), so both are done
 here on limbs of 32-bit integers; everything vectorizes and jits.
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, UInt32
 
-from attokit.quant.ops.kind import Multiplier, Ratio
+from attokit.quant.ops.kind import Factor, Multiplier, Ratio
 
 _LIMB = 0xFFFF
 
@@ -80,17 +80,22 @@ def multipliers(ratios: Sequence[Ratio]) -> list[Multiplier]:
         return []
     operands = [_operands(ratio) for ratio in ratios]
     sizes = [first.size for first, _, _ in operands]
-    mantissa, exponent = _mantissa_and_exponent(*map(jnp.concatenate, zip(*operands, strict=True)))
+    first, second, third = map(jnp.concatenate, zip(*operands, strict=True))
+    mantissa, exponent = _mantissa_and_exponent(first, second, third)
+    real = first * second / third
     results, start = [], 0
     for ratio, size in zip(ratios, sizes, strict=True):
         part = slice(start, start + size)
         scaled = exponent[part] + ratio.exponent
-        vanishes = scaled < -31
+        vanishes = scaled < -30  # (kernels: -31; the product is below 1/2 all the same)
+        own_mantissa = jnp.where(vanishes, 0, mantissa[part])
+        own_exponent = jnp.where(vanishes, 0, scaled)
         results.append(
             Multiplier(
-                mantissa=jnp.where(vanishes, 0, mantissa[part]),
-                exponent=jnp.where(vanishes, 0, scaled),
-                real=real_ratio(ratio),
+                mantissa=own_mantissa,
+                exponent=own_exponent,
+                factor=factor(own_mantissa, own_exponent),
+                real=real[part] * jnp.float32(2.0**ratio.exponent),
                 ratio=ratio,
             )
         )
@@ -111,12 +116,6 @@ def _mantissa_and_exponent(
     return mantissa, quotient.exponent + 57 + carried.astype(jnp.int32)
 
 
-def real_ratio(ratio: Ratio) -> Float[Array, "*c"]:
-    """Returns the ratio in float32 arithmetic, product first."""
-    first, second, third = _operands(ratio)
-    return first * second / third * jnp.float32(2.0**ratio.exponent)
-
-
 def _operands(ratio: Ratio) -> tuple[Array, Array, Array]:
     """Returns the three factors in one shape."""
     one = jnp.float32(1)
@@ -133,59 +132,64 @@ def _rank_one(value: Array) -> Float[Array, "c"]:
     return jnp.reshape(jnp.asarray(value, jnp.float32), (-1,))
 
 
-def _product(
-    value: Int32[Array, "*n"], factor: Int32[Array, "*n"]
-) -> tuple[Int32[Array, "*n"], UInt32[Array, "*n"]]:
-    """Returns the signed 64-bit product of two int32 as high and low words."""
-    value_high, value_low = value >> 16, value & _LIMB
-    factor_high, factor_low = factor >> 16, factor & _LIMB
-    low = value_low.astype(jnp.uint32) * factor_low.astype(jnp.uint32)
-    first = value_high * factor_low
-    second = value_low * factor_high + (low >> 16).astype(jnp.int32)
-    carry = (first & _LIMB) + (second & _LIMB)
-    high = value_high * factor_high + (first >> 16) + (second >> 16) + (carry >> 16)
-    return high, (carry.astype(jnp.uint32) << 16) | (low & jnp.uint32(_LIMB))
-
-
 def doubling_high_multiply(
     value: Int32[Array, "*n"], factor: Int32[Array, "*n"]
 ) -> Int32[Array, "*n"]:
     """Returns round(value * factor / 2**31), ties toward plus infinity.
 
-    One product overflows, (-2**31)**2; no kernel forms it.
+    Both are split at bit 16, the value into signed halves, so that no sum of partial products
+    leaves 32 bits.
+
+    Args:
+      value: Below 2**30 in magnitude.
+      factor: Any.
     """
-    high, low = _product(value, factor)
-    # (2**30 is added at the 64-bit product's bit 30; only bits 30 and 31 of the low word matter.)
-    return (high << 1) + (((low >> 30) + jnp.uint32(1)) >> 1).astype(jnp.int32)
+    return _high_multiply(value, factor >> 16, factor & _LIMB)
+
+
+def _high_multiply(value: Array, factor_high: Array, factor_low: Array) -> Array:
+    low = (value << 16) >> 16
+    high = (value - low) >> 16
+    middle = low * factor_high + ((low * factor_low) >> 16) + high * factor_low
+    return ((high * factor_high) << 1) + ((middle + (1 << 14)) >> 15)
 
 
 def divide_by_power_of_two(
     value: Int32[Array, "*n"], exponent: Int32[Array, "*n"]
 ) -> Int32[Array, "*n"]:
-    """Returns round(value / 2**exponent), ties away from zero, for exponents in [0, 31]."""
-    mask = (jnp.int32(1) << exponent) - 1
-    threshold = (mask >> 1) + (value < 0).astype(jnp.int32)
-    return (value >> exponent) + ((value & mask) > threshold).astype(jnp.int32)
+    """Returns round(value / 2**exponent), ties away from zero, for exponents in [0, 30]."""
+    half = (jnp.int32(1) << exponent) >> 1
+    away = jnp.where(exponent > 0, jnp.int32(-1), jnp.int32(0))
+    return (value + half + ((value >> 31) & away)) >> exponent
 
 
-def multiply_double_rounding(
-    value: Int32[Array, "*n"], mantissa: Int32[Array, "*n"], exponent: Int32[Array, "*n"]
-) -> Int32[Array, "*n"]:
-    """Returns value * mantissa * 2**(exponent - 31), rounded as gemmlowp does (twice)."""
-    left = jnp.maximum(exponent, 0)
+def factor(mantissa: Int32[Array, "*c"], exponent: Int32[Array, "*c"]) -> Factor:
+    """Returns what `multiply_double_rounding` needs of mantissa * 2**(exponent - 31).
+
+    Args:
+      mantissa: In [2**30, 2**31), or 0.
+      exponent: At least -30.
+    """
     right = jnp.maximum(-exponent, 0)
-    return divide_by_power_of_two(doubling_high_multiply(value << left, mantissa), right)
+    return Factor(
+        left=jnp.maximum(exponent, 0),
+        high=mantissa >> 16,
+        low=mantissa & _LIMB,
+        right=right,
+        half=(jnp.int32(1) << right) >> 1,
+        away=jnp.where(right > 0, jnp.int32(-1), jnp.int32(0)),
+    )
 
 
-def multiply_single_rounding(
-    value: Int32[Array, "*n"], mantissa: Int32[Array, "*n"], exponent: Int32[Array, "*n"]
-) -> Int32[Array, "*n"]:
-    """Returns value * mantissa * 2**(exponent - 31), rounded once, ties toward plus infinity."""
-    left = jnp.maximum(exponent + 1, 0)
-    right = jnp.maximum(-1 - exponent, 0)
-    high, low = _product(value << left, mantissa)
-    half = jnp.where(right > 0, (jnp.int32(1) << right) >> 1, (low >> 31).astype(jnp.int32))
-    return (high + half) >> right
+def multiply_double_rounding(value: Int32[Array, "*n"], by: Factor) -> Int32[Array, "*n"]:
+    """Returns the value times the factor, rounded as gemmlowp does (twice).
+
+    Args:
+      value: Shifted left by `by.left` it must stay below 2**30 in magnitude.
+      by: Of shapes that broadcast against the value.
+    """
+    product = _high_multiply(value << by.left, by.high, by.low)
+    return (product + by.half + ((product >> 31) & by.away)) >> by.right
 
 
 def multiply_as_double(value: Int32[Array, "*n"], ratio: Ratio) -> Int32[Array, "*n"]:
@@ -277,5 +281,4 @@ def _shift_right(words: tuple[Array, Array, Array], count: Array) -> Int32[Array
 
 def round_half_away(value: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Returns std::round(value): the nearest integer, ties away from zero."""
-    whole = jnp.trunc(value)
-    return whole + jnp.where(jnp.abs(value - whole) >= 0.5, jnp.sign(value), jnp.float32(0))
+    return jax.lax.round(value, jax.lax.RoundingMethod.AWAY_FROM_ZERO)

@@ -64,9 +64,8 @@ def _integer_sum(sign: int):
 
 
 def _headroom(values: Int32[Array, "..."], multiplier: Multiplier) -> Int32[Array, "..."]:
-    return fixed_point.multiply_double_rounding(
-        values << _LEFT_SHIFT, multiplier.mantissa[0], multiplier.exponent[0]
-    )
+    factor = jax.tree.map(lambda x: x[0], multiplier.factor)
+    return fixed_point.multiply_double_rounding(values << _LEFT_SHIFT, factor)
 
 
 def _xnnpack_sum(

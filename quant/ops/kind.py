@@ -89,18 +89,42 @@ class Ratio:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Factor:
+    """A multiplier, taken apart for `fixed_point.multiply_double_rounding`.
+
+    Attributes:
+      left: Bits to shift the value left.
+      high: Upper 16 bits of the mantissa.
+      low: Lower 16 bits.
+      right: Bits to shift the product right.
+      half: 2**(right - 1), or 0.
+      away: -1 if there is a right shift, whose ties of negative numbers go down; else 0.
+    """
+
+    left: Int32[Array, "*c"]
+    high: Int32[Array, "*c"]
+    low: Int32[Array, "*c"]
+    right: Int32[Array, "*c"]
+    half: Int32[Array, "*c"]
+    away: Int32[Array, "*c"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Multiplier:
     """A ratio as kernels hold it: ratio ~= mantissa * 2**(exponent - 31), and as float32.
 
     Attributes:
       mantissa: In [2**30, 2**31), or 0.
       exponent: Positive shifts left.
+      factor: Mantissa and exponent, taken apart.
       real: The ratio in float32.
       ratio: What it stands for.
     """
 
     mantissa: Int32[Array, "*c"]
     exponent: Int32[Array, "*c"]
+    factor: Factor
     real: Float[Array, "*c"]
     ratio: Ratio
 

@@ -26,8 +26,8 @@ def _integer(op, kernels, integers, multipliers, scales):
     (values,) = integers
     count = math.prod(values.shape[axis] for axis in op["axes"])
     total = jnp.sum(values.astype(jnp.int32), axis=op["axes"], keepdims=op["keepdims"])
-    mantissa, exponent = _divided(multipliers[0], count)
-    integers = fixed_point.multiply_double_rounding(total, mantissa, exponent)
+    factor = fixed_point.factor(*_divided(multipliers[0], count))
+    integers = fixed_point.multiply_double_rounding(total, factor)
     real = total.astype(jnp.float32) * (multipliers[0].real[0] / count)
     return (Rescaled(integers=integers, real=real),)
 

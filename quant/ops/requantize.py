@@ -1,5 +1,6 @@
 """How int32 accumulators become int8, by kernel set."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32
 
@@ -18,11 +19,8 @@ def rescale(
     real = accumulators.astype(jnp.float32) * per_channel(multiplier.real, accumulators.ndim)
     if kernels == "xnnpack":
         return Rescaled(integers=jnp.round(real), real=real)
-    integers = fixed_point.multiply_double_rounding(
-        accumulators,
-        per_channel(multiplier.mantissa, accumulators.ndim),
-        per_channel(multiplier.exponent, accumulators.ndim),
-    )
+    factor = jax.tree.map(lambda x: per_channel(x, accumulators.ndim), multiplier.factor)
+    integers = fixed_point.multiply_double_rounding(accumulators, factor)
     return Rescaled(integers=integers, real=real)
 
 

@@ -1,0 +1,190 @@
+"""Gradients through rounding: the straight-through estimator, and LSQ's for scales.
+
+A centred integer's cotangent is, by convention, the gradient with respect to the real value that it
+stands for.  So ops that only move values need no rule of their own, and activations are not
+multiplied by scales on the way back.
+
+Sources: LSQ (Esser et al., 2020), section 2; LSQ+ (Bhalgat et al., 2020), section 3.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attokit.quant import params
+from attokit.quant.graph import Graph
+from attokit.quant.ops import activation, table
+from attokit.quant.ops.kind import Activation, Kernels, Op, Operand, OpKind, Scales
+from attokit.quant.plan import OpPlan
+
+
+@jax.custom_vjp
+def quantize_input(
+    values: Float[Array, "..."], scale: Float[Array, ""], zero_point: Float[Array, ""]
+) -> Float[Array, "..."]:
+    """Returns real values as centred integers."""
+    return params.quantize_centred(values, scale, zero_point)
+
+
+def _quantize_input_forward(values, scale, zero_point):
+    clipped = params.quantize_centred(values, scale, zero_point)
+    return clipped, (values, clipped, scale, zero_point)
+
+
+def _quantize_input_backward(residuals, gradient):
+    values, clipped, scale, zero_point = residuals
+    bounds = activation.centred_bounds("none", scale, zero_point)
+    return _clipped_gradients(gradient, clipped, values / scale, scale, bounds)
+
+
+quantize_input.defvjp(_quantize_input_forward, _quantize_input_backward)
+
+
+def quantized_op(
+    graph: Graph, op: Op, kernels: Kernels
+) -> Callable[[tuple[Array, ...], Scales, OpPlan], tuple[Array, ...]]:
+    """Returns `(operands, scales, plan) -> outputs`, differentiable in operands and scales.
+
+    Operands are centred activations and real weights; outputs are centred.
+    """
+    kind, roles = table.OPS[op.kind], graph.operands(op)
+
+    def forward(operands: tuple[Array, ...], scales: Scales, plan: OpPlan):
+        integers = tuple(
+            operand if weight is None else weight
+            for operand, weight in zip(operands, plan.weights, strict=True)
+        )
+        results = kind.integer(op, kernels, integers, plan.multipliers, plan.scales)
+        outputs = tuple(
+            jnp.clip(result.integers.astype(jnp.float32), low, high)
+            for result, low, high in zip(results, plan.low, plan.high, strict=True)
+        )
+        reals = tuple(result.real for result in results)
+        return outputs, (operands, integers, outputs, reals, scales, plan)
+
+    def backward(residuals, gradients: tuple[Array, ...]):
+        operands, integers, outputs, reals, scales, plan = residuals
+        rows = [
+            (gradients[i], jnp.float32(0), jnp.float32(0))  # a tied or prescribed range
+            if reals[i] is None
+            else _clipped_gradients(
+                gradients[i],
+                outputs[i],
+                reals[i],
+                scales.outputs[i],
+                (plan.low[i], plan.high[i]),
+                op.activation,
+            )
+            for i in range(len(outputs))
+        ]
+        passed, output_scales, output_zero_points = zip(*rows, strict=True)
+        inputs = _operand_gradients(op, kind, roles, operands, integers, scales, passed)
+        scale_gradients = Scales(
+            inputs=tuple(scale for _, scale, _ in inputs),
+            outputs=output_scales,
+            input_zero_points=tuple(zero_point for _, _, zero_point in inputs),
+            output_zero_points=output_zero_points,
+        )
+        return tuple(gradient for gradient, _, _ in inputs), scale_gradients, None
+
+    run = jax.custom_vjp(lambda *arguments: forward(*arguments)[0])
+    run.defvjp(forward, backward)
+    return run
+
+
+def _clipped_gradients(
+    gradient: Array,
+    clipped: Array,
+    real: Array,
+    scale: Float[Array, ""],
+    bounds: tuple[Array, Array],
+    fused: Activation = "none",
+) -> tuple[Array, Array, Array]:
+    """Returns the gradients of a real value, of its scale and of its zero point.
+
+    The first is the straight-through gradient: it stops where the integer lies on a bound.  (The
+    integer is there already; whether the real value lay within half a unit of the bound would take
+    another pass.)  The others cost nothing unless they are used.
+
+    Args:
+      gradient: With respect to the dequantized output.
+      clipped: The output, centred.
+      real: The same before rounding and clipping, in units of the scale.
+      scale: Of the output.
+      bounds: Least and greatest centred integer.
+      fused: The activation, whose own bounds do not move with the zero point.
+    """
+    low, high = bounds
+    zero = jnp.float32(0)
+    passed = jnp.where((clipped > low) & (clipped < high), gradient, zero)
+    below, above = real < low - 0.5, real > high + 0.5
+    rounding = clipped - jnp.where(below | above, zero, real)
+    real_low, real_high = activation.real_bounds(fused)
+    saturated = jnp.zeros_like(below)
+    saturated = saturated | below if real_low is None else saturated
+    saturated = saturated | above if real_high is None else saturated
+    zero_point_gradient = -scale * _total(jnp.where(saturated, gradient, zero))
+    return passed, _total(gradient * rounding), zero_point_gradient
+
+
+def _total(values: Array) -> Float[Array, ""]:
+    """Returns the sum, over the first axes first: XLA's CPU backend vectorizes only that."""
+    if values.ndim < 2:
+        return jnp.sum(values)
+    rows = values.reshape(-1, math.prod(values.shape[-2:]))
+    return jnp.sum(jnp.sum(rows, axis=0))
+
+
+def _operand_gradients(
+    op: Op,
+    kind: OpKind,
+    roles: tuple[Operand, ...],
+    operands: tuple[Array, ...],
+    integers: tuple[Array, ...],
+    scales: Scales,
+    gradients: tuple[Array, ...],
+) -> list[tuple[Array, Array | None, Array | None]]:
+    """Returns (gradient of the real operand, of its scale, of its zero point) per operand.
+
+    The gradient is the float op's at the dequantized operands.  Where the op is bilinear it is
+    taken at the activation's integers and the kernel's gradient is scaled afterwards, which spares
+    a pass over the activation.
+    """
+    reals = []
+    for i, role in enumerate(roles):
+        if role is Operand.BIAS or (kind.bilinear and role is Operand.ACTIVATION):
+            reals.append(operands[i])
+        else:
+            reals.append(integers[i] * scales.inputs[i])
+    _, pullback = jax.vjp(functools.partial(kind.compute, op), *reals)
+    rows: list[tuple[Array, Array | None, Array | None]] = []
+    for i, (role, gradient) in enumerate(zip(roles, pullback(gradients), strict=True)):
+        scale = scales.inputs[i]
+        if role is Operand.ACTIVATION:
+            rows.append((gradient, jnp.zeros_like(scale), jnp.float32(0)))
+        elif role is Operand.BIAS:
+            rows.append((gradient, None, None))
+        elif role is Operand.KERNEL:
+            if kind.bilinear:
+                gradient = gradient * scales.inputs[0]
+            rows.append((*_kernel_gradients(gradient, operands[i], integers[i], scale), None))
+        else:
+            bounds = activation.centred_bounds("none", scale, scales.input_zero_points[i])
+            real = operands[i] / scale
+            rows.append(_clipped_gradients(gradient, integers[i], real, scale, bounds))
+    return rows
+
+
+def _kernel_gradients(
+    gradient: Array, kernel: Array, integers: Array, scale: Array
+) -> tuple[Array, Array]:
+    """Returns the straight-through gradient of a kernel and the LSQ gradient of its scales."""
+    real = kernel / scale
+    inside = jnp.abs(real) <= params.KERNEL_MAX + 0.5
+    axes = tuple(range(kernel.ndim - scale.ndim))
+    rounding = integers - jnp.where(inside, real, jnp.float32(0))
+    return jnp.where(inside, gradient, jnp.float32(0)), jnp.sum(gradient * rounding, axis=axes)
