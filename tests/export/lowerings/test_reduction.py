@@ -1,0 +1,41 @@
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+import pytest
+from single_op import Case, largest_difference
+
+_average = functools.partial(nn.avg_pool, count_include_pad=False)
+
+
+def _pool(pool, window, strides, padding):
+    return lambda _, x: pool(x, window, strides=strides, padding=padding)
+
+
+CASES = {
+    "average_pool": Case("average_pool_2d", _pool(_average, (2, 2), (2, 2), "VALID")),
+    "average_pool_same": Case("average_pool_2d", _pool(_average, (3, 2), (2, 1), "SAME")),
+    "max_pool": Case("max_pool_2d", _pool(nn.max_pool, (2, 3), (2, 2), "VALID")),
+    "max_pool_same": Case("max_pool_2d", _pool(nn.max_pool, (3, 3), (2, 2), "SAME")),
+    "mean": Case("mean", lambda _, x: jnp.mean(x, (1, 2))),
+    "mean_keepdims": Case("mean", lambda _, x: jnp.mean(x, (1, 2), keepdims=True)),
+    "mean_channels": Case("mean", lambda _, x: jnp.mean(x, -1)),
+    "mean_wide": Case("mean", lambda _, x: jnp.mean(x, (1, 2)), (), ((1, 29, 31, 2),)),
+}
+
+
+def _bound(name: str, kernels: str) -> int:
+    return 1 if kernels == "xnnpack" and name.startswith("mean") else 0
+
+
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("name", CASES)
+def test_every_element_equals_the_runtime(name, kernels):
+    assert largest_difference(CASES[name], kernels, draws=4) <= _bound(name, kernels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("name", CASES)
+def test_every_element_equals_the_runtime_in_many_draws(name, kernels):
+    assert largest_difference(CASES[name], kernels, draws=200, seed=1) <= _bound(name, kernels)

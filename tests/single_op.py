@@ -1,0 +1,102 @@
+"""Graphs of one op with random weights, scales and zero points, and how far runtimes differ.
+
+A case is a small function.  It is traced once and compiled once per kernel set; every draw then
+only writes another file and runs it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attokit import export, quant
+from attokit.export.activations import activations
+from attokit.export.run import to_file
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A function `f(variables, *inputs)` whose graph holds the op in question.
+
+    Attributes:
+      kind: The op that must be in the graph.
+      function: Of a tuple of variables and of inputs.
+      variables: Shapes of the variables.
+      inputs: Shapes of the inputs, batch included.
+    """
+
+    kind: str
+    function: Callable
+    variables: tuple[tuple[int, ...], ...] = ()
+    inputs: tuple[tuple[int, ...], ...] = ((2, 7, 6, 4),)
+
+
+class Drawer:
+    """Draws random weights, scales, zero points and inputs for a case.
+
+    Attributes:
+      graph: Of the case.
+    """
+
+    def __init__(self, case: Case, seed: int = 0):
+        self._random = np.random.default_rng(seed)
+        variables = tuple(self._normal(shape) for shape in case.variables)
+        inputs = tuple(self._normal(shape) for shape in case.inputs)
+        self.graph, self.weights = quant.trace(case.function, variables, *inputs)
+        self._shapes = case.inputs
+        assert case.kind in {op.kind for op in self.graph.ops}
+
+    def _normal(self, shape: tuple[int, ...]) -> jax.Array:
+        return jnp.asarray(self._random.normal(size=shape), jnp.float32)
+
+    def draw(self) -> tuple[dict, dict, tuple[jax.Array, ...]]:
+        """Returns weights, qparams and inputs; ranges fit the inputs only roughly."""
+        weights = {
+            name: jnp.asarray(self._random.normal(size=w.shape), jnp.float32)
+            for name, w in self.weights.items()
+        }
+        inputs = tuple(self._normal(shape) for shape in self._shapes)
+        qparams = quant.calibrate(self.graph, weights, [inputs], input_range=None)
+        return weights, {n: self._jitter(self.graph, n, q) for n, q in qparams.items()}, inputs
+
+    def _jitter(self, graph, name: str, entry: quant.QuantParams) -> quant.QuantParams:
+        factor = np.exp(self._random.uniform(-0.3, 0.6, np.shape(entry.scale)))
+        scale = jnp.asarray(np.asarray(entry.scale) * factor, jnp.float32)
+        if name not in graph.tensors and scale.ndim:  # a kernel's
+            return quant.QuantParams(scale, entry.zero_point)
+        shift = self._random.integers(-60, 61)
+        zero_point = np.clip(np.asarray(entry.zero_point) + shift, -128, 127)
+        return quant.QuantParams(scale, jnp.float32(zero_point))
+
+
+@functools.cache
+def _integers(graph: quant.Graph, kernels: str) -> Callable:
+    return jax.jit(quant.fake_quant(graph, kernels).integers)
+
+
+def differences(
+    graph: quant.Graph, weights: dict, qparams: dict, inputs: tuple, kernels: str
+) -> dict[str, np.ndarray]:
+    """Returns |file - graph| of every activation that an op makes, in units of the integer."""
+    data = export.to_tflite(graph, weights, qparams)
+    ports = export.inspect(data).inputs
+    given = [to_file(n, t, np.asarray(x)) for (n, t), x in zip(ports.items(), inputs, strict=True)]
+    found = activations(data, given, kernels).tensors
+    wanted = _integers(graph, kernels)(weights, qparams, *inputs)
+    return {
+        name: np.abs(found[name].astype(np.int32) - np.asarray(wanted[name], np.int32))
+        for op in graph.ops
+        for name in op.outputs
+    }
+
+
+def largest_difference(case: Case, kernels: str, draws: int, seed: int = 0) -> int:
+    """Returns the greatest difference over some draws of a case."""
+    drawer, worst = Drawer(case, seed), 0
+    for _ in range(draws):
+        result = differences(drawer.graph, *drawer.draw(), kernels)
+        worst = max(worst, *(int(x.max(initial=0)) for x in result.values()))
+    return worst
