@@ -6,7 +6,8 @@ if __name__ != "attokit.export":
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
 
-from attokit.export.inspection import Inspection, inspect
+from attokit.export.anatomy import Inspection
+from attokit.export.inspection import inspect
 from attokit.export.run import Runner, run
 from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
 from attokit.export.verify import Report, verify

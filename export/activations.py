@@ -6,7 +6,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer, inspection, interpreters
-from attokit.export.inspection import Inspection
+from attokit.export.anatomy import Inspection
 from attokit.quant.ops.kind import Kernels
 
 

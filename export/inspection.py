@@ -1,20 +1,21 @@
-"""What is in a .tflite file, any of them: operators, tensors, cost, memory.
+"""Reads a .tflite file, any of them: operators, tensors, cost, memory.
 
 Only Python reads the bytes here, so a damaged file is an error and never a crash.
 """
 
-import collections
 import dataclasses
 import math
 import os
 import pathlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from attokit.export import cost
+from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph, TensorInfo
 from attokit.export.flatbuffer import FILE_IDENTIFIER
 
 _OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
@@ -29,144 +30,6 @@ _DAMAGE = (
     AttributeError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, TypeError,
     UnicodeDecodeError, ValueError, struct.error,
 )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class TensorInfo:
-    """A tensor.
-
-    Attributes:
-      name: As stored; not always unique.
-      shape: As stored; 1 stands for sizes that are not known yet.
-      dtype: "int8", "float32", ….
-      size: Bytes.
-      constant: Whether the file holds its contents.
-      scale: Empty if not quantized; one value, or one per entry of `axis`.
-      zero_point: As many as scales.
-      axis: Of the scales.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    size: int
-    constant: bool
-    scale: np.ndarray
-    zero_point: np.ndarray
-    axis: int
-
-    @property
-    def is_parameter(self) -> bool:
-        """Whether this is a kernel, bias or constant operand rather than axes or shapes."""
-        return self.constant and ("float" in self.dtype or self.scale.size > 0)
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class OperatorInfo:
-    """An operator.
-
-    Attributes:
-      kind: The schema's name ("CONV_2D"), or a custom operator's own.
-      version: Of the operator.
-      inputs: Positions of tensors; -1 for one that is left out.
-      outputs: Likewise.
-      macs: Multiply-adds.
-      live: Bytes of the activations that exist while it runs.
-    """
-
-    kind: str
-    version: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    macs: int
-    live: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Subgraph:
-    """A subgraph: the first is the model, others are bodies of its control flow."""
-
-    name: str
-    tensors: tuple[TensorInfo, ...]
-    operators: tuple[OperatorInfo, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-    def is_float(self, operator: OperatorInfo) -> bool:
-        """Whether an operator reads or makes floats."""
-        return any("float" in self.tensors[i].dtype for i in _present(operator))
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Inspection:
-    """A file, read.
-
-    Attributes:
-      size: Bytes of the file.
-      description: As stored.
-      subgraphs: The model first.
-      signatures: For each key, names and positions of inputs and of outputs.
-    """
-
-    size: int
-    description: str
-    subgraphs: tuple[Subgraph, ...]
-    signatures: dict[str, tuple[dict[str, int], dict[str, int]]]
-
-    @property
-    def main(self) -> Subgraph:
-        """The model itself."""
-        return self.subgraphs[0]
-
-    @property
-    def inputs(self) -> dict[str, TensorInfo]:
-        """Inputs by their name in the signature, or the tensor's; in the file's order."""
-        return self._ports(self.main.inputs, 0)
-
-    @property
-    def outputs(self) -> dict[str, TensorInfo]:
-        """Outputs likewise."""
-        return self._ports(self.main.outputs, 1)
-
-    @property
-    def histogram(self) -> dict[str, int]:
-        """How often each kind of operator occurs, the most frequent first."""
-        kinds = collections.Counter(op.kind for graph in self.subgraphs for op in graph.operators)
-        return dict(kinds.most_common())
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights, biases and constant operands."""
-        return sum(
-            math.prod(t.shape) for graph in self.subgraphs for t in graph.tensors if t.is_parameter
-        )
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of one run (loop bodies once)."""
-        return sum(op.macs for graph in self.subgraphs for op in graph.operators)
-
-    @property
-    def peak_ram(self) -> int:
-        """Bytes of activations that live at once, at most."""
-        return max((op.live for op in self.main.operators), default=0)
-
-    @property
-    def float_operators(self) -> int:
-        """How many operators read or make floats."""
-        return sum(graph.is_float(op) for graph in self.subgraphs for op in graph.operators)
-
-    def __str__(self) -> str:
-        return "\n".join(_lines(self))
-
-    def _ports(self, indices: tuple[int, ...], side: int) -> dict[str, TensorInfo]:
-        names = {}
-        for signature in self.signatures.values():
-            names.update({index: name for name, index in signature[side].items()})
-        return {
-            names.get(index, self.main.tensors[index].name): self.main.tensors[index]
-            for index in indices
-        }
 
 
 def inspect(file: str | os.PathLike[str] | bytes) -> Inspection:
@@ -266,7 +129,7 @@ class _Reader:
             kind, version = codes[operator.OpcodeIndex()]
             inputs = self._indices(operator.Inputs, operator.InputsLength(), tensors, optional=True)
             outputs = self._indices(operator.Outputs, operator.OutputsLength(), tensors)
-            macs = _macs(kind, operator, [tensors[i].shape if i >= 0 else () for i in inputs],
+            macs = cost.multiply_adds(kind, operator, [tensors[i].shape if i >= 0 else () for i in inputs],
                          [tensors[i].shape for i in outputs])  # fmt: skip
             rows.append(
                 OperatorInfo(
@@ -275,7 +138,7 @@ class _Reader:
             )
         inputs = self._indices(graph.Inputs, graph.InputsLength(), tensors)
         outputs = self._indices(graph.Outputs, graph.OutputsLength(), tensors)
-        live = live_bytes(tensors, rows, inputs, outputs)
+        live = cost.live_bytes(tensors, rows, inputs, outputs)
         return Subgraph(
             name=_text(graph.Name()),
             tensors=tensors,
@@ -338,92 +201,5 @@ class _Reader:
         return result
 
 
-def live_bytes(
-    tensors: tuple[TensorInfo, ...],
-    operators: list[OperatorInfo],
-    inputs: tuple[int, ...],
-    outputs: tuple[int, ...],
-) -> list[int]:
-    """Returns, for each operator, the bytes of the activations that exist while it runs.
-
-    An activation lives from the operator that makes it (inputs: from the start) to the last that
-    reads it (outputs: to the end).
-    """
-    born, dies = {index: 0 for index in inputs}, {}
-    for i, operator in enumerate(operators):
-        for index in operator.outputs:
-            born.setdefault(index, i)
-        for index in _present(operator):
-            dies[index] = i
-    dies.update({index: len(operators) - 1 for index in outputs})
-    change = [0] * (len(operators) + 1)
-    for index, last in dies.items():
-        if index in born and not tensors[index].constant and operators:
-            change[born[index]] += tensors[index].size
-            change[last + 1] -= tensors[index].size
-    total, result = 0, []
-    for delta in change[:-1]:
-        total += delta
-        result.append(total)
-    return result
-
-
-def _present(operator: OperatorInfo) -> Iterator[int]:
-    return (index for index in (*operator.inputs, *operator.outputs) if index >= 0)
-
-
-def _macs(kind: str, operator: Any, inputs: list[tuple], outputs: list[tuple]) -> int:
-    """Returns the multiply-adds of one operator."""
-    if kind == "CONV_2D":  # kernel [o, kh, kw, i]
-        return math.prod(outputs[0]) * math.prod(inputs[1][1:])
-    if kind == "DEPTHWISE_CONV_2D":  # kernel [1, kh, kw, o]
-        return math.prod(outputs[0]) * math.prod(inputs[1][1:3])
-    if kind == "CONV_3D":  # kernel [kd, kh, kw, i, o]
-        return math.prod(outputs[0]) * math.prod(inputs[1][:4])
-    if kind == "FULLY_CONNECTED":  # kernel [n, k]
-        return math.prod(outputs[0]) * inputs[1][-1]
-    if kind == "TRANSPOSE_CONV":  # inputs: output shape, kernel [o, kh, kw, i], images
-        return math.prod(inputs[2]) * math.prod(inputs[1][:3])
-    if kind == "BATCH_MATMUL":
-        options = schema.BatchMatMulOptions()
-        table = operator.BuiltinOptions()
-        if table is not None:
-            options.Init(table.Bytes, table.Pos)
-        transposed = table is not None and options.AdjX()
-        return math.prod(outputs[0]) * inputs[0][-2 if transposed else -1]
-    return 0
-
-
 def _text(value: bytes | None) -> str:
     return "" if value is None else value.decode("utf-8", errors="replace")
-
-
-def _lines(info: Inspection) -> Iterator[str]:
-    total = sum(info.histogram.values())
-    yield f"{info.size:,} bytes, {info.parameters:,} parameters, {info.macs:,} multiply-adds"
-    yield f"peak RAM of activations: {info.peak_ram:,} bytes"
-    yield f"operators: {total}, of which {total - info.float_operators} integer only"
-    for kind, count in info.histogram.items():
-        yield f"  {count:4d} {kind}"
-    for title, ports in (("input", info.inputs), ("output", info.outputs)):
-        for name, tensor in ports.items():
-            yield f"{title} {name!r}: {_describe(tensor)}"
-    yield f"signatures: {', '.join(map(repr, info.signatures)) or 'none'}"
-    yield ""
-    yield f"{'operator':24} {'output':44} {'shape':20} {'type':8} {'MACs':>13} {'live bytes':>11}"
-    for graph in info.subgraphs:
-        for op in graph.operators:
-            first = graph.tensors[op.outputs[0]] if op.outputs else None
-            shape = "x".join(map(str, first.shape)) if first else ""
-            name, dtype = (first.name, first.dtype) if first else ("", "")
-            yield (
-                f"{op.kind[:24]:24} {name[-44:]:44} {shape:20} {dtype:8} "
-                f"{op.macs:13,} {op.live:11,}"
-            )
-
-
-def _describe(tensor: TensorInfo) -> str:
-    text = f"{tensor.dtype} {'x'.join(map(str, tensor.shape))}"
-    if tensor.scale.size == 1 and tensor.zero_point.size == 1:
-        text += f", scale {tensor.scale[0]:.6g}, zero point {tensor.zero_point[0]}"
-    return text

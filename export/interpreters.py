@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from attokit.export.inspection import Inspection
+from attokit.export.anatomy import Inspection
 from attokit.quant.ops.kind import KERNELS, Kernels
 
 _ARENA_SLACK = 1 << 22  # what TFLite Micro keeps besides tensors and per-channel tables

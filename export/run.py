@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from attokit.export import inspection, interpreters
-from attokit.export.inspection import TensorInfo
+from attokit.export.anatomy import TensorInfo
 from attokit.quant.ops.kind import Kernels
 
 _BATCH_MEMORY = 1 << 26  # bytes of activations that one call may take

@@ -9,6 +9,7 @@ import numpy as np
 
 from attokit.export import expectation, inspection, interpreters
 from attokit.export.activations import Activations, activations
+from attokit.export.anatomy import Inspection
 from attokit.export.integers import Ranges
 from attokit.export.run import to_file
 from attokit.quant.graph import Graph, Weights
@@ -216,7 +217,7 @@ def _compare_float(
 
 
 def _interface_rows(
-    found: Activations, graph: Graph, info: inspection.Inspection, qparams: QParams | None
+    found: Activations, graph: Graph, info: Inspection, qparams: QParams | None
 ) -> list[Row]:
     """Compares what leaves the file with the tensors inside that it should be."""
     rows = []
