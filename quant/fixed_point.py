@@ -137,30 +137,25 @@ def doubling_high_multiply(
 ) -> Int32[Array, "*n"]:
     """Returns round(value * factor / 2**31), ties toward plus infinity.
 
-    Both are split at bit 16, the value into signed halves, so that no sum of partial products
-    leaves 32 bits.
-
-    Args:
-      value: Below 2**30 in magnitude.
-      factor: Any.
+    Any operands but one pair, (-2**31)**2, whose result no int32 holds and no kernel forms.
     """
-    return _high_multiply(value, factor >> 16, factor & _LIMB)
-
-
-def _high_multiply(value: Array, factor_high: Array, factor_low: Array) -> Array:
-    low = (value << 16) >> 16
-    high = (value - low) >> 16
-    middle = low * factor_high + ((low * factor_low) >> 16) + high * factor_low
-    return ((high * factor_high) << 1) + ((middle + (1 << 14)) >> 15)
+    value_high, value_low = value >> 16, value & _LIMB
+    factor_high, factor_low = factor >> 16, factor & _LIMB
+    low = (value_low.astype(jnp.uint32) * factor_low.astype(jnp.uint32)) >> 16
+    first = value_high * factor_low
+    second = value_low * factor_high + low.astype(jnp.int32)
+    carry = (first & _LIMB) + (second & _LIMB)
+    high = value_high * factor_high + (first >> 16) + (second >> 16)
+    return (high << 1) + ((carry + (1 << 14)) >> 15)
 
 
 def divide_by_power_of_two(
     value: Int32[Array, "*n"], exponent: Int32[Array, "*n"]
 ) -> Int32[Array, "*n"]:
-    """Returns round(value / 2**exponent), ties away from zero, for exponents in [0, 30]."""
-    half = (jnp.int32(1) << exponent) >> 1
-    away = jnp.where(exponent > 0, jnp.int32(-1), jnp.int32(0))
-    return (value + half + ((value >> 31) & away)) >> exponent
+    """Returns round(value / 2**exponent), ties away from zero, for exponents in [0, 31]."""
+    mask = (jnp.int32(1) << exponent) - 1
+    threshold = (mask >> 1) + (value < 0).astype(jnp.int32)
+    return (value >> exponent) + ((value & mask) > threshold).astype(jnp.int32)
 
 
 def factor(mantissa: Int32[Array, "*c"], exponent: Int32[Array, "*c"]) -> Factor:
@@ -184,11 +179,18 @@ def factor(mantissa: Int32[Array, "*c"], exponent: Int32[Array, "*c"]) -> Factor
 def multiply_double_rounding(value: Int32[Array, "*n"], by: Factor) -> Int32[Array, "*n"]:
     """Returns the value times the factor, rounded as gemmlowp does (twice).
 
+    The value is split at bit 16 into signed halves, so that no sum of partial products leaves 32
+    bits: `doubling_high_multiply` and `divide_by_power_of_two` in fewer steps, for smaller values.
+
     Args:
       value: Shifted left by `by.left` it must stay below 2**30 in magnitude.
       by: Of shapes that broadcast against the value.
     """
-    product = _high_multiply(value << by.left, by.high, by.low)
+    value = value << by.left
+    low = (value << 16) >> 16
+    high = (value - low) >> 16
+    middle = low * by.high + ((low * by.low) >> 16) + high * by.low
+    product = ((high * by.high) << 1) + ((middle + (1 << 14)) >> 15)
     return (product + by.half + ((product >> 31) & by.away)) >> by.right
 
 
@@ -203,14 +205,15 @@ def multiply_as_double(value: Int32[Array, "*n"], ratio: Ratio) -> Int32[Array, 
       ratio: Scalar, or one value per entry of the last axis.
     """
     quotient = _divide(*_operands(ratio))
-    words, exponent = _round_to_53_bits(quotient)
+    shape = (1,) * (value.ndim - 1) + (-1,)
+    words, exponent = jax.tree.map(lambda x: x.reshape(shape), _round_to_53_bits(quotient))
     magnitude = jnp.abs(value).astype(jnp.uint32)
     product = _multiply_wide(magnitude, words)
     point = jnp.clip(-(exponent + ratio.exponent), 1, 95)  # bits right of the binary point
     top = _bit_length(product) - 1
     # Half a unit of the double's last place turns "just below a tie" into the tie.
     product = _add_bit(product, jnp.maximum(top - 53, 0), top >= 53)
-    product = _add_bit(product, point - 1, jnp.ones_like(point, bool))
+    product = _add_bit(product, point - 1, jnp.ones_like(point, dtype=bool))
     rounded = _shift_right(product, point)
     return jnp.where(value < 0, -rounded, rounded)
 

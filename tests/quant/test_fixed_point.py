@@ -71,6 +71,27 @@ def test_double_rounding_equals_gemmlowp_on_integers():
     np.testing.assert_array_equal(got, want)
 
 
+def test_doubling_high_multiply_takes_full_range_and_both_signs():
+    x = RNG.integers(-(2**31), 2**31, 20_000).astype(np.int32)
+    y = RNG.integers(-(2**31) + 1, 2**31, 20_000).astype(np.int32)
+    x[:4], y[:4] = [2**31 - 1, -(2**31), 2**31 - 1, -1], [2**31 - 1, 2**31 - 1, 1, 2**30]
+    got = jax.jit(fixed_point.doubling_high_multiply)(x, y)
+    want = [(int(a) * int(b) + 2**30) >> 31 for a, b in zip(x, y, strict=True)]
+    np.testing.assert_array_equal(got, want)
+
+
+def test_divide_by_power_of_two_rounds_ties_away_from_zero_in_full_range():
+    x = RNG.integers(-(2**31), 2**31, 20_000).astype(np.int32)
+    n = RNG.integers(0, 32, 20_000).astype(np.int32)
+    x[:4], n[:4] = [3, -3, 2**31 - 1, -(2**31)], [1, 1, 31, 31]
+    got = jax.jit(fixed_point.divide_by_power_of_two)(x, n)
+    want = [
+        int(math.copysign(math.floor(abs(Fraction(int(a), 2 ** int(b))) + Fraction(1, 2)), int(a)))
+        for a, b in zip(x, n, strict=True)
+    ]
+    np.testing.assert_array_equal(got, want)
+
+
 def _as_double(x: int, real: float) -> int:
     product = Fraction(float(x) * real)  # the double itself, exactly
     return int(math.copysign(math.floor(abs(product) + Fraction(1, 2)), product))
