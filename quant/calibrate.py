@@ -14,6 +14,7 @@ from attokit.quant.observers import OBSERVERS, Observer
 from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QuantParams
 
+_SLACK = 1e-6  # by which inputs may leave their range: rounding of the user's arithmetic
 Method = Literal["minmax", "moving_average", "percentile", "mse"]
 
 
@@ -37,7 +38,8 @@ def calibrate(
         "percentile" leaves out the outermost 0.01 %; "mse" minimizes the mean squared rounding
         error.
       input_range: What inputs may be, which fixes their scale: (0, 1) is the contract of the models
-        here, and makes the int8 input `byte - 128`.  None observes inputs like the rest.
+        here, and makes the int8 input `byte - 128`.  Where an input shares its scale (concatenation)
+        with values beyond, the range grows.  None observes inputs like the rest.
       per_channel: One scale per output channel of a kernel; otherwise one per kernel.
 
     Raises:
@@ -47,14 +49,15 @@ def calibrate(
         raise ValueError(f"no calibration method {method!r}; choose one of {', '.join(OBSERVERS)}")
     observer = OBSERVERS[method]()
     _observe(graph, weights, [_as_tuple(batch) for batch in batches], observer, input_range)
-    qparams = {}
+    qparams, inputs = {}, {graph.tensors[name].range_name for name in graph.inputs}
     for name in {tensor.range_name: None for tensor in graph.tensors.values()}:
         if name in graph.fixed_ranges:
             continue
-        if input_range is not None and name in graph.inputs:
-            qparams[name] = params.from_range(*input_range)
-        else:
-            qparams[name] = params.from_range(*observer.range(name))
+        low, high = observer.range(name)
+        if input_range is not None and name in inputs:
+            low = low if low < input_range[0] - _SLACK else input_range[0]
+            high = high if high > input_range[1] + _SLACK else input_range[1]
+        qparams[name] = params.from_range(low, high)
     return qparams | _of_weights(graph, weights, qparams, per_channel)
 
 
@@ -117,9 +120,14 @@ def _check_batch(
                 f"calibration batch {index} of input {name!r} is {array.dtype} "
                 "or holds values that are not finite; give finite floats (bytes / 255)"
             )
-        if input_range is not None and array.size:
+        if not array.size:
+            raise ValueError(
+                f"calibration batch {index} of input {name!r} has shape {array.shape}, "
+                "which holds no value; leave empty batches out"
+            )
+        if input_range is not None:
             low, high = float(array.min()), float(array.max())
-            if low < input_range[0] - 1e-6 or high > input_range[1] + 1e-6:
+            if low < input_range[0] - _SLACK or high > input_range[1] + _SLACK:
                 raise ValueError(
                     f"calibration batch {index} of input {name!r} spans [{low:g}, {high:g}], "
                     f"outside of input_range={input_range}; scale the data, "

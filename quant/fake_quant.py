@@ -16,7 +16,7 @@ from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import KERNELS, Kernels
 from attokit.quant.params import QParams
-from attokit.quant.plan import Ranges, materialized_plans
+from attokit.quant.plan import Ranges, make_plans
 from attokit.quant.straight_through import quantize_input, quantized_op
 
 
@@ -83,7 +83,7 @@ class QuantizedGraph:
             name: quantize_input(jnp.asarray(value, jnp.float32), *ranges.activation(name))
             for name, value in zip(self.graph.inputs, inputs, strict=True)
         }
-        plans = materialized_plans(self.graph, weights, qparams, self.kernels)
+        plans = make_plans(self.graph, weights, qparams, self.kernels)
         for op, plan in zip(self.graph.ops, plans, strict=True):
             operands = tuple(
                 values[n] if n in values else self.graph.array(weights, n) for n in op.inputs

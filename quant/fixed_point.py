@@ -10,10 +10,12 @@ Source: gemmlowp fixed-point arithmetic as used by TFLite's `MultiplyByQuantized
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int32, UInt32
 
 from attokit.quant.ops.kind import Factor, Multiplier, Ratio
@@ -67,7 +69,9 @@ def _divide(
     return _Quotient(high, part << up, remainder != 0, e1 + e2 - e3 - 32 - shift)
 
 
-def multipliers(ratios: Sequence[Ratio]) -> list[Multiplier]:
+def multipliers(
+    ratios: Sequence[Ratio], once: Callable[[Callable[[], Any]], Any] = lambda make: make()
+) -> list[Multiplier]:
     """Returns the 31-bit multipliers that kernels make of ratios of scales, all in one go.
 
     The double that a kernel computes is rounded twice, to 53 bits and to 31; both roundings are
@@ -75,32 +79,45 @@ def multipliers(ratios: Sequence[Ratio]) -> list[Multiplier]:
 
     Args:
       ratios: Of positive normal float32 values, scalars or vectors.
+      once: Calls the function it is given; may see to it that the result is not computed again
+        by everything that reads it.
     """
     if not ratios:
         return []
     operands = [_operands(ratio) for ratio in ratios]
     sizes = [first.size for first, _, _ in operands]
-    first, second, third = map(jnp.concatenate, zip(*operands, strict=True))
-    mantissa, exponent = _mantissa_and_exponent(first, second, third)
-    real = first * second / third
-    results, start = [], 0
+    exponents = np.repeat([ratio.exponent for ratio in ratios], sizes)
+
+    def make() -> dict[str, Any]:
+        return _as_kernels_hold(*map(jnp.concatenate, zip(*operands, strict=True)), exponents)
+
+    whole, results, start = once(make), [], 0
     for ratio, size in zip(ratios, sizes, strict=True):
-        part = slice(start, start + size)
-        scaled = exponent[part] + ratio.exponent
-        vanishes = scaled < -30  # (kernels: -31; the product is below 1/2 all the same)
-        own_mantissa = jnp.where(vanishes, 0, mantissa[part])
-        own_exponent = jnp.where(vanishes, 0, scaled)
-        results.append(
-            Multiplier(
-                mantissa=own_mantissa,
-                exponent=own_exponent,
-                factor=factor(own_mantissa, own_exponent),
-                real=real[part] * jnp.float32(2.0**ratio.exponent),
-                ratio=ratio,
-            )
-        )
+        part = jax.tree.map(lambda x, i=start, n=size: x[i : i + n], whole)
+        results.append(Multiplier(**part, ratio=ratio))
         start += size
     return results
+
+
+def _as_kernels_hold(
+    first: Float[Array, "c"],
+    second: Float[Array, "c"],
+    third: Float[Array, "c"],
+    exponents: np.ndarray,
+) -> dict[str, Any]:
+    """Returns first * second / third * 2**exponents as the fields of a `Multiplier`."""
+    mantissa, exponent = _mantissa_and_exponent(first, second, third)
+    exponent = exponent + jnp.asarray(exponents, jnp.int32)
+    vanishes = exponent < -30  # (kernels: -31; the product is below 1/2 all the same)
+    mantissa = jnp.where(vanishes, 0, mantissa)
+    exponent = jnp.where(vanishes, 0, exponent)
+    real = first * second / third * jnp.asarray(2.0**exponents, jnp.float32)
+    return {
+        "mantissa": mantissa,
+        "exponent": exponent,
+        "factor": factor(mantissa, exponent),
+        "real": real,
+    }
 
 
 def _mantissa_and_exponent(

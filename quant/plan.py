@@ -5,11 +5,14 @@ inference take it from here, so the integers of training are the integers of the
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int32
 
 from attokit.quant import fixed_point, params
 from attokit.quant.graph import Graph, Weights
@@ -90,69 +93,103 @@ def _round_through(value: Float[Array, ""]) -> Float[Array, ""]:
 def make_plans(
     graph: Graph, weights: Weights, qparams: QParams, kernels: Kernels
 ) -> list[OpPlan]:
-    """Returns the constants of every op, in the graph's order."""
+    """Returns the constants of every op, in the graph's order, without gradients."""
+    weights, qparams = jax.lax.stop_gradient((dict(weights), dict(qparams)))
     ranges = Ranges(graph, qparams)
     scales = [ranges.scales(op) for op in graph.ops]
     ratios = [
         table.OPS[op.kind].ratios(op, own, kernels)
         for op, own in zip(graph.ops, scales, strict=True)
     ]
-    flat = iter(fixed_point.multipliers([ratio for row in ratios for ratio in row]))
+    once = functools.partial(_once, jax.tree.leaves(qparams)[0])
+    multipliers = iter(fixed_point.multipliers([r for row in ratios for r in row], once))
+    bounds = iter(_all_bounds(graph, scales, once))
+    biases = iter(_all_biases(graph, weights, scales, once))
     plans = []
     for op, own, row in zip(graph.ops, scales, ratios, strict=True):
-        bounds = [
-            activation.centred_bounds(op.activation, scale, zero_point)
-            for scale, zero_point in zip(own.outputs, own.output_zero_points, strict=True)
-        ]
+        low, high = zip(*(next(bounds) for _ in op.outputs), strict=True)
         plans.append(
             OpPlan(
-                weights=_integer_weights(graph, op, weights, own),
-                multipliers=tuple(next(flat) for _ in row),
-                low=tuple(low for low, _ in bounds),
-                high=tuple(high for _, high in bounds),
+                weights=_integer_weights(graph, op, weights, own, biases),
+                multipliers=tuple(next(multipliers) for _ in row),
+                low=low,
+                high=high,
                 scales=own,
             )
         )
     return plans
 
 
-def materialized_plans(
-    graph: Graph, weights: Weights, qparams: QParams, kernels: Kernels
-) -> list[OpPlan]:
-    """Returns `make_plans`, without gradients, computed once and before anything that reads it.
+def _once(scale: Array, make: Callable[[], Any]) -> Any:
+    """Returns `make()`, computed before anything that reads it.
 
     XLA would fuse these computations into the loops over pixels and repeat them there.  It does
     not fuse across a conditional (an optimization barrier it drops), so they stand in one whose
-    condition always holds.
+    condition always holds: no scale is negative.
     """
-    weights, qparams = jax.lax.stop_gradient((dict(weights), dict(qparams)))
 
-    def make() -> list[OpPlan]:
-        return make_plans(graph, weights, qparams, kernels)
-
-    def blank() -> list[OpPlan]:
+    def blank() -> Any:
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(make))
 
-    scale = jax.tree.leaves(qparams)[0].reshape(-1)[0]
-    return jax.lax.cond(jnp.logical_not(scale <= 0), make, blank)
+    return jax.lax.cond(jnp.logical_not(scale.reshape(-1)[0] < 0), make, blank)
+
+
+def _all_bounds(graph: Graph, scales: list[Scales], once: Any) -> list[tuple[Array, Array]]:
+    """Returns the least and greatest centred integer of every output of every op."""
+    real = [activation.real_bounds(op.activation) for op in graph.ops for _ in op.outputs]
+    scale = [scale for own in scales for scale in own.outputs]
+    zero_point = [zero_point for own in scales for zero_point in own.output_zero_points]
+
+    def make() -> tuple[Array, Array]:
+        bounds = tuple(np.float32(column) for column in zip(*real, strict=True))
+        return activation.centred_bounds(bounds, jnp.stack(scale), jnp.stack(zero_point))
+
+    low, high = once(make)
+    return [(low[i], high[i]) for i in range(len(real))]
+
+
+def _all_biases(
+    graph: Graph, weights: Weights, scales: list[Scales], once: Any
+) -> list[Int32[Array, "c"]]:
+    """Returns the int32 biases of all ops, in order."""
+    rows = [
+        (graph.array(weights, name), own.inputs[0] * own.inputs[1])
+        for op, own in zip(graph.ops, scales, strict=True)
+        for name, role in zip(op.inputs, graph.operands(op), strict=True)
+        if role is Operand.BIAS
+    ]
+    if not rows:
+        return []
+    scale = [jnp.broadcast_to(scale, bias.shape) for bias, scale in rows]
+    whole = once(
+        lambda: params.quantize_bias(
+            jnp.concatenate([bias for bias, _ in rows]), jnp.concatenate(scale)
+        )
+    )
+    ends = np.cumsum([bias.size for bias, _ in rows])
+    return [whole[end - bias.size : end] for (bias, _), end in zip(rows, ends, strict=True)]
 
 
 def _integer_weights(
-    graph: Graph, op: Op, weights: Weights, scales: Scales
+    graph: Graph,
+    op: Op,
+    weights: Weights,
+    scales: Scales,
+    biases: Iterator[Int32[Array, "c"]],
 ) -> tuple[Array | None, ...]:
     result: list[Array | None] = []
     for i, (name, role) in enumerate(zip(op.inputs, graph.operands(op), strict=True)):
         if role is Operand.ACTIVATION:
             result.append(None)
-            continue
-        real = graph.array(weights, name)
-        if role is Operand.KERNEL:
-            result.append(params.quantize_kernel(real, scales.inputs[i]))
         elif role is Operand.BIAS:
-            result.append(params.quantize_bias(real, scales.inputs[0] * scales.inputs[1]))
+            result.append(next(biases))
+        elif role is Operand.KERNEL:
+            kernel = graph.array(weights, name)
+            result.append(params.quantize_kernel(kernel, scales.inputs[i]))
         else:
             zero_point = scales.input_zero_points[i]
-            result.append(params.quantize_centred(real, scales.inputs[i], zero_point))
+            constant = graph.array(weights, name)
+            result.append(params.quantize_centred(constant, scales.inputs[i], zero_point))
     return tuple(result)
 
 
@@ -163,14 +200,14 @@ def integer_weights(
 
     Kernels are int8 in [-127, 127], biases int32, constants int8 (zero point included).
     """
-    ranges = Ranges(graph, qparams)
     result: list[tuple[Array | None, ...]] = []
-    for op in graph.ops:
-        scales = ranges.scales(op)
-        integers = list(_integer_weights(graph, op, weights, scales))
+    for op, plan in zip(
+        graph.ops, make_plans(graph, weights, qparams, "reference"), strict=True
+    ):
+        integers = list(plan.weights)
         for i, role in enumerate(graph.operands(op)):
             if role is Operand.CONSTANT:
-                integers[i] = integers[i] + scales.input_zero_points[i]
+                integers[i] = integers[i] + plan.scales.input_zero_points[i]
             if role in (Operand.CONSTANT, Operand.KERNEL):
                 integers[i] = integers[i].astype(jnp.int8)
         result.append(tuple(integers))

@@ -30,9 +30,8 @@ class _Groups:
         self.fixed[self.find(name)] = prescribed
 
     def agree(self, first: str, second: str) -> bool:
-        """Tells whether two sets may be one."""
-        ranges = {self.fixed.get(self.find(name)) for name in (first, second)} - {None}
-        return len(ranges) < 2
+        """Tells whether two sets may be one: both free, or prescribed alike."""
+        return self.fixed.get(self.find(first)) == self.fixed.get(self.find(second))
 
     def join(self, first: str, second: str) -> None:
         """Makes one set of two."""
@@ -55,8 +54,9 @@ def assign_ranges(
 ) -> Graph:
     """Returns the graph with a range for every tensor.
 
-    Where an op wants one scale for tensors whose ranges are prescribed differently, a QUANTIZE op
-    changes the scale of those that disagree with the first.
+    Where an op wants one scale for tensors whose ranges are prescribed differently, or for some
+    whose range is free, a QUANTIZE op changes the scale of those that disagree with the first free
+    one, or with the first.
 
     Args:
       inputs: Names of the activations that enter, in order.
@@ -91,23 +91,23 @@ def assign_ranges(
 
 def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> Op:
     """Joins the ranges of an op's inputs and outputs; appends the QUANTIZE ops this takes."""
-    names = []
+    if any(name not in shapes for name in op.inputs):
+        raise UnsupportedOpError(
+            f"{op.kind!r} of a constant{f' at {op.source}' if op.source else ''}. "
+            "Let all its operands depend on the inputs."
+        )
+    free = (name for name in op.inputs if groups.find(name) not in groups.fixed)
+    anchor, names = next(free, op.inputs[0]), []
     for name in op.inputs:
-        if name not in shapes:
-            raise UnsupportedOpError(
-                f"{op.kind!r} of a constant{f' at {op.source}' if op.source else ''}. "
-                "Let all its operands depend on the inputs."
-            )
-        if names and not groups.agree(names[0], name):
+        if not groups.agree(anchor, name):
             changed = f"{op.outputs[0]}/quantize_{len(names)}"
             shapes[changed] = shapes[name]
             placed.append(
                 Op(kind="quantize", inputs=(name,), outputs=(changed,), source=op.source)
             )
             name = changed
-        if names:
-            groups.join(names[0], name)
+        groups.join(anchor, name)
         names.append(name)
     for name in op.outputs:
-        groups.join(names[0], name)
+        groups.join(anchor, name)
     return dataclasses.replace(op, inputs=tuple(names))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from attokit.quant.lowering.contraction import pad_images, same_padding
+from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_reshape
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
 from attokit.quant.ops import table
@@ -105,12 +106,18 @@ def _softmax(node: Node, build: Builder) -> Value | None:
     if exponential is None or total is None or total.inputs[0] is not exponential.output:
         return None
     values = exponential.inputs[0]
+    rows, last = (*values.shape[:-1], 1), (len(values.shape) - 1,)
+    if total.attributes["axes"] != last or stripped(node.inputs[1]).shape != rows:
+        return None
     if (shifted := producer(values, "sub")) is not None:
         peak = producer(_unshaped(shifted.inputs[1]), "reduce_max")
-        if peak is not None and peak.inputs[0] is shifted.inputs[0]:
+        if (
+            peak is not None
+            and peak.inputs[0] is shifted.inputs[0]
+            and peak.attributes["axes"] == last
+            and stripped(shifted.inputs[1]).shape == rows
+        ):
             values = shifted.inputs[0]
-    if total.attributes["axes"] != (len(values.shape) - 1,):
-        return None
     return build.emit("softmax", [values], node.output.shape)
 
 
@@ -177,7 +184,7 @@ def _division(node: Node, build: Builder) -> Value | None:
         return None
     divisor = node.inputs[1]
     inverse = Known(1 / divisor.array.astype(np.float64), divisor.name)
-    return build.emit("mul", [node.inputs[0], node.output.shape, inverse])
+    return build.emit("mul", [node.inputs[0], inverse], node.output.shape)
 
 
 def _merge_reshapes(node: Node, build: Builder) -> Value | None:

@@ -21,6 +21,8 @@ from attokit.quant.ops import activation, table
 from attokit.quant.ops.kind import Activation, Kernels, Op, Operand, OpKind, Scales
 from attokit.quant.plan import OpPlan
 
+_UNBOUNDED = activation.real_bounds("none")
+
 
 @jax.custom_vjp
 def quantize_input(
@@ -37,7 +39,7 @@ def _quantize_input_forward(values, scale, zero_point):
 
 def _quantize_input_backward(residuals, gradient):
     values, clipped, scale, zero_point = residuals
-    bounds = activation.centred_bounds("none", scale, zero_point)
+    bounds = activation.centred_bounds(_UNBOUNDED, scale, zero_point)
     return _clipped_gradients(gradient, clipped, values / scale, scale, bounds)
 
 
@@ -125,8 +127,8 @@ def _clipped_gradients(
     rounding = clipped - jnp.where(below | above, zero, real)
     real_low, real_high = activation.real_bounds(fused)
     saturated = jnp.zeros_like(below)
-    saturated = saturated | below if real_low is None else saturated
-    saturated = saturated | above if real_high is None else saturated
+    saturated = saturated | below if real_low == -math.inf else saturated
+    saturated = saturated | above if real_high == math.inf else saturated
     zero_point_gradient = -scale * _total(jnp.where(saturated, gradient, zero))
     return passed, _total(gradient * rounding), zero_point_gradient
 
@@ -173,7 +175,7 @@ def _operand_gradients(
                 gradient = gradient * scales.inputs[0]
             rows.append((*_kernel_gradients(gradient, operands[i], integers[i], scale), None))
         else:
-            bounds = activation.centred_bounds("none", scale, scales.input_zero_points[i])
+            bounds = activation.centred_bounds(_UNBOUNDED, scale, scales.input_zero_points[i])
             real = operands[i] / scale
             rows.append(_clipped_gradients(gradient, integers[i], real, scale, bounds))
     return rows

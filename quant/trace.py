@@ -60,7 +60,8 @@ def trace(
     Raises:
       UnsupportedOpError: if the function holds an op that no graph op stands for; it names the op
         and the line in the user's source.
-      ValueError: if an input is not of a float type, or an output depends on no input.
+      ValueError: if an input is not of a float type, nothing is returned, or an output depends on
+        no input.
     """
     names = naming.input_names(inputs, input_names)
     _check_inputs(names, inputs)
@@ -72,6 +73,8 @@ def trace(
     symbols = [Symbol(tuple(x.shape), np.dtype(x.dtype)) for x in inputs]
     build = Builder()
     outputs = _interpret(build, closed.jaxpr, closed.consts, [*leaves, *symbols])
+    if not outputs:
+        raise ValueError("the function returns nothing (None or an empty tree); return an array")
     for i, output in enumerate(outputs):
         if isinstance(output, Known):
             raise ValueError(

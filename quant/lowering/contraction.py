@@ -64,7 +64,8 @@ def conv_general_dilated(build: Builder, params, images: Value, kernel: Value) -
     numbers = params["dimension_numbers"]
     images = _transposed(build, images, [numbers.lhs_spec[i] for i in (0, 2, 3, 1)])
     hwio = [numbers.rhs_spec[i] for i in (2, 3, 1, 0)]
-    kernel = Known(np.transpose(kernel.array, hwio), kernel.name)
+    if hwio != [0, 1, 2, 3]:  # a kernel that stays as it is stays one weight if used twice
+        kernel = Known(np.transpose(kernel.array, hwio), kernel.name)
     result = _convolve(build, params, images, kernel)
     nhwc_to_out = np.argsort([numbers.out_spec[i] for i in (0, 2, 3, 1)])
     return _transposed(build, result, nhwc_to_out.tolist())

@@ -11,11 +11,20 @@ def stripped(value: Value) -> Value:
     return node.inputs[0] if node is not None else value
 
 
+def _narrowed(value: Value, other: Value) -> Value:
+    """Returns a known array without the repetitions that broadcast it to the other's shape."""
+    if not isinstance(value, Known) or value.shape != other.shape:
+        return stripped(value)
+    repeated = [stride == 0 for stride in value.array.strides]
+    index = tuple(slice(0, 1) if again else slice(None) for again in repeated)
+    return Known(value.array[index], value.name) if any(repeated) else value
+
+
 def _binary(kind: str):
     def lower(build: Builder, params, first: Value, second: Value) -> Symbol:
         del params
         shape = np.broadcast_shapes(first.shape, second.shape)
-        return build.emit(kind, [stripped(first), stripped(second)], shape)
+        return build.emit(kind, [_narrowed(first, second), _narrowed(second, first)], shape)
 
     return lower
 

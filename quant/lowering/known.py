@@ -44,7 +44,7 @@ NUMPY: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
         "broadcast_in_dim": broadcast_in_dim,
         "convert_element_type": lambda p, x: x.astype(p["new_dtype"]),
         "copy": _elementwise(np.asarray),
-        "div": _elementwise(lambda x, y: x / y if x.dtype.kind == "f" else x // y),
+        "div": _elementwise(lambda x, y: x // y if x.dtype.kind in "iu" else x / y),
         "exp": _elementwise(np.exp),
         "expand_dims": lambda p, x: np.expand_dims(x, p["dimensions"]),
         "integer_pow": lambda p, x: x ** p["y"],

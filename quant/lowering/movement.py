@@ -91,9 +91,9 @@ def slice_(build: Builder, params, value: Symbol) -> Symbol:
     if strides is not None and set(strides) != {1}:
         steps = tuple(int(n) for n in strides)
         shape = tuple(-(-(e - b) // s) for b, e, s in zip(begin, end, steps, strict=True))
-        return build.emit(
-            "strided_slice", [value], shape, begin=begin, end=end, strides=steps
-        )
+        keeps_batch = (begin[0], end[0], steps[0]) == (0, value.shape[0], 1)
+        attributes = {"begin": begin, "end": end, "strides": steps, "keeps_batch": keeps_batch}
+        return build.emit("strided_slice", [value], shape, **attributes)
     shape = tuple(e - b for b, e in zip(begin, end, strict=True))
     if shape == value.shape:
         return value

@@ -1,5 +1,9 @@
 """Activations that TFLite fuses into an op, in float and as integer bounds."""
 
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -7,42 +11,48 @@ from attokit.quant import fixed_point
 from attokit.quant.ops.kind import Activation
 
 INT8_MIN, INT8_MAX = -128, 127
-_BOUNDS: dict[str, tuple[float | None, float | None]] = {
-    "none": (None, None),
-    "relu": (0.0, None),
-    "relu6": (0.0, 6.0),
-    "relu_n1_to_1": (-1.0, 1.0),
-}
+_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "none": (-math.inf, math.inf),
+        "relu": (0.0, math.inf),
+        "relu6": (0.0, 6.0),
+        "relu_n1_to_1": (-1.0, 1.0),
+    }
+)
 
 
-def real_bounds(activation: Activation) -> tuple[float | None, float | None]:
-    """Returns the activation's lower and upper bound, None where it has none."""
+def real_bounds(activation: Activation) -> tuple[float, float]:
+    """Returns the activation's lower and upper bound, infinite where it has none."""
     return _BOUNDS[activation]
 
 
 def apply(activation: Activation, values: Float[Array, "..."]) -> Float[Array, "..."]:
     """Returns the values, activated."""
     low, high = _BOUNDS[activation]
-    if low is not None:
+    if low > -math.inf:
         values = jnp.maximum(values, jnp.asarray(low, values.dtype))
-    if high is not None:
+    if high < math.inf:
         values = jnp.minimum(values, jnp.asarray(high, values.dtype))
     return values
 
 
 def centred_bounds(
-    activation: Activation, scale: Float[Array, ""], zero_point: Float[Array, ""]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Returns the least and greatest centred integer that an output may take.
+    bounds: tuple[Float[Array, "*n"] | float, Float[Array, "*n"] | float],
+    scale: Float[Array, "*n"],
+    zero_point: Float[Array, "*n"],
+) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """Returns the least and greatest centred integers that outputs may take.
 
-    The activation's bounds are quantized as the kernels do: divided in float32, rounded half
-    away from zero.
+    An activation's bounds are quantized as the kernels do: divided in float32, rounded half away
+    from zero.
+
+    Args:
+      bounds: Real lower and upper bounds (`real_bounds`).
+      scale: Of the outputs.
+      zero_point: Of the outputs.
     """
-    low = jnp.float32(INT8_MIN) - zero_point
-    high = jnp.float32(INT8_MAX) - zero_point
-    real_low, real_high = _BOUNDS[activation]
-    if real_low is not None:
-        low = jnp.maximum(low, fixed_point.round_half_away(jnp.float32(real_low) / scale))
-    if real_high is not None:
-        high = jnp.minimum(high, fixed_point.round_half_away(jnp.float32(real_high) / scale))
-    return low, high
+    low, high = (fixed_point.round_half_away(jnp.float32(bound) / scale) for bound in bounds)
+    return (
+        jnp.maximum(jnp.float32(INT8_MIN) - zero_point, low),
+        jnp.minimum(jnp.float32(INT8_MAX) - zero_point, high),
+    )

@@ -41,9 +41,11 @@ def _slice(op, values):
 
 
 def _strided_slice(op, values):
-    """Attributes: `begin`, `end` and `strides` per axis (positive strides)."""
-    index = tuple(slice(*row) for row in zip(op["begin"], op["end"], op["strides"], strict=True))
-    return (values[index],)
+    """Attributes: `begin`, `end`, `strides` per axis (positive), `keeps_batch` (as `reshape`)."""
+    index = [slice(*row) for row in zip(op["begin"], op["end"], op["strides"], strict=True)]
+    if op["keeps_batch"]:
+        index[0] = slice(None)
+    return (values[tuple(index)],)
 
 
 RESHAPE = OpKind(name="reshape", compute=_reshape, tied=True)

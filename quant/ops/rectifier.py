@@ -56,7 +56,9 @@ def _bounded(name: Activation) -> OpKind:
 
     def integer(op, kernels, integers, multipliers, scales):
         del op, kernels, multipliers
-        bounds = activation.centred_bounds(name, scales.outputs[0], scales.output_zero_points[0])
+        bounds = activation.centred_bounds(
+            activation.real_bounds(name), scales.outputs[0], scales.output_zero_points[0]
+        )
         return (Rescaled(integers=jnp.clip(integers[0], *bounds)),)
 
     return OpKind(name=name, compute=compute, integer=integer, tied=True)
