@@ -1,0 +1,86 @@
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from attokit.export import flatbuffer, inspect
+from attokit.export.flatbuffer import Model, Operator, Quantization, Tensor
+
+
+def _add_chain(bias: np.ndarray, count: int) -> Model:
+    """Returns `count` additions, each with a constant of its own that holds the same numbers."""
+    x = Tensor(name="x", shape=(1, bias.size), dtype="float32")
+    operators, value = [], x
+    for i in range(count):
+        constant = Tensor(name=f"c{i}", shape=bias.shape, dtype="float32", data=bias)
+        result = Tensor(name=f"y{i}", shape=(1, bias.size), dtype="float32")
+        operators.append(
+            Operator(
+                code=schema.BuiltinOperator.ADD,
+                version=1,
+                options=schema.AddOptionsT(),
+                inputs=(value, constant),
+                outputs=(result,),
+            )
+        )
+        value = result
+    return Model(
+        operators=tuple(operators),
+        inputs=(("in", x),),
+        outputs=(("out", value),),
+        signature="serving_default",
+        description="",
+    )
+
+
+def test_a_file_begins_with_the_identifier_and_is_read_back():
+    data = flatbuffer.build(_add_chain(np.arange(4, dtype=np.float32), 2))
+    assert data[4:8] == b"TFL3"
+    info = inspect(data)
+    assert info.histogram == {"ADD": 2}
+    assert list(info.inputs) == ["in"] and list(info.outputs) == ["out"]
+
+
+def test_equal_buffers_are_stored_once():
+    bias = np.arange(1000, dtype=np.float32)
+    one, five = (len(flatbuffer.build(_add_chain(bias, n))) for n in (1, 5))
+    assert five - one < bias.nbytes
+
+
+def test_equal_zero_points_are_stored_once():
+    zeros = np.zeros(512, np.int64)
+
+    def size(count: int) -> int:
+        random = np.random.default_rng(0)
+        tensors = [
+            Tensor(
+                name=f"k{i}",
+                shape=(512, 1),
+                dtype="int8",
+                data=np.full((512, 1), i, np.int8),
+                quantization=Quantization(random.random(512).astype(np.float32), zeros),
+            )
+            for i in range(count)
+        ]
+        x = Tensor(name="x", shape=(1,), dtype="int8")
+        pack = Operator(
+            code=schema.BuiltinOperator.CONCATENATION,
+            version=2,
+            options=schema.ConcatenationOptionsT(),
+            inputs=tuple(tensors),
+            outputs=(x,),
+        )
+        model = Model(
+            operators=(pack,), inputs=(), outputs=(("x", x),), signature="s", description=""
+        )
+        return len(flatbuffer.build(model))
+
+    assert size(3) - size(2) < 512 * 8
+
+
+def test_constants_lie_where_kernels_can_read_them_in_place():
+    data = flatbuffer.build(_add_chain(np.arange(7, 12, dtype=np.float32), 1))
+    assert data.index(np.arange(7, 12, dtype="<f4").tobytes()) % 16 == 0
+
+
+def test_the_same_model_gives_the_same_bytes():
+    model = _add_chain(np.arange(4, dtype=np.float32), 2)
+    assert flatbuffer.build(model) == flatbuffer.build(model)

@@ -1,0 +1,55 @@
+import sys
+
+import numpy as np
+import pytest
+
+from attokit import export
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "reference", "micro"])
+def test_batches_of_any_length_give_what_single_images_give(small, kernels):
+    runner = export.Runner(small.file, kernels=kernels)
+    singles = [runner(image[None])["output"] for image in small.images]
+    np.testing.assert_array_equal(runner(small.images)["output"], np.concatenate(singles))
+    np.testing.assert_array_equal(runner(small.images[:3])["output"], np.concatenate(singles[:3]))
+
+
+def test_long_batches_run_in_parts(small):
+    runner = export.Runner(small.file)
+    images = np.tile(small.images, (150, 1, 1, 1))
+    wanted = np.tile(runner(small.images)["output"], (150, 1))
+    np.testing.assert_array_equal(runner(images)["output"], wanted)
+
+
+def test_reals_and_their_integers_give_the_same(small):
+    runner = export.Runner(small.file)
+    integers = np.round(small.images * 255 - 128).astype(np.int8)
+    np.testing.assert_array_equal(runner(integers)["output"], runner(small.images)["output"])
+
+
+def test_dequantized_outputs_are_near_the_graphs(small):
+    found = export.run(small.file, small.images, dequantize=True)["output"]
+    wanted = np.asarray(small.graph(small.weights, small.images))
+    assert np.abs(found - wanted).mean() < 0.05 * np.abs(wanted).max()
+
+
+def test_unfit_inputs_are_refused(small):
+    runner = export.Runner(small.file)
+    with pytest.raises(ValueError, match="2 inputs given, .* takes 1: input"):
+        runner(small.images, small.images)
+    with pytest.raises(ValueError, match=r"has shape \(9, 9, 3\), the file takes \(batch, 9, 9"):
+        runner(small.images[0])
+    with pytest.raises(ValueError, match="is int16, the file takes int8"):
+        runner(small.images.astype(np.int16))
+    with pytest.raises(ValueError, match="the batch is empty"):
+        runner(small.images[:0])
+
+
+def test_unknown_kernels_and_missing_runtimes_are_named(small, monkeypatch):
+    with pytest.raises(ValueError, match="no kernel set 'cmsis'"):
+        export.Runner(small.file, kernels="cmsis")
+    monkeypatch.setitem(sys.modules, "tflite_micro.python.tflite_micro", None)
+    with pytest.raises(ValueError, match=r"attokit\[micro\]"):
+        export.Runner(small.file, kernels="micro")
+    with pytest.raises(ValueError, match=r"cannot read .nowhere\.tflite."):
+        export.Runner("nowhere.tflite")

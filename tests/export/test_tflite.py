@@ -1,0 +1,90 @@
+import hashlib
+import os
+
+import numpy as np
+import pytest
+
+from attokit import export
+
+
+def test_the_signature_has_the_graphs_names(small):
+    info = export.inspect(small.file)
+    assert list(info.inputs) == list(small.graph.inputs)
+    assert list(info.outputs) == list(small.graph.output_names)
+    assert list(info.signatures) == ["serving_default"]
+
+
+def test_every_activation_is_int8_and_every_bias_int32(small):
+    info = export.inspect(small.file)
+    assert info.float_operators == 0
+    assert {t.dtype for t in info.main.tensors if not t.constant} == {"int8"}
+    assert {t.dtype for t in info.main.tensors if t.is_parameter} == {"int8", "int32"}
+
+
+def test_the_same_graph_gives_the_same_bytes(small):
+    again = export.to_tflite(small.graph, small.weights, small.qparams)
+    assert hashlib.sha256(again).digest() == hashlib.sha256(small.file).digest()
+
+
+def test_kernels_are_symmetric_per_channel_along_tflites_axes(small):
+    tensors = {t.name: t for t in export.inspect(small.file).main.tensors}
+    for name, shape, axis in (
+        ("stem", (8, 3, 3, 3), 0), ("deep", (1, 3, 3, 8), 3), ("head", (5, 8), 0)
+    ):  # fmt: skip
+        kernel = tensors[name]
+        assert (kernel.shape, kernel.axis) == (shape, axis)
+        assert kernel.scale.size == shape[axis]
+        assert not kernel.zero_point.any()
+
+
+@pytest.mark.parametrize("outer", ["uint8", "float32"])
+def test_other_types_at_the_ends_compute_the_same(small, outer):
+    data = export.to_tflite(
+        small.graph, small.weights, small.qparams, input_type=outer, output_type=outer
+    )
+    plain = export.Runner(small.file, kernels="reference")
+    other = export.Runner(data, kernels="reference")
+    if outer == "uint8":  # the camera's bytes, untouched
+        images = np.round(small.images * 255).astype(np.uint8)
+        wanted = plain(small.images)["output"].astype(np.int16) + 128
+    else:
+        images = small.images
+        wanted = plain(small.images, dequantize=True)["output"]
+    np.testing.assert_array_equal(other(images)["output"], wanted)
+
+
+def test_a_float_file_computes_the_graph(small):
+    data = export.to_tflite(small.graph, small.weights)
+    found = export.run(data, small.images)["output"]
+    wanted = np.asarray(small.graph(small.weights, small.images))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)  # sums in another order
+
+
+def test_unfit_types_are_refused(small):
+    with pytest.raises(ValueError, match="input_type 'int16' is none of"):
+        export.to_tflite(small.graph, small.weights, small.qparams, input_type="int16")
+    with pytest.raises(ValueError, match="output_type 'int8' in a float32 file"):
+        export.to_tflite(small.graph, small.weights, output_type="int8")
+    with pytest.raises(ValueError, match="'head' is missing"):
+        export.to_tflite(small.graph, {k: v for k, v in small.weights.items() if k != "head"})
+
+
+def test_write_replaces_the_whole_file(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"old and longer")
+    assert export.write(path, b"new") == path
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["model.tflite"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match=r"cannot write 3 bytes to .*missing"):
+        export.write(tmp_path / "missing" / "model.tflite", b"new")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        export.write(tmp_path / "model.tflite", b"new")
+    assert os.listdir(tmp_path) == []
