@@ -38,8 +38,7 @@ def calibrate(
         "percentile" leaves out the outermost 0.01 %; "mse" minimizes the mean squared rounding
         error.
       input_range: What inputs may be, which fixes their scale: (0, 1) is the contract of the models
-        here, and makes the int8 input `byte - 128`.  Where an input shares its scale (concatenation)
-        with values beyond, the range grows.  None observes inputs like the rest.
+        here, and makes the int8 input `byte - 128`.  None observes inputs like the rest.
       per_channel: One scale per output channel of a kernel; otherwise one per kernel.
 
     Raises:
@@ -49,15 +48,14 @@ def calibrate(
         raise ValueError(f"no calibration method {method!r}; choose one of {', '.join(OBSERVERS)}")
     observer = OBSERVERS[method]()
     _observe(graph, weights, [_as_tuple(batch) for batch in batches], observer, input_range)
-    qparams, inputs = {}, {graph.tensors[name].range_name for name in graph.inputs}
+    qparams = {}
     for name in {tensor.range_name: None for tensor in graph.tensors.values()}:
         if name in graph.fixed_ranges:
             continue
-        low, high = observer.range(name)
-        if input_range is not None and name in inputs:
-            low = low if low < input_range[0] - _SLACK else input_range[0]
-            high = high if high > input_range[1] + _SLACK else input_range[1]
-        qparams[name] = params.from_range(low, high)
+        if input_range is not None and name in graph.inputs:
+            qparams[name] = params.from_range(*input_range)
+        else:
+            qparams[name] = params.from_range(*observer.range(name))
     return qparams | _of_weights(graph, weights, qparams, per_channel)
 
 
@@ -143,7 +141,9 @@ def _of_weights(
     for op in graph.ops:
         roles = graph.operands(op)
         for i, (name, role) in enumerate(zip(op.inputs, roles, strict=True)):
-            array = np.asarray(graph.array(weights, name)) if role is not Operand.ACTIVATION else None
+            if role is Operand.ACTIVATION:
+                continue
+            array = np.asarray(graph.array(weights, name))
             if role is Operand.CONSTANT:
                 result[name] = params.from_range(float(array.min()), float(array.max()))
             elif role is Operand.KERNEL:

@@ -1,7 +1,7 @@
 """Which tensors share a scale, and which scales the spec prescribes."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -11,12 +11,19 @@ from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op
 
 
-class _Groups:
-    """Disjoint sets of tensor names, each with at most one prescribed range."""
+_INPUT = "input"  # the range of what enters is the caller's: no op inside may widen it
 
-    def __init__(self) -> None:
+
+class _Groups:
+    """Disjoint sets of tensor names, each free, of inputs or with one prescribed range."""
+
+    def __init__(self, inputs: Iterable[str]) -> None:
         self._parent: dict[str, str] = {}
-        self.fixed: dict[str, tuple[float, int]] = {}
+        self.fixed: dict[str, tuple[float, int] | str] = dict.fromkeys(inputs, _INPUT)
+
+    def prescribed(self) -> dict[str, tuple[float, int]]:
+        """Returns the prescribed ranges by representative."""
+        return {name: found for name, found in self.fixed.items() if not isinstance(found, str)}
 
     def find(self, name: str) -> str:
         """Returns the representative of a name's set: its earliest member."""
@@ -30,7 +37,7 @@ class _Groups:
         self.fixed[self.find(name)] = prescribed
 
     def agree(self, first: str, second: str) -> bool:
-        """Tells whether two sets may be one: both free, or prescribed alike."""
+        """Tells whether two sets may be one: both free, both inputs' or prescribed alike."""
         return self.fixed.get(self.find(first)) == self.fixed.get(self.find(second))
 
     def join(self, first: str, second: str) -> None:
@@ -39,8 +46,7 @@ class _Groups:
         if keep == drop:
             return
         self._parent[drop] = keep
-        if drop in self.fixed:
-            self.fixed[keep] = self.fixed.pop(drop)
+        self.fixed.pop(drop, None)
 
 
 def assign_ranges(
@@ -54,9 +60,9 @@ def assign_ranges(
 ) -> Graph:
     """Returns the graph with a range for every tensor.
 
-    Where an op wants one scale for tensors whose ranges are prescribed differently, or for some
-    whose range is free, a QUANTIZE op changes the scale of those that disagree with the first free
-    one, or with the first.
+    Where an op wants one scale for tensors whose ranges are prescribed differently, or prescribed
+    and free (a graph input counts as prescribed: what enters keeps its scale), a QUANTIZE op changes
+    the scale of those that disagree with the first free one, or with the first.
 
     Args:
       inputs: Names of the activations that enter, in order.
@@ -66,7 +72,7 @@ def assign_ranges(
       constants: By name.
       **rest: The graph's other fields.
     """
-    shapes, groups, placed = dict(shapes), _Groups(), []
+    shapes, groups, placed = dict(shapes), _Groups(inputs), []
     for op in ops:
         kind = table.OPS[op.kind]
         if kind.fixed_range is not None:
@@ -84,7 +90,7 @@ def assign_ranges(
         ops=tuple(placed),
         tensors=MappingProxyType(tensors),
         constants=constants,
-        fixed_ranges=MappingProxyType(groups.fixed),
+        fixed_ranges=MappingProxyType(groups.prescribed()),
         **rest,
     )
 
@@ -102,9 +108,7 @@ def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> Op:
         if not groups.agree(anchor, name):
             changed = f"{op.outputs[0]}/quantize_{len(names)}"
             shapes[changed] = shapes[name]
-            placed.append(
-                Op(kind="quantize", inputs=(name,), outputs=(changed,), source=op.source)
-            )
+            placed.append(Op(kind="quantize", inputs=(name,), outputs=(changed,), source=op.source))
             name = changed
         groups.join(anchor, name)
         names.append(name)

@@ -208,14 +208,17 @@ def _keep_dimensions(node: Node, build: Builder) -> Value | None:
 
 
 def _drop_identity(node: Node, build: Builder) -> Value | None:
-    """x * 1, x + 0 and x - 0."""
+    """Drops x * 1, x + 0 and x - 0."""
     neutral = {"mul": 1, "add": 0, "sub": 0}.get(node.kind)
     if neutral is None:
         return None
     for value, other in (node.inputs, node.inputs[::-1]):
-        if isinstance(other, Known) and other.scalar() == neutral and (
-            node.kind != "sub" or other is node.inputs[1]
-        ) and value.shape == node.output.shape:
+        if (
+            isinstance(other, Known)
+            and other.scalar() == neutral
+            and (node.kind != "sub" or other is node.inputs[1])
+            and value.shape == node.output.shape
+        ):
             return value
     return None
 
