@@ -1,0 +1,206 @@
+"""Anything that names images: a run, pretrained weights, a .tflite file, behind one function."""
+
+import dataclasses
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from attokit import checkpoints, zoo
+from attokit.export import Runner
+from attokit.quant import fake_quant
+from attokit.runs import open_run
+from attokit.train import EvalBatches, Source, classification_task, compute_metrics, merge_metrics
+
+Logits = Callable[[UInt8[np.ndarray, "b h w c"]], Float[np.ndarray, "b k"]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A classifier of byte images.
+
+    Attributes:
+      name: What to call it.
+      image_shape: Height, width and channels that it takes.
+      class_names: In the order of the logits, or None if nobody said.
+      data: What it was trained on, as `load_dataset` takes it, or None.
+      logits: Images (0 to 255) to logits.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...] | None
+    data: str | None
+    logits: Logits
+
+
+def open_classifier(target: str, *, quantized: bool = False) -> Classifier:
+    """Returns the classifier that a text names.
+
+    Args:
+      target: A run folder, a .tflite file, or the name of pretrained weights.
+      quantized: The run's integer graph rather than its float network.
+
+    Raises:
+      ValueError: if it is none of these, or damaged.
+    """
+    path = pathlib.Path(target)
+    if path.is_dir():
+        return run_classifier(path, quantized=quantized)
+    if quantized:
+        raise ValueError(f"{target!r} is no run folder: only a run has a quantized graph")
+    if path.is_file():
+        return file_classifier(path)
+    if target in checkpoints.names():
+        return pretrained_classifier(target)
+    raise ValueError(
+        f"{target!r} is no run folder, no .tflite file and no pretrained weights "
+        f"({', '.join(checkpoints.names()) or 'there are none'}): check the path"
+    )
+
+
+def run_classifier(path: pathlib.Path, *, quantized: bool = False) -> Classifier:
+    """Returns the float network of a run, or its integer graph."""
+    run = open_run(path)
+    if quantized:
+        graph, weights, qparams = run.quantized()
+        logits = _jitted(lambda images: fake_quant(graph)(weights, qparams, images))
+    else:
+        network, variables = run.network(), run.variables()
+        logits = _jitted(lambda images: network.apply(variables, images))
+    return Classifier(
+        name=f"{run.path} ({'INT8 graph' if quantized else 'float'})",
+        image_shape=run.image_shape,
+        class_names=run.class_names,
+        data=run.data,
+        logits=logits,
+    )
+
+
+def pretrained_classifier(name: str) -> Classifier:
+    """Returns the network of pretrained weights."""
+    record = checkpoints.info(name)
+    config = zoo.config(record.model, **record.overrides)
+    network = zoo.create(record.model, **record.overrides)
+    variables = checkpoints.load(name)
+    class_names = record.preprocessing.get("class_names")
+    return Classifier(
+        name=name,
+        image_shape=config.image_size,
+        class_names=None if class_names is None else tuple(class_names),
+        data=None,
+        logits=_jitted(lambda images: network.apply(variables, images)),
+    )
+
+
+def file_classifier(
+    file: pathlib.Path | bytes, labels: pathlib.Path | None = None, *, name: str | None = None
+) -> Classifier:
+    """Returns a .tflite file in LiteRT.
+
+    Args:
+      file: Path or bytes.
+      labels: One class name per line; None takes `labels.txt` beside the file if it fits.
+      name: What to call it; the path if None.
+
+    Raises:
+      ValueError: if the file is damaged or no image classifier, or the labels do not fit.
+    """
+    runner = Runner(file)
+    shapes = [tensor.shape for tensor in runner.inputs.values()]
+    results = [tensor.shape for tensor in runner.outputs.values()]
+    name = name or (str(file) if isinstance(file, pathlib.Path) else "the file")
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] not in (1, 3):
+        raise ValueError(
+            f"{name} takes {shapes}, not one batch of images with 1 or 3 channels: "
+            "give an image classifier"
+        )
+    if len(results) != 1 or len(results[0]) != 2:
+        raise ValueError(
+            f"{name} gives {results}, not one row of logits per image: give an image classifier"
+        )
+
+    def logits(images: UInt8[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b k"]:
+        reals = images.astype(np.float32) / np.float32(255)
+        return next(iter(runner(reals, dequantize=True).values()))
+
+    return Classifier(
+        name=name,
+        image_shape=(shapes[0][1], shapes[0][2], shapes[0][3]),
+        class_names=_labels(file, labels, results[0][1]),
+        data=None,
+        logits=logits,
+    )
+
+
+def _labels(
+    file: pathlib.Path | bytes, labels: pathlib.Path | None, classes: int
+) -> tuple[str, ...] | None:
+    """Returns the names of a file's classes, or None if there are none beside it."""
+    found = labels
+    if found is None and isinstance(file, pathlib.Path):
+        found = file.with_name("labels.txt")
+    if found is None or (labels is None and not found.is_file()):
+        return None
+    try:
+        names = tuple(found.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as err:
+        raise ValueError(f"cannot read the labels {found}: {err}; give a text file") from err
+    if len(names) == classes:
+        return names
+    if labels is None:  # of another model in the same folder
+        return None
+    raise ValueError(
+        f"{found} has {len(names)} lines, the file {classes} classes: give one of each"
+    )
+
+
+def _jitted(function: Callable[[Any], Any]) -> Logits:
+    run = jax.jit(lambda images: function(images.astype(jnp.float32) / jnp.float32(255)))
+    return lambda images: np.asarray(run(images))
+
+
+def evaluate_classifier(
+    classifier: Classifier, source: Source, *, batch_size: int = 250
+) -> Mapping[str, float | np.ndarray]:
+    """Returns the metrics that training reports: accuracy, top-5, calibration error, confusion.
+
+    Raises:
+      ValueError: if a label has no logit.
+    """
+    task = classification_task()
+    measure = jax.jit(
+        lambda logits, batch: task.eval_metrics(logits, batch, jnp.zeros(len(batch["labels"])))
+    )
+    total = None
+    batches = EvalBatches(source, batch_size=min(batch_size, len(source)))
+    for index in range(len(batches)):
+        batch = batches[index]
+        logits = classifier.logits(batch["images"])
+        if batch["labels"].max() >= logits.shape[1]:
+            raise ValueError(
+                f"{classifier.name} has {logits.shape[1]} classes, the data has label "
+                f"{batch['labels'].max()}: give the data that it was trained on"
+            )
+        metrics = measure(logits, {"labels": batch["labels"], "mask": batch["mask"]})
+        total = metrics if total is None else merge_metrics(total, metrics)
+    assert total is not None  # a data set has no empty split
+    return compute_metrics(total)
+
+
+def latency_ms(file: pathlib.Path | bytes, *, runs: int = 50) -> float:
+    """Returns the median time of one image in LiteRT on one thread, in milliseconds."""
+    runner = Runner(file, threads=1)
+    inputs = [np.zeros(tensor.shape, tensor.dtype) for tensor in runner.inputs.values()]
+    times = []
+    for _ in range(runs + 5):
+        start = time.perf_counter()
+        runner(*inputs)
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times[5:])  # the first runs warm caches up

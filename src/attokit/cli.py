@@ -1,0 +1,133 @@
+"""The command line: finds the command, reads its options, turns errors into one line.
+
+A command is a module of `attokit.commands` and is imported only when it is asked for, so that
+`attokit --help` costs nothing. Exit codes: 0; 1 for any error; 130 after Ctrl-C.
+"""
+
+import contextlib
+import difflib
+import errno
+import importlib
+import io
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from attokit import __version__
+
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "quickstart": "train, quantize, export and prove a small network: nothing else needed",
+        "list": "the models and pretrained weights, with their cost",
+        "info": "one model: parameters, multiply-adds, source, deviations",
+        "train": "train a float network into a run folder",
+        "evaluate": "accuracy of a run, of pretrained weights or of a .tflite file",
+        "quantize": "post-training quantization or QAT of a trained run",
+        "export": "write a .tflite file",
+        "verify": "compare a .tflite file with its graph, tensor by tensor",
+        "inspect": "operators, types, cost and memory of any .tflite file",
+        "predict": "classify images",
+    }
+)
+_DEBUG = "ATTOKIT_DEBUG"
+_FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+# What tyro draws around its messages, and colours.
+_DECORATION = re.compile(r"\x1b\[[0-9;]*m|[\u2500-\u257f]")
+_NOISE = ("For full helptext", "attokit ")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else 1
+    if arguments[0] in ("-V", "--version"):
+        print(f"attokit {__version__}")
+        return 0
+    name = arguments[0]
+    try:
+        return _run(name, arguments[1:])
+    except KeyboardInterrupt:
+        print(f"attokit {name}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `attokit list | head` is no error, but nothing more can be printed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as err:
+        if os.environ.get(_DEBUG):
+            raise
+        print(f"attokit {name}: {describe(err)}", file=sys.stderr)
+        return 1
+
+
+def describe(error: Exception) -> str:
+    """Returns one line that says what went wrong."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f" {str(error.filename)!r}" if error.filename else ""
+        cure = "; choose a folder you may write that has room"
+        return f"{error.strerror}{where}{cure if error.errno in _FOLDER_ERRORS else ''}"
+    if isinstance(error, ValueError | OSError):
+        return text
+    if isinstance(error, ImportError):
+        return f"{text}; install what is missing with pip (see the extras in the README)"
+    return f"{type(error).__name__}: {text}; {_DEBUG}=1 shows where"
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, cutoff=0.5)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(COMMANDS)}"
+        )
+        raise ValueError(f"there is no such command: {hint}")
+    command = importlib.import_module(f"attokit.commands.{name}")
+    options = _parse(name, command, arguments)
+    if options is None:
+        return 0
+    return command.run(options, Console()) or 0
+
+
+def _parse(name: str, command: Any, arguments: list[str]) -> Any:
+    """Returns the command's options, or None if help was asked for and printed.
+
+    Raises:
+      ValueError: if an option is unknown, missing or of the wrong type, in one line.
+    """
+    # A command may know better defaults once it sees its arguments, as those of a recipe.
+    known = {"default": command.defaults(arguments)} if hasattr(command, "defaults") else {}
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(command.Options, prog=f"attokit {name}", args=arguments, **known)
+    except SystemExit as exit_:
+        if not exit_.code:
+            return None
+        lines = [_DECORATION.sub("", line).strip() for line in errors.getvalue().splitlines()]
+        kept = [line for line in lines if line and not line.startswith(_NOISE)]
+        raise ValueError(
+            " ".join(kept).replace(":;", ":") + f"; see attokit {name} --help"
+        ) from None
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: attokit COMMAND [OPTIONS]",
+            "",
+            "Takes a small vision network from training to a chip.",
+            "",
+            *(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()),
+            "",
+            "attokit COMMAND --help shows the options, attokit --version the version.",
+            f"{_DEBUG}=1 shows the traceback of an error.",
+        ]
+    )

@@ -1,0 +1,51 @@
+"""`attokit evaluate`."""
+
+import dataclasses
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from attokit.classifiers import evaluate_classifier, open_classifier
+from attokit.datasets import load_dataset
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Measures a run, pretrained weights, or a .tflite file itself in LiteRT.
+
+    Attributes:
+      target: A run folder, a .tflite file, or the name of pretrained weights.
+      data: As for attokit train; the data of the run if left out.
+      split: To evaluate on.
+      quantized: The run's INT8 graph instead of its float network.
+      batch_size: Images at a time.
+    """
+
+    target: tyro.conf.Positional[str]
+    data: str | None = None
+    split: str = "test"
+    quantized: bool = False
+    batch_size: int = 250
+
+    def __post_init__(self) -> None:
+        """Refuses an empty batch."""
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}: give at least 1")
+
+
+def run(options: Options, console: Console) -> None:
+    """Runs the command."""
+    classifier = open_classifier(options.target, quantized=options.quantized)
+    data = options.data or classifier.data
+    if data is None:
+        raise ValueError(f"{options.target} does not say what it was trained on: give --data")
+    dataset = load_dataset(data, classifier.image_shape)
+    source = dataset.split(options.split)
+    metrics = evaluate_classifier(classifier, source, batch_size=options.batch_size)
+    table = Table(title=f"{classifier.name} on {len(source):,} images of {dataset.name}",
+                  show_header=False)  # fmt: skip
+    for name, value in metrics.items():
+        if isinstance(value, float):
+            table.add_row(name, f"{value:.4f}")
+    console.print(table)

@@ -1,0 +1,51 @@
+"""`attokit list`."""
+
+import dataclasses
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from attokit import checkpoints, zoo
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Lists models and pretrained weights.
+
+    Attributes:
+      pattern: Shell pattern of names, such as 'attonet_*'.
+      names_only: Prints bare names, without counting parameters and multiply-adds.
+    """
+
+    pattern: tyro.conf.Positional[str] = "*"
+    names_only: bool = False
+
+
+def run(options: Options, console: Console) -> None:
+    """Runs the command."""
+    names = zoo.names(options.pattern)
+    if not names:
+        raise ValueError(
+            f"no model matches {options.pattern!r}: there are {', '.join(zoo.names())}"
+        )
+    if options.names_only:
+        print("\n".join(names))
+        return
+    table = Table("model", "parameters", "MACs", "image", "classes", "pretrained weights")
+    table.columns[0].no_wrap = True
+    with console.status("counting"):
+        for name in names:
+            info = zoo.info(name)
+            weights = [w for w in checkpoints.names() if checkpoints.info(w).model == name]
+            table.add_row(
+                name,
+                f"{info.parameters:,}",
+                f"{info.macs:,}",
+                "x".join(map(str, info.image_size)),
+                str(info.num_classes),
+                ", ".join(weights),
+            )
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    console.print(table)

@@ -1,0 +1,131 @@
+"""`attokit quantize`."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import tyro
+from rich.console import Console
+
+from attokit.datasets import load_dataset
+from attokit.quant import Kernels
+from attokit.quant.calibrate import Method
+from attokit.quantization import Quantizer, calibrate_on, qat_config
+from attokit.runs import Run, open_run, save_quantized
+from attokit.train import Dataset, TrainConfig, classification_task, use_cpu_cores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Quantizes a trained run to INT8: calibration alone (PTQ), or followed by training (QAT).
+
+    Attributes:
+      run_dir: What attokit train wrote.
+      method: ptq or qat.
+      calibration: How ranges are chosen from what is seen.
+      calibration_images: How many training images are shown.
+      epochs: Of QAT, over the training data.
+      steps: Of QAT, instead of epochs.
+      learning_rate: Peak of QAT; a tenth of the float run's if left out.
+      learn_scales: Whether QAT trains scales too (LSQ).
+      scale_learning_rate: Peak rate of the logarithm of scales.
+      kernels: Whose rounding to train for: reference and micro (TFLite Micro), or xnnpack
+        (LiteRT on CPUs).
+      data: As for attokit train; the data of the float run if left out.
+      split: To evaluate on.
+      qat_folder: Of the training, inside the run folder.
+      resume: Go on with a QAT that was stopped.
+    """
+
+    run_dir: tyro.conf.Positional[pathlib.Path]
+    method: Literal["ptq", "qat"] = "ptq"
+    calibration: Method = "minmax"
+    calibration_images: int = 512
+    epochs: float | None = None
+    steps: int | None = None
+    learning_rate: float | None = None
+    learn_scales: bool = False
+    scale_learning_rate: float = 1e-3
+    kernels: Kernels = "reference"
+    data: str | None = None
+    split: str = "test"
+    qat_folder: str = "qat"
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses options that contradict each other."""
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"epochs {self.epochs} and steps {self.steps}: give one of them")
+        if self.calibration_images < 1:
+            raise ValueError(f"calibration_images is {self.calibration_images}: give at least 1")
+        given = {
+            "epochs": self.epochs, "steps": self.steps, "learning_rate": self.learning_rate,
+            "learn_scales": self.learn_scales or None, "resume": self.resume or None,
+        }  # fmt: skip
+        unused = [name for name, value in given.items() if value is not None]
+        if self.method == "ptq" and unused:
+            raise ValueError(f"{', '.join(unused)} change nothing in ptq: add --method qat")
+
+
+def run(options: Options, console: Console) -> None:
+    """Runs the command."""
+    use_cpu_cores()
+    source = open_run(options.run_dir)
+    graph, weights = source.trace()
+    dataset = load_dataset(options.data or source.data, source.image_shape)
+    qparams = calibrate_on(
+        graph,
+        weights,
+        dataset.split("train"),
+        method=options.calibration,
+        count=options.calibration_images,
+    )
+    task = classification_task(label_smoothing=source.config.label_smoothing)
+    quantizer = Quantizer(graph, kernels=options.kernels, task=task)
+    metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), source.config)
+    console.print(f"accuracy after calibration {metrics['accuracy']:.4f}", highlight=False)
+    if options.method == "qat":
+        weights, qparams, metrics = _train(options, source, quantizer, weights, qparams, dataset, console)  # fmt: skip
+    save_quantized(
+        source.quantized_path,
+        weights,
+        qparams,
+        {"method": options.method, "accuracy": f"{metrics['accuracy']:.4f}"},
+    )
+    console.print(
+        f"accuracy of the INT8 graph on {options.split} {metrics['accuracy']:.4f}\n"
+        f"wrote {source.quantized_path}; next: attokit export {source.path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _train(
+    options: Options,
+    source: Run,
+    quantizer: Quantizer,
+    weights: dict,
+    qparams: dict,
+    dataset: Dataset,
+    console: Console,
+) -> tuple:
+    """Returns weights, qparams and metrics after QAT."""
+    result = quantizer.train(
+        weights,
+        qparams,
+        dataset,
+        _config(options, source.config),
+        source.path / options.qat_folder,
+        learn_scales=options.learn_scales,
+        scale_learning_rate=options.scale_learning_rate,
+        eval_split=options.split,
+        resume=options.resume,
+        console=console,
+    )
+    return result.weights, result.qparams, result.fit.metrics
+
+
+def _config(options: Options, config: TrainConfig) -> TrainConfig:
+    names = ("epochs", "steps", "learning_rate")
+    values = {name: getattr(options, name) for name in names}
+    return qat_config(config, **{name: v for name, v in values.items() if v is not None})

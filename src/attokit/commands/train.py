@@ -1,0 +1,116 @@
+"""`attokit train`."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from attokit import zoo
+from attokit.datasets import canonical, load_dataset
+from attokit.overrides import check_overrides, parse_overrides
+from attokit.train import RECIPES, Dataset, TrainConfig, find_recipe, use_cpu_cores
+from attokit.training import train_float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Trains a float network into a run folder, which the other commands take.
+
+    Either a recipe says everything, and options change it, or a model and data are named.
+
+    Attributes:
+      recipe: A run that was done before, by name.
+      model: Name of a model (see attokit list), instead of a recipe.
+      overrides: Fields of the model's config, such as small_images=true; the number of classes
+        and the image size come from the data.
+      data: fashion_mnist_subset (embedded), tfds:NAME, a folder of Fashion-MNIST's IDX files, or
+        an image folder train/CLASS/IMAGE, test/CLASS/IMAGE.
+      image_size: Height, width and channels for images of any size.
+      split: To evaluate on.
+      run_dir: The run folder; runs/NAME of the recipe or model if left out.
+      resume: Go on from the newest checkpoint of the run folder.
+      config: How to train.
+    """
+
+    recipe: str | None = None
+    model: str | None = None
+    overrides: tuple[str, ...] = ()
+    data: str | None = None
+    image_size: tuple[int, int, int] | None = None
+    split: str = "test"
+    run_dir: pathlib.Path | None = None
+    resume: bool = False
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=lambda: TrainConfig(epochs=10)
+    )
+
+
+def defaults(arguments: Sequence[str]) -> Options:
+    """Returns the options before the user's: the recipe's, if one is named."""
+    values = dict(zip(arguments, [*arguments[1:], ""], strict=True))
+    values |= dict(text.split("=", 1) for text in arguments if text.startswith("--recipe="))
+    name = values.get("--recipe")
+    config = find_recipe(name).config if name else TrainConfig(epochs=10)
+    if any(text.split("=")[0] == "--steps" for text in arguments):
+        config = dataclasses.replace(config, epochs=None, steps=1)
+    return Options(recipe=name, config=config)
+
+
+def run(options: Options, console: Console) -> None:
+    """Runs the command."""
+    use_cpu_cores()
+    model, overrides, data, dataset = _problem(options)
+    run_dir = options.run_dir or pathlib.Path("runs") / (options.recipe or model)
+    trained, result = train_float(
+        model,
+        overrides,
+        data,
+        dataset,
+        options.config,
+        run_dir,
+        eval_split=options.split,
+        resume=options.resume,
+        console=console,
+    )
+    console.print(f"accuracy on {options.split} {result.metrics['accuracy']:.4f}", highlight=False)
+    console.print(
+        f"wrote the run {trained.path} and its weights {trained.weights_path}; "
+        f"next: attokit quantize {trained.path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
+    """Returns model, overrides, the name of the data and the data."""
+    overrides = parse_overrides(options.overrides)
+    if (options.recipe is None) == (options.model is None):
+        raise ValueError(
+            f"give either --recipe (one of {', '.join(RECIPES)}) or --model (one of "
+            f"{', '.join(zoo.names())})"
+        )
+    if options.recipe is not None:
+        recipe = find_recipe(options.recipe)
+        if recipe.needs_folder and options.data is None:
+            raise ValueError(f"recipe {options.recipe!r} needs the folder of its data: give --data")
+        if not recipe.needs_folder and options.data is not None:
+            raise ValueError(f"recipe {options.recipe!r} has its own data: leave --data out")
+        dataset = recipe.load(options.data)
+        data = canonical(options.data) if options.data else dataset.name
+        overrides = dict(recipe.overrides) | overrides
+        model = recipe.model
+    else:
+        assert options.model is not None
+        model = options.model
+        check_overrides(model, overrides)  # before a long download
+        if options.data is None:
+            raise ValueError("no data to train on: give --data")
+        dataset = load_dataset(options.data, options.image_size)
+        data = canonical(options.data)
+        sizes = {"num_classes": dataset.num_classes, "image_size": dataset.image_shape}
+        overrides = sizes | overrides
+    check_overrides(model, overrides)
+    return model, overrides, data, dataset

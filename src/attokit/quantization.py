@@ -1,0 +1,238 @@
+"""Quantization of a trained graph: calibration on its data, and QAT in the training loop.
+
+QAT trains the graph that ships, in the integers of the file: `fit` is the loop of float training
+and `quant.fake_quant` the network.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PyTree
+from rich.console import Console
+
+from attokit.quant import Graph, QParams, QuantizedGraph, QuantParams, calibrate, fake_quant
+from attokit.quant.calibrate import Method
+from attokit.quant.graph import Weights
+from attokit.quant.ops.kind import Kernels
+from attokit.train import (
+    Dataset,
+    FitResult,
+    Source,
+    Task,
+    TrainConfig,
+    classification_task,
+    evaluate,
+    fit,
+    make_mesh,
+    warmup_cosine,
+)
+from attokit.train.loop import config_optimizer
+from attokit.train.mesh import replicated
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedNetwork:
+    """A graph in integers as `fit` and `evaluate` take it. Hashed by identity: keep one.
+
+    `params` are {"weights", "log_scales"}, `model_state` the calibrated qparams. A scale that is
+    learned is the calibrated one times exp(its entry in `log_scales`): so it stays positive, and
+    one rate suits scales of every size. Zero points stay as calibrated.
+
+    Attributes:
+      function: The integer graph.
+    """
+
+    function: QuantizedGraph
+
+    def __call__(
+        self, params: PyTree, model_state: PyTree, inputs: PyTree, *, train: bool, key: Array
+    ) -> tuple[Any, PyTree]:
+        """Returns (outputs, the same state), as the loop wants it."""
+        del train, key  # the graph has neither batch statistics nor dropout
+        qparams = with_scales(model_state, params["log_scales"])
+        return self.function(params["weights"], qparams, inputs), model_state
+
+
+def with_scales(qparams: QParams, log_scales: Mapping[str, Float[Array, "*c"]]) -> QParams:
+    """Returns qparams whose scales are multiplied by exp of what was learned."""
+    return {
+        name: QuantParams(entry.scale * jnp.exp(log_scales[name]), entry.zero_point)
+        if name in log_scales
+        else entry
+        for name, entry in qparams.items()
+    }
+
+
+def initial_log_scales(graph: Graph, qparams: QParams) -> dict[str, Float[Array, "*c"]]:
+    """Returns zeros for every scale that may be learned: all but those of the inputs.
+
+    An input's scale is a contract with whoever fills it (byte / 255).
+    """
+    kept = {graph.tensors[name].range_name for name in graph.inputs}
+    return {
+        name: jnp.zeros_like(entry.scale) for name, entry in qparams.items() if name not in kept
+    }
+
+
+def calibration_images(
+    source: Source, *, count: int = 512, batch_size: int = 128, seed: int = 0
+) -> list[Float[np.ndarray, "b h w c"]]:
+    """Returns batches of randomly chosen images as floats in [0, 1]."""
+    chosen = np.random.default_rng(seed).permutation(len(source))[:count]
+    parts = [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
+    return [source.read(part)["images"].astype(np.float32) / np.float32(255) for part in parts]
+
+
+def calibrate_on(
+    graph: Graph,
+    weights: Weights,
+    source: Source,
+    *,
+    method: Method = "minmax",
+    count: int = 512,
+    seed: int = 0,
+) -> dict[str, QuantParams]:
+    """Returns qparams from images of a split."""
+    batch_size = max(1, min(128, count))
+    batches = calibration_images(source, count=count, batch_size=batch_size, seed=seed)
+    return calibrate(graph, weights, batches, method=method)
+
+
+def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """Returns the settings of QAT after a float training: a short fine-tuning at a tenth of its rate.
+
+    Args:
+      config: Of the float training.
+      **changes: Fields to set otherwise.
+    """
+    if "steps" in changes and changes["steps"] is not None:
+        length: dict[str, Any] = {"epochs": None}
+    else:
+        length = {"epochs": 2.0, "steps": None}
+    settings = length | {
+        "learning_rate": config.learning_rate / 10,
+        "ema_decay": None if config.ema_decay is None else min(config.ema_decay, 0.95),
+        "eval_every": None,
+    }
+    return dataclasses.replace(config, **settings | changes)
+
+
+def _optimizer(
+    config: TrainConfig, train_size: int, scale_learning_rate: float
+) -> optax.GradientTransformation:
+    """Returns the config's optimizer for weights and Adam at its own rate for scales."""
+    schedule = warmup_cosine(
+        scale_learning_rate,
+        config.total_steps(train_size),
+        warmup_fraction=config.warmup_fraction,
+    )
+    return optax.multi_transform(
+        {"weights": config_optimizer(config, train_size), "scales": optax.adam(schedule)},
+        {"weights": "weights", "log_scales": "scales"},
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizedResult:
+    """What QAT leaves.
+
+    Attributes:
+      weights: Trained.
+      qparams: As calibrated, or with learned scales.
+      fit: Of the loop.
+    """
+
+    weights: Weights
+    qparams: QParams
+    fit: FitResult
+
+
+class Quantizer:
+    """Evaluates and trains one graph in integers; everything is compiled once.
+
+    Attributes:
+      graph: The graph.
+      network: What `fit` trains.
+    """
+
+    def __init__(self, graph: Graph, *, kernels: Kernels = "reference", task: Task | None = None):
+        self.graph = graph
+        self.network = QuantizedNetwork(fake_quant(graph, kernels))
+        self._task = task or classification_task()
+
+    def _params(self, weights: Weights, qparams: QParams, learn_scales: bool) -> PyTree:
+        learned = initial_log_scales(self.graph, qparams) if learn_scales else {}
+        return {"weights": dict(weights), "log_scales": learned}
+
+    def evaluate(
+        self, weights: Weights, qparams: QParams, source: Source, config: TrainConfig
+    ) -> dict[str, float | np.ndarray]:
+        """Returns the evaluation metrics of the integer graph over a split."""
+        mesh = make_mesh(config.mesh_data, config.mesh_fsdp)
+        # As the loop places them, so that both share one compiled function.
+        params, state = jax.device_put(
+            (self._params(weights, qparams, False), dict(qparams)), replicated(mesh)
+        )
+        batch_size = config.eval_batch_size or config.batch_size
+        return evaluate(
+            self.network, params, state, source, self._task, batch_size=batch_size, mesh=mesh
+        )
+
+    def train(
+        self,
+        weights: Weights,
+        qparams: QParams,
+        dataset: Dataset,
+        config: TrainConfig,
+        run_dir: pathlib.Path,
+        *,
+        learn_scales: bool = False,
+        scale_learning_rate: float = 1e-3,
+        eval_split: str = "test",
+        resume: bool = False,
+        console: Console | None = None,
+    ) -> QuantizedResult:
+        """Trains weights, and scales if asked, and returns them.
+
+        Args:
+          weights: Where to start: those of the float model.
+          qparams: As calibrated; activation ranges and kernel scales stay so unless learned, and
+            kernels are clipped to them.
+          dataset: What to train on (split `train`) and to evaluate on.
+          config: How to train; see `qat_config`.
+          run_dir: The run folder of this training.
+          learn_scales: Whether scales learn too (LSQ).
+          scale_learning_rate: Peak rate of the logarithm of scales.
+          eval_split: The split to evaluate on.
+          resume: Go on from the newest checkpoint.
+          console: Where to print.
+
+        Raises:
+          ValueError: if settings and data do not fit, or the loss is not finite.
+        """
+        train_size = len(dataset.split("train"))
+        result = fit(
+            config,
+            self.network,
+            self._params(weights, qparams, learn_scales),
+            dict(qparams),
+            dataset,
+            run_dir,
+            task=self._task,
+            optimizer=_optimizer(config, train_size, scale_learning_rate),
+            eval_split=eval_split,
+            resume=resume,
+            extra={"quantization": "learned scales" if learn_scales else "calibrated scales"},
+            console=console,
+        )
+        learned = with_scales(result.model_state, result.params["log_scales"])
+        # On one device: the loop leaves them spread over its mesh.
+        host = jax.device_get((result.params["weights"], learned))
+        final_weights, final_qparams = jax.tree.map(jnp.asarray, host)
+        return QuantizedResult(weights=final_weights, qparams=final_qparams, fit=result)
