@@ -17,7 +17,11 @@ from attokit.quant.ops import table
 from attokit.quant.ops.kind import KERNELS, Kernels
 from attokit.quant.params import QParams
 from attokit.quant.plan import Ranges, make_plans
-from attokit.quant.straight_through import quantize_input, quantized_op
+from attokit.quant.straight_through import (
+    dequantize_output,
+    quantize_input,
+    quantized_op,
+)
 
 
 def fake_quant(graph: Graph, kernels: Kernels = "reference") -> "QuantizedGraph":
@@ -60,7 +64,10 @@ class QuantizedGraph:
         centred = self._run(weights, qparams, inputs)
         ranges = Ranges(self.graph, qparams)
         return self.graph.result(
-            [centred[name] * ranges.activation(name)[0] for name in self.graph.outputs]
+            [
+                dequantize_output(centred[name], ranges.activation(name)[0])
+                for name in self.graph.outputs
+            ]
         )
 
     def integers(

@@ -10,7 +10,6 @@ from attokit.quant.lowering.values import UnsupportedOpError
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op
 
-
 _INPUT = "input"  # the range of what enters is the caller's: no op inside may widen it
 
 

@@ -46,6 +46,18 @@ def _quantize_input_backward(residuals, gradient):
 quantize_input.defvjp(_quantize_input_forward, _quantize_input_backward)
 
 
+@jax.custom_vjp
+def dequantize_output(centred: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Array, "..."]:
+    """Returns centred integers as real values (the scale's gradient is with who made them)."""
+    return centred * scale
+
+
+dequantize_output.defvjp(
+    lambda centred, scale: (centred * scale, None),
+    lambda _, gradient: (gradient, jnp.float32(0)),
+)
+
+
 def quantized_op(
     graph: Graph, op: Op, kernels: Kernels
 ) -> Callable[[tuple[Array, ...], Scales, OpPlan], tuple[Array, ...]]:
