@@ -1,0 +1,40 @@
+"""Prints the README's table of models: parameters, MACs, INT8 bytes and peak RAM of the file.
+
+Weights are random: none of the four figures depends on them.  Run: `python tools/model_table.py`.
+"""
+
+import jax
+import numpy as np
+
+from attokit import export, quant, zoo
+
+OVERRIDES = {
+    "attonet": {"num_classes": 50},  # the paper's 50-class subset of ImageNet
+    "mobilenet": {},
+}
+
+
+def row(name: str) -> str:
+    """Returns one line of the table."""
+    overrides = OVERRIDES[name.split("_")[0]]
+    info = zoo.info(name, **overrides)
+    model = zoo.create(name, **overrides)
+    rng = np.random.default_rng(0)
+    images = rng.random((1, *info.image_size), np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    variables = jax.tree.map(lambda s: np.abs(rng.normal(0, 0.05, s.shape)).astype(s.dtype), shapes)
+    graph, weights = quant.trace(model.apply, variables, images)
+    data = export.to_tflite(graph, weights, quant.calibrate(graph, weights, [images]))
+    size = "×".join(map(str, info.image_size))
+    peak = export.inspect(data).peak_ram
+    return (
+        f"| `{name}` | {size} | {info.num_classes} | {info.parameters:,} | {info.macs / 1e6:,.1f} M "
+        f"| {len(data):,} | {peak / 1024:,.0f} KiB |"
+    )
+
+
+if __name__ == "__main__":
+    print("| model | input | classes | parameters | MACs | INT8 file, bytes | peak RAM |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for model_name in zoo.names():
+        print(row(model_name), flush=True)
