@@ -128,10 +128,11 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     if name in _CALLS:
         inner = next(eqn.params[key] for key in _INLINED if key in eqn.params)
         jaxpr, constants = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
-        outer = build.scope
-        build.scope = naming.joined_scope(outer, eqn)
+        outer = build.source, build.scope
+        build.source = naming.source_line(eqn) or build.source
+        build.scope = naming.joined_scope(build.scope, eqn)
         results = _interpret(build, jaxpr, constants, operands)
-        build.scope = outer
+        build.source, build.scope = outer
         return results
     if all(isinstance(operand, Known) for operand in operands):
         arrays = known.evaluate(eqn, [operand.array for operand in operands])
@@ -142,15 +143,16 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
 
 def _lower(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     name = eqn.primitive.name
-    outer = build.scope
-    build.source, build.scope = naming.source_line(eqn), naming.joined_scope(outer, eqn)
+    outer = build.source, build.scope
+    build.source = naming.source_line(eqn) or build.source  # inside of a library's jit: its caller
+    build.scope = naming.joined_scope(build.scope, eqn)
     if name not in LOWERINGS:
         raise build.error(
             f"no graph op stands for the JAX primitive {name!r}",
             f"Supported primitives: {', '.join(sorted(LOWERINGS))}.",
         )
     results = LOWERINGS[name](build, eqn.params, *operands)
-    build.scope = outer
+    build.source, build.scope = outer
     return list(results) if isinstance(results, list | tuple) else [results]
 
 

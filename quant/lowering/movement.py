@@ -57,14 +57,14 @@ def transpose(build: Builder, params, value: Symbol) -> Symbol:
 
 def pad(build: Builder, params, value: Symbol, filling: Value) -> Symbol:
     """Zero padding."""
-    config = params["padding_config"]
+    config = tuple(tuple(int(n) for n in row) for row in params["padding_config"])
     constant = filling.scalar() if isinstance(filling, Known) else None
     if constant != 0 or any(inner or low < 0 or high < 0 for low, high, inner in config):
         raise build.error(
             f"a pad with filling {constant} and configuration {config}",
             "Supported is zero padding at the ends of axes.",
         )
-    widths = tuple((int(low), int(high)) for low, high, _ in config)
+    widths = tuple((low, high) for low, high, _ in config)
     if not any(map(any, widths)):
         return value
     shape = tuple(n + a + b for n, (a, b) in zip(value.shape, widths, strict=True))

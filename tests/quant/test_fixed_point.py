@@ -66,7 +66,9 @@ def test_double_rounding_equals_gemmlowp_on_integers():
     m = RNG.integers(2**30, 2**31, 20_000).astype(np.int32)
     e = RNG.integers(-20, 5, 20_000).astype(np.int32)
     x[:4], m[:4], e[:4] = [3, -3, 5, -5], 2**30, -1  # ties in both roundings
-    got = jax.jit(lambda x, m, e: fixed_point.multiply_double_rounding(x, fixed_point.factor(m, e)))(x, m, e)
+    got = jax.jit(
+        lambda x, m, e: fixed_point.multiply_double_rounding(x, fixed_point.factor(m, e))
+    )(x, m, e)
     want = [_double_rounding(*map(int, row)) for row in zip(x, m, e, strict=True)]
     np.testing.assert_array_equal(got, want)
 
@@ -101,7 +103,9 @@ def test_multiply_as_double_equals_ieee_doubles():
     x = _accumulators(20_000, 22)
     a, b = _scales(20_000), _scales(20_000)
     d = np.float32(_scales(1)[0] * 400)
-    got = jax.jit(lambda x, a, b, d: fixed_point.multiply_as_double(x, Ratio(first=a, second=b, third=d)))(x, a, b, d)
+    got = jax.jit(
+        lambda x, a, b, d: fixed_point.multiply_as_double(x, Ratio(first=a, second=b, third=d))
+    )(x, a, b, d)
     reals = a.astype(np.float64) * b.astype(np.float64) / np.float64(d)
     want = np.array([_as_double(int(i), float(r)) for i, r in zip(x, reals, strict=True)])
     small = np.abs(want) < 2**30

@@ -1,0 +1,19 @@
+import pytest
+
+from attokit.quant.ops.table import OPS
+
+
+def test_every_row_is_under_its_own_name():
+    assert all(name == kind.name for name, kind in OPS.items())
+    with pytest.raises(TypeError):
+        OPS["conv_2d"] = None
+
+
+@pytest.mark.parametrize("kind", OPS.values(), ids=OPS)
+def test_a_kind_without_integers_of_its_own_shares_one_scale(kind):
+    assert kind.integer is not None or kind.tied
+
+
+@pytest.mark.parametrize("kind", OPS.values(), ids=OPS)
+def test_only_kinds_that_rescale_fuse_activations(kind):
+    assert not kind.activations or kind.integer is not None

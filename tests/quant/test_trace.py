@@ -1,0 +1,289 @@
+import inspect
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from traced import error, kinds, normal, variables_of
+
+from attokit import quant
+from attokit.zoo.convolution import conv
+
+IMAGES = normal(2, 8, 7, 4)
+ROWS = normal(3, 6)
+
+
+class ConvNorm(nn.Module):
+    options: dict
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(6, **self.options)(x)
+        return nn.relu(nn.BatchNorm(use_running_average=True)(x))
+
+
+class Classifier(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu6(nn.Conv(4, (3, 3), strides=2, name="stem")(x))
+        x = x + nn.Conv(4, (1, 1), name="branch")(x)
+        return nn.softmax(nn.Dense(5, name="head")(x.reshape(x.shape[0], -1)))
+
+
+MODULES = {
+    "conv": (ConvNorm({"kernel_size": (3, 3)}), ["conv_2d+relu"]),
+    "no_bias": (ConvNorm({"kernel_size": (3, 3), "use_bias": False}), ["conv_2d+relu"]),
+    "strides": (ConvNorm({"kernel_size": (3, 3), "strides": (2, 2)}), ["conv_2d+relu"]),
+    "valid": (ConvNorm({"kernel_size": (3, 2), "padding": "VALID"}), ["conv_2d+relu"]),
+    "torch": (
+        ConvNorm({"kernel_size": (3, 3), "padding": 1, "strides": (2, 2)}),
+        ["pad", "conv_2d+relu"],
+    ),
+    "torch_of_stride_1_is_same": (
+        ConvNorm({"kernel_size": (3, 3), "padding": ((1, 1), (1, 1))}),
+        ["conv_2d+relu"],
+    ),
+    "dilated": (ConvNorm({"kernel_size": (3, 3), "kernel_dilation": 2}), ["conv_2d+relu"]),
+    "grouped": (ConvNorm({"kernel_size": (3, 3), "feature_group_count": 2}), ["conv_2d+relu"]),
+    "classifier": (
+        Classifier(),
+        ["conv_2d+relu6", "conv_2d", "add", "reshape", "fully_connected", "softmax"],
+    ),
+    "depthwise": (
+        nn.Conv(8, (3, 3), feature_group_count=4),
+        ["depthwise_conv_2d"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_equals_its_graph(name):
+    model, want = MODULES[name]
+    variables = variables_of(model, IMAGES)
+    graph, weights = quant.trace(model.apply, variables, IMAGES)
+    assert kinds(graph) == want
+    assert error(graph, weights, model.apply, variables, IMAGES) < 1e-5
+
+
+@pytest.mark.parametrize("gamma", [0.0, -1.5])
+def test_batch_norm_folds_with_any_gamma(gamma):
+    model = ConvNorm({"kernel_size": (3, 3)})
+    variables = variables_of(model, IMAGES)
+    scale = jnp.full((6,), gamma, jnp.float32).at[3].set(1)
+    variables["params"]["BatchNorm_0"]["scale"] = scale
+    graph, weights = quant.trace(model.apply, variables, IMAGES)
+    assert kinds(graph) == ["conv_2d+relu"]
+    assert error(graph, weights, model.apply, variables, IMAGES) < 1e-5
+
+
+def _pool(window, strides, padding):
+    return lambda _, x: nn.pool(x, 0.0, jax.lax.add, window, strides, padding) / jnp.float32(6)
+
+
+def _platform(_, x):
+    return jax.lax.platform_dependent(x, tpu=lambda x: x * 7, default=nn.relu)
+
+
+@jax.custom_jvp
+def _doubled(x):
+    return x + x
+
+
+_doubled.defjvp(lambda primals, tangents: (_doubled(*primals), tangents[0]))
+
+
+def _scoped(v, x):
+    with jax.named_scope("Net/block"):
+        return jax.jit(lambda v, x: nn.relu(x @ v))(v, x)
+
+
+def _shared(v, x):
+    return conv(nn.relu(conv(x, v, padding="SAME")), v, padding="SAME")
+
+
+CHANNELS = normal(4)
+SQUARE = normal(6, 6)
+FUNCTIONS = {
+    "average_pool": (
+        lambda _, x: nn.avg_pool(x, (3, 2), (2, 2), "SAME", count_include_pad=False),
+        (),
+        IMAGES,
+        ["average_pool_2d"],
+    ),
+    "average_pool_counts_padding": (
+        _pool((3, 2), (2, 2), "SAME"),
+        (),
+        IMAGES,
+        ["pad", "average_pool_2d"],
+    ),
+    "average_pool_valid": (_pool((2, 3), (2, 2), "VALID"), (), IMAGES, ["average_pool_2d"]),
+    "max_pool": (
+        lambda _, x: nn.max_pool(x, (3, 3), (2, 2), "SAME"),
+        (),
+        IMAGES,
+        ["max_pool_2d"],
+    ),
+    "max_pool_padded_after_relu": (
+        lambda _, x: nn.max_pool(nn.relu(x), (3, 3), (2, 2), ((1, 1), (1, 1))),
+        (),
+        IMAGES,
+        ["relu", "pad", "max_pool_2d"],
+    ),
+    "mean": (lambda _, x: jnp.mean(x, (1, 2)), (), IMAGES, ["mean"]),
+    "mean_keepdims": (lambda _, x: x.mean((1, 2), keepdims=True), (), IMAGES, ["mean"]),
+    "concatenate": (
+        lambda _, x: jnp.concatenate([x, nn.relu(x)], -1),
+        (),
+        IMAGES,
+        ["relu", "quantize", "concatenation"],
+    ),
+    "clip": (lambda v, x: jnp.clip(x @ v, -1, 1), SQUARE, ROWS, ["fully_connected+relu_n1_to_1"]),
+    "relu_alone": (lambda _, x: nn.relu(x), (), ROWS, ["relu"]),
+    "relu6_alone": (lambda _, x: nn.relu6(x * 5), (), ROWS, ["mul+relu6"]),
+    "two_relus": (lambda v, x: nn.relu(x @ v), SQUARE, ROWS, ["fully_connected+relu"]),
+    "softmax": (lambda _, x: nn.softmax(x), (), ROWS, ["softmax"]),
+    "pad": (lambda _, x: jnp.pad(x, ((0, 0), (1, 2), (0, 3), (0, 0))), (), IMAGES, ["pad"]),
+    "flip_sign": (lambda v, x: 1 - x @ v, SQUARE, ROWS, ["fully_connected"]),
+    "scaled": (lambda v, x: (x @ v) / 3 - v[0][None], SQUARE, ROWS, ["fully_connected"]),
+    "divided": (lambda v, x: x / v[0][None], SQUARE, ROWS, ["mul"]),
+    "squared": (lambda _, x: x**2 - x**3, (), ROWS, ["mul", "mul", "mul", "sub"]),
+    "per_channel": (
+        lambda v, x: x * jnp.broadcast_to(v, x.shape) + v.reshape(1, 1, 1, -1),
+        CHANNELS,
+        IMAGES,
+        ["mul", "add"],
+    ),
+    "einsum": (lambda v, x: jnp.einsum("bk,nk->bn", x, v), SQUARE, ROWS, ["fully_connected"]),
+    "matrix_first": (
+        lambda v, x: v @ x.T,
+        SQUARE,
+        ROWS,
+        ["transpose", "transpose", "fully_connected", "transpose"],
+    ),
+    "split": (lambda _, x: jnp.split(x, 3, axis=1)[1] + 1, (), ROWS, ["slice", "add"]),
+    "every_other": (lambda _, x: x[:, ::2], (), IMAGES, ["strided_slice"]),
+    "reshapes": (lambda _, x: x.reshape(2, 56, 4).reshape(2, -1), (), IMAGES, ["reshape"]),
+    "nothing": (lambda _, x: (x * 1 + 0).reshape(x.shape), (), IMAGES, []),
+    "platform": (_platform, (), ROWS, ["relu"]),
+    "custom_jvp": (lambda _, x: _doubled(x), (), ROWS, ["add"]),
+    "remat": (jax.checkpoint(lambda v, x: nn.relu(x @ v)), SQUARE, ROWS, ["fully_connected+relu"]),
+    "jit_in_scope": (_scoped, SQUARE, ROWS, ["fully_connected+relu"]),
+    "closed_over": (lambda _, x: x @ SQUARE, (), ROWS, ["fully_connected"]),
+    "stop_gradient": (lambda _, x: jax.lax.stop_gradient(x) + 1, (), ROWS, ["add"]),
+    "shared": (_shared, normal(3, 3, 4, 4), IMAGES, ["conv_2d+relu", "conv_2d"]),
+    "scalar": (lambda v, x: x * v, jnp.float32(2), jnp.float32(3), ["mul"]),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_equals_its_graph(name):
+    function, variables, x, want = FUNCTIONS[name]
+    graph, weights = quant.trace(function, variables, x)
+    assert kinds(graph) == want
+    assert error(graph, weights, function, variables, x) < 1e-5
+
+
+def test_weights_that_broadcast_stay_small():
+    function, variables, x, _ = FUNCTIONS["per_channel"]
+    _, weights = quant.trace(function, variables, x)
+    assert {array.size for array in weights.values()} == {4}
+
+
+def test_a_kernel_used_twice_is_one_weight():
+    function, variables, x, _ = FUNCTIONS["shared"]
+    graph, weights = quant.trace(function, variables, x)
+    assert list(weights) == ["weight"]
+    assert [op.inputs[1] for op in graph.ops] == ["weight", "weight"]
+
+
+def test_weights_are_named_after_leaves_and_tensors_after_layers():
+    model, _ = MODULES["classifier"]
+    graph, weights = quant.trace(model.apply, variables_of(model, IMAGES), IMAGES)
+    assert set(weights) == {
+        f"{m}/{w}" for m in ("stem", "branch", "head") for w in ("kernel", "bias")
+    }
+    assert [op.outputs[0] for op in graph.ops][:2] == ["stem", "branch"]
+    model = ConvNorm({"kernel_size": (3, 3), "use_bias": False})
+    _, weights = quant.trace(model.apply, variables_of(model, IMAGES), IMAGES)
+    assert set(weights) == {"Conv_0/kernel", "Conv_0/bias"}
+
+
+def test_outputs_keep_their_nesting_and_name():
+    def function(v, x, y):
+        return {"sum": x + y, "more": (x * v, {"deep": y - x})}
+
+    y = normal(3, 6, seed=9)
+    graph, weights = quant.trace(function, jnp.float32(2), ROWS, y, input_names=["x", "y"])
+    assert graph.inputs == ("x", "y")
+    assert graph.output_names == ("more_0", "more_1_deep", "sum")
+    assert error(graph, weights, function, jnp.float32(2), ROWS, y) < 1e-6
+
+
+def test_shapes_are_enough_and_the_batch_may_differ():
+    model, _ = MODULES["classifier"]
+    variables = variables_of(model, IMAGES)
+    graph, weights = quant.trace(
+        model.apply, variables, jax.ShapeDtypeStruct(IMAGES.shape, jnp.float32)
+    )
+    assert error(graph, weights, model.apply, variables, normal(3, 8, 7, 4)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (lambda _, x: jnp.tanh(x), "'tanh'"),
+        (lambda _, x: jnp.sort(x, -1), "'sort'"),
+        (lambda _, x: jnp.where(x > 0, x, 0), "'gt'"),
+        (lambda _, x: x @ x.T, "both depend on the inputs"),
+        (lambda _, x: jnp.maximum(x, 0.5), "'maximum'"),
+        (lambda _, x: x.astype(jnp.int32), "conversion from float32 to int32"),
+        (lambda _, x: jnp.sum(x, -1), "'sum'"),
+        (lambda _, x: jnp.pad(x, 1, constant_values=2), "filling 2"),
+        (lambda _, x: jnp.concatenate([x, jnp.ones_like(x)], 0), "with a constant"),
+        (lambda _, x: jnp.exp(x) / jnp.exp(x[:, :3]).sum(0)[None, :1], "'div'|'exp'"),
+    ],
+)
+def test_what_no_op_stands_for_is_named_with_the_users_line(function, names):
+    line = inspect.getsourcelines(function)[1]
+    with pytest.raises(quant.UnsupportedOpError, match=names) as caught:
+        quant.trace(function, (), ROWS)
+    assert f"{__file__}:{line}" in str(caught.value)
+
+
+def test_softmax_over_the_wrong_axis_is_not_taken_for_one():
+    def function(_, x):
+        e = jnp.exp(x)
+        return e / e.sum(-1)[None]
+
+    with pytest.raises(quant.UnsupportedOpError, match="'exp'"):
+        quant.trace(function, (), SQUARE)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "match"),
+    [
+        (lambda v, x: x * 2, (jnp.ones(3, jnp.int32),), "input 'input' is int32"),
+        (lambda v, x: x * 2, (1.0,), "input 'input' is float"),
+        (lambda v, x: (x, jnp.ones(3)), (ROWS,), "output 1 does not depend on any input"),
+        (lambda v, x: None, (ROWS,), "returns nothing"),
+    ],
+)
+def test_bad_arguments_are_refused(function, arguments, match):
+    with pytest.raises(ValueError, match=match):
+        quant.trace(function, (), *arguments)
+
+
+def test_bfloat16_constants_divide_as_floats():
+    def function(v, x):
+        return x @ (v / jnp.asarray(3, jnp.bfloat16))
+
+    v, x = SQUARE.astype(jnp.bfloat16), ROWS.astype(jnp.bfloat16)
+    graph, weights = quant.trace(function, v, x)
+    assert (
+        error(
+            graph, weights, lambda v, x: x.astype(jnp.float32) @ v.astype(jnp.float32) / 3, v, ROWS
+        )
+        < 0.02
+    )
+    assert np.asarray(weights["weight"]).dtype == np.float32
