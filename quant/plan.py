@@ -35,7 +35,7 @@ class OpPlan:
       scales: Of the operands, zero points rounded.
     """
 
-    weights: tuple[Array | None, ...]
+    weights: tuple[Any, ...]
     multipliers: tuple[Multiplier, ...]
     low: tuple[Float[Array, ""], ...]
     high: tuple[Float[Array, ""], ...]
@@ -141,8 +141,8 @@ def _all_bounds(graph: Graph, scales: list[Scales], once: Any) -> list[tuple[Arr
     zero_point = [zero_point for own in scales for zero_point in own.output_zero_points]
 
     def make() -> tuple[Array, Array]:
-        bounds = tuple(np.float32(column) for column in zip(*real, strict=True))
-        return activation.centred_bounds(bounds, jnp.stack(scale), jnp.stack(zero_point))
+        lows, highs = (jnp.asarray(column, jnp.float32) for column in zip(*real, strict=True))
+        return activation.centred_bounds((lows, highs), jnp.stack(scale), jnp.stack(zero_point))
 
     low, high = once(make)
     return [(low[i], high[i]) for i in range(len(real))]
@@ -176,8 +176,8 @@ def _integer_weights(
     weights: Weights,
     scales: Scales,
     biases: Iterator[Int32[Array, "c"]],
-) -> tuple[Array | None, ...]:
-    result: list[Array | None] = []
+) -> tuple[Any, ...]:
+    result: list[Any] = []
     for i, (name, role) in enumerate(zip(op.inputs, graph.operands(op), strict=True)):
         if role is Operand.ACTIVATION:
             result.append(None)
@@ -193,14 +193,12 @@ def _integer_weights(
     return tuple(result)
 
 
-def integer_weights(
-    graph: Graph, weights: Weights, qparams: QParams
-) -> list[tuple[Array | None, ...]]:
+def integer_weights(graph: Graph, weights: Weights, qparams: QParams) -> list[tuple[Any, ...]]:
     """Returns, for every op and input, what the file stores: None for activations.
 
     Kernels are int8 in [-127, 127], biases int32, constants int8 (zero point included).
     """
-    result: list[tuple[Array | None, ...]] = []
+    result: list[tuple[Any, ...]] = []
     for op, plan in zip(
         graph.ops, make_plans(graph, weights, qparams, "reference"), strict=True
     ):

@@ -141,9 +141,9 @@ class Scales:
       output_zero_points: Integer-valued float32.
     """
 
-    inputs: tuple[Float[Array, "*c"] | None, ...]
+    inputs: tuple[Any, ...]
     outputs: tuple[Float[Array, ""], ...]
-    input_zero_points: tuple[Float[Array, ""] | None, ...] = ()
+    input_zero_points: tuple[Any, ...] = ()
     output_zero_points: tuple[Float[Array, ""], ...] = ()
 
 
