@@ -48,24 +48,24 @@ class Drawer:
         self.graph, self.weights = quant.trace(case.function, variables, *inputs)
         self._shapes = case.inputs
         assert case.kind in {op.kind for op in self.graph.ops}
+        self._ranges = quant.calibrate(self.graph, self.weights, [inputs], input_range=None)
 
     def _normal(self, shape: tuple[int, ...]) -> jax.Array:
         return jnp.asarray(self._random.normal(size=shape), jnp.float32)
 
     def draw(self) -> tuple[dict, dict, tuple[jax.Array, ...]]:
-        """Returns weights, qparams and inputs; ranges fit the inputs only roughly."""
+        """Returns weights, qparams and inputs; ranges fit only roughly, so that values saturate."""
         weights = {
             name: jnp.asarray(self._random.normal(size=w.shape), jnp.float32)
             for name, w in self.weights.items()
         }
         inputs = tuple(self._normal(shape) for shape in self._shapes)
-        qparams = quant.calibrate(self.graph, weights, [inputs], input_range=None)
-        return weights, {n: self._jitter(self.graph, n, q) for n, q in qparams.items()}, inputs
+        return weights, {n: self._jitter(n, q) for n, q in self._ranges.items()}, inputs
 
-    def _jitter(self, graph, name: str, entry: quant.QuantParams) -> quant.QuantParams:
+    def _jitter(self, name: str, entry: quant.QuantParams) -> quant.QuantParams:
         factor = np.exp(self._random.uniform(-0.3, 0.6, np.shape(entry.scale)))
         scale = jnp.asarray(np.asarray(entry.scale) * factor, jnp.float32)
-        if name not in graph.tensors and scale.ndim:  # a kernel's
+        if name not in self.graph.tensors and scale.ndim:  # a kernel's
             return quant.QuantParams(scale, entry.zero_point)
         shift = self._random.integers(-60, 61)
         zero_point = np.clip(np.asarray(entry.zero_point) + shift, -128, 127)

@@ -35,7 +35,7 @@ def test_dequantized_outputs_are_near_the_graphs(small):
 
 def test_unfit_inputs_are_refused(small):
     runner = export.Runner(small.file)
-    with pytest.raises(ValueError, match="2 inputs given, .* takes 1: input"):
+    with pytest.raises(ValueError, match=r"2 inputs given, .* takes 1: input"):
         runner(small.images, small.images)
     with pytest.raises(ValueError, match=r"has shape \(9, 9, 3\), the file takes \(batch, 9, 9"):
         runner(small.images[0])
