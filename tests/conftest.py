@@ -1,6 +1,15 @@
 """Strict settings for every test: eight CPU devices, no silent promotion, warnings are errors."""
 
 import os
+import pathlib
+import sys
+
+# Helpers are imported from this folder, where tests/attokit would pass for a namespace package
+# before an editable install's import hook is asked: so the package comes first, without it.
+sys.path.remove(str(pathlib.Path(__file__).parent))
+import attokit  # noqa: F401  see above
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from attokit import zoo
 from attokit.checkpoints import save_weights
+from attokit.export import write
 from attokit.runs import Run, describe_run, open_run
 from attokit.train import (
     Dataset,
@@ -91,4 +92,4 @@ def train_float(
 
 def write_labels(path: pathlib.Path, class_names: tuple[str, ...]) -> None:
     """Writes one class name per line, in the order of the logits."""
-    path.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+    write(path, "".join(f"{name}\n" for name in class_names).encode())

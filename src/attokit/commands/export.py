@@ -59,7 +59,6 @@ def run(options: Options, console: Console) -> None:
         output = options.output or path / (
             "model_float.tflite" if options.float else "model.tflite"
         )
-        write_labels(output.with_name("labels.txt"), open_run(path).class_names)
     else:
         graph, weights, qparams = _of_name(options, console)
         suffix = "_float" if options.float else ""
@@ -68,6 +67,8 @@ def run(options: Options, console: Console) -> None:
         graph, weights, qparams, input_type=options.input_type, output_type=options.output_type
     )
     export.write(output, file)
+    if path.is_dir():
+        write_labels(output.with_name("labels.txt"), open_run(path).class_names)
     info = export.inspect(file)
     console.print(
         f"wrote {output}: {len(file):,} bytes, {info.parameters:,} parameters "

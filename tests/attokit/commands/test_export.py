@@ -1,0 +1,69 @@
+import os
+
+import pytest
+
+from attokit import export
+from attokit.cli import main
+
+
+@pytest.mark.parametrize("input_type", ["int8", "uint8", "float32"])
+def test_run(finished, tmp_path, capsys, input_type):
+    file = tmp_path / "out.tflite"
+    arguments = [str(finished[0]), "--output", str(file), "--input-type", input_type]
+    assert main(["export", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert f"wrote {file}" in out
+    assert "sha256" in out
+    assert next(iter(export.inspect(file).inputs.values())).dtype == input_type
+    assert (tmp_path / "labels.txt").read_text().split() == ["dark", "grey", "bright"]
+
+
+def test_float_file(run_dir, capsys):
+    assert main(["export", str(run_dir), "--float"]) == 0
+    assert export.inspect(run_dir / "model_float.tflite").inputs["input"].dtype == "float32"
+    assert main(["verify", str(run_dir / "model_float.tflite")]) == 0
+    assert "ok (reference kernels)" in capsys.readouterr().out
+
+
+def test_model_by_name(tiny, tmp_path, capsys):
+    file = tmp_path / "tiny.tflite"
+    arguments = ["--overrides", "width=8", "--output", str(file)]
+    assert main(["export", "tiny", *arguments]) == 0
+    assert "random weights" in capsys.readouterr().out
+    assert export.inspect(file).inputs["input"].dtype == "int8"
+
+
+def test_same_input_same_bytes(run_dir):
+    before = (run_dir / "model.tflite").read_bytes()
+    assert main(["export", str(run_dir)]) == 0
+    assert (run_dir / "model.tflite").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["RUN", "--float", "--input-type", "int8"], "in a float32 file"),
+        (["RUN", "--data", "fashion_mnist_subset"], "leave --data and --overrides out"),
+        (["RUN", "--output", "no/such/folder.tflite"], "no/such"),
+        (["tinny"], "no model 'tinny'"),
+    ],
+)
+def test_bad_input(finished, capsys, arguments, text):
+    arguments = [str(finished[0]) if a == "RUN" else a for a in arguments]
+    assert main(["export", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert text in err
+    assert err.count("\n") == 1
+
+
+def test_not_quantized_yet(run_dir, capsys):
+    (run_dir / "quantized.safetensors").unlink()
+    assert main(["export", str(run_dir)]) == 1
+    assert "is not quantized yet: run attokit quantize" in capsys.readouterr().err
+
+
+def test_folder_that_takes_no_file(finished, capsys):
+    if not os.path.isdir("/proc"):
+        pytest.skip("no such folder here")
+    assert main(["export", str(finished[0]), "--output", "/proc/model.tflite"]) == 1
+    assert "cannot write" in capsys.readouterr().err

@@ -1,0 +1,27 @@
+import pytest
+
+from attokit.cli import main
+
+
+def test_model_with_overrides(tiny, capsys):
+    assert main(["info", "tiny", "--overrides", "width=8", "num_classes=2"]) == 0
+    out = capsys.readouterr().out
+    assert str(9 * 8 + 2 * 8 + 8 * 2 + 2) in out
+    assert "config.width" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["attonet_x"], "did you mean"),
+        (["tiny", "--overrides", "widht=8"], "did you mean width"),
+        (["tiny", "--overrides", "width=0"], "width=0: give a positive number"),
+        (["tiny", "--overrides", "width"], "is not NAME=VALUE"),
+        (["tiny", "--overrides", "width=1", "width=2"], "given twice"),
+    ],
+)
+def test_bad_input(tiny, capsys, arguments, text):
+    assert main(["info", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert text in err
+    assert err.count("\n") == 1

@@ -1,0 +1,20 @@
+from attokit.cli import main
+
+
+def test_prints(finished, capsys):
+    assert main(["inspect", str(finished[0] / "model.tflite")]) == 0
+    assert "CONV_2D" in capsys.readouterr().out
+
+
+def test_truncated(finished, tmp_path, capsys):
+    file = tmp_path / "cut.tflite"
+    file.write_bytes((finished[0] / "model.tflite").read_bytes()[:700])
+    assert main(["inspect", str(file)]) == 1
+    err = capsys.readouterr().err
+    assert "cut short or damaged" in err
+    assert err.count("\n") == 1
+
+
+def test_missing(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path / "no.tflite")]) == 1
+    assert "no.tflite" in capsys.readouterr().err

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from attokit.cli import main
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A bright picture in colour, larger than the model's input."""
+    path = tmp_path / "bright.jpg"
+    Image.fromarray(np.full((40, 60, 3), 220, np.uint8)).save(path)
+    return path
+
+
+def test_names_the_class(finished, picture, capsys):
+    for target in (finished[0], finished[0] / "model.tflite"):
+        assert main(["predict", str(target), str(picture), "--top", "1"]) == 0
+        out = capsys.readouterr().out
+        assert "bright" in out.replace("bright.jpg", "")
+        assert "%" in out
+
+
+def test_file_without_labels(finished, picture, tmp_path, capsys):
+    file = tmp_path / "alone.tflite"
+    file.write_bytes((finished[0] / "model.tflite").read_bytes())
+    assert main(["predict", str(file), str(picture)]) == 0
+    assert "│ 2 " in capsys.readouterr().out
+    (tmp_path / "names.txt").write_text("x\ny\nzebra\n")
+    labels = ["--labels", str(tmp_path / "names.txt")]
+    assert main(["predict", str(file), str(picture), *labels]) == 0
+    assert "zebra" in capsys.readouterr().out
+    (tmp_path / "names.txt").write_text("x\n")
+    assert main(["predict", str(file), str(picture), *labels]) == 1
+    assert "1 lines, the file 3 classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["RUN", "missing.png"], "cannot read the image missing.png"),
+        (["RUN", "RUN/labels.txt"], "cannot read the image"),
+        (["RUN", "x.png", "--top", "0"], "give at least 1"),
+        (["RUN", "x.png", "--labels", "x"], "--labels is for a .tflite file"),
+        (["RUN/labels.txt", "x.png"], "no TFLite file"),
+    ],
+)
+def test_bad_input(finished, capsys, arguments, text):
+    assert main(["predict", *(a.replace("RUN", str(finished[0])) for a in arguments)]) == 1
+    err = capsys.readouterr().err
+    assert text in err
+    assert err.count("\n") == 1

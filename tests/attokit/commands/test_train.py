@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+from attokit.cli import main
+from attokit.runs import open_run
+
+SHORT = ["--model", "tiny", "--data", "fashion_mnist_subset", "--steps", "4", "--batch-size", "16",
+         "--mesh-data", "1", "--learning-rate", "0.01"]  # fmt: skip
+
+
+def test_trains_and_resumes(tiny, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["train", *SHORT, "--overrides", "width=2", "--run-dir", str(folder)]) == 0
+    assert f"wrote the run {folder}" in capsys.readouterr().out.replace("\n", " ")
+    run = open_run(folder)
+    assert run.overrides == {"width": 2, "num_classes": 3, "image_size": (8, 8, 1)}
+    assert run.config.steps == 4
+    assert run.variables()["params"]["conv"]["kernel"].shape == (3, 3, 1, 2)
+    assert main(["train", *SHORT, "--overrides", "width=2", "--run-dir", str(folder)]) == 1
+    assert "already holds a run" in capsys.readouterr().err
+    again = ["train", *SHORT, "--overrides", "width=2", "--run-dir", str(folder), "--resume"]
+    assert main(again) == 0
+    assert "resuming at step 4 of 4" in capsys.readouterr().out
+
+
+def test_recipe_gives_defaults(capsys):
+    assert main(["train", "--recipe", "attonet_d_quickstart", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "(default: adamw)" in out
+    assert "(default: 0.02)" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "give either --recipe"),
+        (["--recipe", "attonet_d_quikstart"], "did you mean attonet_d_quickstart"),
+        (["--recipe", "attonet_d_fashion_mnist"], "needs the folder of its data"),
+        (["--recipe", "attonet_d_quickstart", "--data", "x"], "has its own data"),
+        (["--model", "tiny"], "no data to train on"),
+        (["--model", "tiny", "--data", "nowhere"], "no data 'nowhere'"),
+        (["--model", "tiny", "--overrides", "wdth=3", "--data", "x"], "no field 'wdth'"),
+        (
+            ["--model", "tiny", "--overrides", "num_classes=7", "--data", "fashion_mnist_subset"],
+            "set num_classes=3",
+        ),
+        (["--model", "tiny", "--epochs", "3", "--steps", "4"], "set exactly one"),
+        (["--model", "tiny", "--learning-rate", "-1"], "give a number above 0"),
+        (["--learning_rat", "1"], "Perhaps you meant"),
+    ],
+)
+def test_bad_input(tiny, tmp_path, capsys, arguments, text):
+    folder = tmp_path / "run"
+    assert main(["train", *arguments, "--run-dir", str(folder)]) == 1
+    err = capsys.readouterr().err
+    assert text in err
+    assert err.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_damaged_data(tiny, tmp_path, capsys):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0")
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"")
+    assert main(["train", "--model", "tiny", "--data", str(tmp_path)]) == 1
+    assert "ends inside its header" in capsys.readouterr().err
+
+
+def test_loss_that_is_not_finite(tiny, tmp_path, capsys):
+    arguments = [*SHORT[:-1], "1e38", "--warmup-fraction", "0", "--run-dir", str(tmp_path / "run")]
+    assert main(["train", *arguments]) == 1
+    assert "not finite" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_unwritable_folder(tiny, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert main(["train", *SHORT, "--run-dir", str(tmp_path / "file" / "run")]) == 1
+    assert "cannot make the run folder" in capsys.readouterr().err
+
+
+def test_config_is_json(finished):
+    settings = json.loads((finished[0] / "config.json").read_text())
+    assert settings["class_names"] == ["dark", "grey", "bright"]
