@@ -33,7 +33,7 @@ def resolve_padding(
     strides: Sequence[int],
 ) -> tuple[Symbol, str]:
     """Returns images and "SAME" or "VALID" for them, padding explicitly where neither fits."""
-    padding = tuple(tuple(int(n) for n in pair) for pair in padding)
+    padding = tuple((int(before), int(after)) for before, after in padding)
     if not any(n for pair in padding for n in pair):
         return images, "VALID"
     if padding == same_padding(images.shape[1:3], windows, strides):
