@@ -42,7 +42,7 @@ def div(build: Builder, params, first: Value, second: Value) -> Symbol:
 def neg(build: Builder, params, value: Symbol) -> Symbol:
     """Multiplication by -1."""
     del params
-    return build.emit("mul", [value, Known(np.float32(-1).reshape(()))], value.shape)
+    return build.emit("mul", [value, Known(np.asarray(-1, np.float32))], value.shape)
 
 
 def integer_pow(build: Builder, params, value: Symbol) -> Symbol:
