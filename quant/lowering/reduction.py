@@ -26,8 +26,7 @@ def _window(build: Builder, params, value: Symbol) -> tuple[tuple[int, int], tup
     outer = [window[0], strides[0], window[-1], strides[-1]]
     if len(value.shape) != 4 or dilated or outer != [1] * 4 or _outer_padding(params):
         raise build.error(
-            f"a window reduction with window {window} and strides {strides} "
-            f"on shape {value.shape}",
+            f"a window reduction with window {window} and strides {strides} on shape {value.shape}",
             "Supported are pools over rows and columns of images [b, h, w, c], not dilated.",
         )
     return tuple(window[1:3]), tuple(strides[1:3])
