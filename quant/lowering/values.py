@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from attokit.quant.ops.kind import Activation
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Known:
@@ -76,7 +78,7 @@ class Node:
     attributes: dict[str, Any]
     source: str
     scope: str
-    activation: str = "none"
+    activation: Activation = "none"
     outputs: list[Symbol] = dataclasses.field(default_factory=list)
 
     @property
