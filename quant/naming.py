@@ -83,9 +83,10 @@ class Names:
             name: (symbol.shape, str(symbol.dtype)) for name, symbol in inputs.items()
         }
 
-    def of(self, symbol: Value) -> str:
+    def of(self, value: Value) -> str:
         """Returns the name of a symbol that has one."""
-        return self._symbols[symbol]
+        assert isinstance(value, Symbol), f"{value} is known: weights are named by their path"
+        return self._symbols[value]
 
     def give(self, node: Node) -> tuple[str, ...]:
         """Names a node's outputs after its layer."""
