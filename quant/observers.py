@@ -100,7 +100,7 @@ class Percentile(_Histogram):
         share = share / share[-1]
         outside = 1 - _PERCENTILE / 100
         low = edges[np.searchsorted(share, outside, side="right")]
-        high = edges[min(np.searchsorted(share, 1 - outside) + 1, _BINS)]
+        high = edges[min(int(np.searchsorted(share, 1 - outside)) + 1, _BINS)]
         return float(low), float(high)
 
 
