@@ -71,7 +71,8 @@ def assign_ranges(
       constants: By name.
       **rest: The graph's other fields.
     """
-    shapes, groups, placed = dict(shapes), _Groups(inputs), []
+    shapes, groups = dict(shapes), _Groups(inputs)
+    placed: list[Op] = []
     for op in ops:
         kind = table.OPS[op.kind]
         if kind.fixed_range is not None:
@@ -102,7 +103,8 @@ def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> Op:
             "Let all its operands depend on the inputs."
         )
     free = (name for name in op.inputs if groups.find(name) not in groups.fixed)
-    anchor, names = next(free, op.inputs[0]), []
+    anchor = next(free, op.inputs[0])
+    names: list[str] = []
     for name in op.inputs:
         if not groups.agree(anchor, name):
             changed = f"{op.outputs[0]}/quantize_{len(names)}"
