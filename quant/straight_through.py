@@ -19,6 +19,7 @@ from attokit.quant import params
 from attokit.quant.graph import Graph
 from attokit.quant.ops import activation, table
 from attokit.quant.ops.kind import Activation, Kernels, Op, Operand, OpKind, Scales
+from attokit.quant.ops.requantize import per_channel
 from attokit.quant.plan import OpPlan
 
 _UNBOUNDED = activation.real_bounds("none")
@@ -66,13 +67,15 @@ def quantized_op(
     Operands are centred activations and real weights; outputs are centred.
     """
     kind, roles = table.OPS[op.kind], graph.operands(op)
+    integer = kind.integer
+    assert integer is not None, f"{op.kind!r} only moves values: compute it on their integers"
 
     def forward(operands: tuple[Array, ...], scales: Scales, plan: OpPlan):
         integers = tuple(
             operand if weight is None else weight
             for operand, weight in zip(operands, plan.weights, strict=True)
         )
-        results = kind.integer(op, kernels, integers, plan.multipliers, plan.scales)
+        results = integer(op, kernels, integers, plan.multipliers, plan.scales)
         outputs = tuple(
             jnp.clip(result.integers.astype(jnp.float32), low, high)
             for result, low, high in zip(results, plan.low, plan.high, strict=True)
@@ -173,7 +176,7 @@ def _operand_gradients(
         if role is Operand.BIAS or (kind.bilinear and role is Operand.ACTIVATION):
             reals.append(operands[i])
         else:
-            reals.append(integers[i] * scales.inputs[i])
+            reals.append(integers[i] * per_channel(scales.inputs[i], integers[i].ndim))
     _, pullback = jax.vjp(functools.partial(kind.compute, op), *reals)
     rows: list[tuple[Array, Array | None, Array | None]] = []
     for i, (role, gradient) in enumerate(zip(roles, pullback(gradients), strict=True)):
@@ -197,7 +200,7 @@ def _kernel_gradients(
     gradient: Array, kernel: Array, integers: Array, scale: Array
 ) -> tuple[Array, Array]:
     """Returns the straight-through gradient of a kernel and the LSQ gradient of its scales."""
-    real = kernel / scale
+    real = kernel / per_channel(scale, kernel.ndim)
     inside = jnp.abs(real) <= params.KERNEL_MAX + 0.5
     axes = tuple(range(kernel.ndim - scale.ndim))
     rounding = integers - jnp.where(inside, real, jnp.float32(0))
