@@ -25,7 +25,7 @@ def row(name: str) -> str:
     variables = jax.tree.map(lambda s: np.abs(rng.normal(0, 0.05, s.shape)).astype(s.dtype), shapes)
     graph, weights = quant.trace(model.apply, variables, images)
     data = export.to_tflite(graph, weights, quant.calibrate(graph, weights, [images]))
-    size = "×".join(map(str, info.image_size))
+    size = "\N{MULTIPLICATION SIGN}".join(map(str, info.image_size))
     peak = export.inspect(data).peak_ram
     return (
         f"| `{name}` | {size} | {info.num_classes} | {info.parameters:,} | {info.macs / 1e6:,.1f} M "
