@@ -5,7 +5,8 @@ Rounding is elementwise, so here all kernels are rounded as one vector, all bias
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -72,7 +73,7 @@ class Ranges:
         key = name if tensor is None else tensor.range_name
         if key in self._graph.fixed_ranges:
             scale, zero_point = self._graph.fixed_ranges[key]
-            return np.float32(scale), np.float32(zero_point)
+            return np.asarray(scale, np.float32), np.asarray(zero_point, np.float32)
         if key not in self._entries:
             raise ValueError(
                 f"qparams have no entry {key!r}: they are of another graph; "
@@ -107,10 +108,10 @@ def integer_operands(
 
 def _round(
     rows: list[tuple[tuple[int, int], np.ndarray, np.ndarray, int]],
-    function: Callable[[np.ndarray, np.ndarray, np.ndarray], jax.Array],
+    function: Callable[[Any, Any, Any], jax.Array],
     dtype: type,
-) -> Mapping[tuple[int, int], Integers]:
-    """Applies an elementwise rounding to many arrays at once."""
+) -> dict[tuple[int, int], Integers]:
+    """Applies an elementwise rounding, which takes NumPy's arrays as well, to many at once."""
     if not rows:
         return {}
     columns = [
