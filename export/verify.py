@@ -158,8 +158,10 @@ def verify(
             "it was written from another graph"
         )
     inputs32 = tuple(jnp.asarray(x) for x in reals)
-    compare = _compare_float if qparams is None else _compare_integers
-    rows = compare(found, graph, weights, qparams, inputs32, kernels)
+    if qparams is None:
+        rows = _compare_float(found, graph, weights, inputs32)
+    else:
+        rows = _compare_integers(found, graph, weights, qparams, inputs32, kernels)
     rows += _interface_rows(found, graph, info, qparams)
     return Report(rows=tuple(rows), kernels=kernels, quantized=qparams is not None)
 
@@ -200,11 +202,8 @@ def _compare_float(
     found: Activations,
     graph: Graph,
     weights: Weights,
-    qparams: None,
     inputs: tuple[Any, ...],
-    kernels: Kernels,
 ) -> list[Row]:
-    del qparams, kernels
     wanted = expectation.in_float(graph, weights, inputs)
     rows = []
     for name, kind in _kinds(graph).items():
