@@ -63,10 +63,10 @@ def _divide(
         remainder = remainder % divisor
     whole = (digits[0] << 24) | (digits[1] << 16) | (digits[2] << 8) | digits[3]
     part = (digits[4] << 24) | (digits[5] << 16) | (digits[6] << 8) | digits[7]
-    shift = jnp.where(whole < jnp.uint32(1 << 23), 2, jnp.where(whole < jnp.uint32(1 << 24), 1, 0))
-    up = shift.astype(jnp.uint32)
-    high = (whole << up) | jnp.where(shift > 0, part >> (32 - up), 0)
-    return _Quotient(high, part << up, remainder != 0, e1 + e2 - e3 - 32 - shift)
+    lack = jnp.where(whole < jnp.uint32(1 << 23), 2, jnp.where(whole < jnp.uint32(1 << 24), 1, 0))
+    up = lack.astype(jnp.uint32)
+    high = (whole << up) | jnp.where(lack > 0, part >> (32 - up), 0)
+    return _Quotient(high, part << up, remainder != 0, e1 + e2 - e3 - 32 - lack)
 
 
 def multipliers(
@@ -89,7 +89,8 @@ def multipliers(
     exponents = np.repeat([ratio.exponent for ratio in ratios], sizes)
 
     def make() -> dict[str, Any]:
-        return _as_kernels_hold(*map(jnp.concatenate, zip(*operands, strict=True)), exponents)
+        first, second, third = map(jnp.concatenate, zip(*operands, strict=True))
+        return _as_kernels_hold(first, second, third, exponents)
 
     whole, results, start = once(make), [], 0
     for ratio, size in zip(ratios, sizes, strict=True):
@@ -100,9 +101,9 @@ def multipliers(
 
 
 def _as_kernels_hold(
-    first: Float[Array, "c"],
-    second: Float[Array, "c"],
-    third: Float[Array, "c"],
+    first: Float[Array, " c"],
+    second: Float[Array, " c"],
+    third: Float[Array, " c"],
     exponents: np.ndarray,
 ) -> dict[str, Any]:
     """Returns first * second / third * 2**exponents as the fields of a `Multiplier`."""
@@ -121,8 +122,8 @@ def _as_kernels_hold(
 
 
 def _mantissa_and_exponent(
-    first: Float[Array, "c"], second: Float[Array, "c"], third: Float[Array, "c"]
-) -> tuple[Int32[Array, "c"], Int32[Array, "c"]]:
+    first: Float[Array, " c"], second: Float[Array, " c"], third: Float[Array, " c"]
+) -> tuple[Int32[Array, " c"], Int32[Array, " c"]]:
     quotient = _divide(first, second, third)
     # 31 bits are kept; the 22 after them survive in the double and the next one rounds it.
     kept = (quotient.high << 6) | (quotient.low >> 26)
@@ -145,7 +146,7 @@ def _operands(ratio: Ratio) -> tuple[Array, Array, Array]:
     return first, second, third
 
 
-def _rank_one(value: Array) -> Float[Array, "c"]:
+def _rank_one(value: Array) -> Float[Array, " c"]:
     return jnp.reshape(jnp.asarray(value, jnp.float32), (-1,))
 
 
