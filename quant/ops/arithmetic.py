@@ -15,7 +15,11 @@ _FUSABLE = frozenset({"relu", "relu6", "relu_n1_to_1"})
 def aligned(first: Array, second: Array) -> tuple[Array, Array]:
     """Returns both with leading axes of size 1 added until their ranks are equal."""
     rank = max(first.ndim, second.ndim)
-    return tuple(x.reshape((1,) * (rank - x.ndim) + x.shape) for x in (first, second))
+    return _of_rank(first, rank), _of_rank(second, rank)
+
+
+def _of_rank(value: Array, rank: int) -> Array:
+    return value.reshape((1,) * (rank - value.ndim) + value.shape)
 
 
 def _compute_add(op, first, second):
