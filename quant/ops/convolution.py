@@ -5,6 +5,9 @@ Inputs: images [b, h, w, cin], kernel [kh, kw, cin / groups, cout], bias [cout].
 Kernel scales run along cout (TFLite: axis 0 of OHWI, axis 3 of a depthwise kernel).
 """
 
+import functools
+import operator
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
@@ -45,7 +48,9 @@ def accumulate(
     if taps > EXACT_PRODUCTS:  # kernels beyond 22x22: two passes over the kernel's bits
         coarse = jnp.floor(kernel / 16)
         high = _accumulate_channels(op, images, coarse, max(1, 8 * EXACT_PRODUCTS // taps))
-        low = _accumulate_channels(op, images, kernel - coarse * 16, max(1, 8 * EXACT_PRODUCTS // taps))
+        low = _accumulate_channels(
+            op, images, kernel - coarse * 16, max(1, 8 * EXACT_PRODUCTS // taps)
+        )
         return high * 16 + low
     return _accumulate_channels(op, images, kernel, min(channels, EXACT_PRODUCTS // taps))
 
@@ -55,12 +60,12 @@ def _accumulate_channels(op: Op, images: Array, kernel: Array, step: int) -> Int
     if channels <= step:
         return _convolve(op, images, kernel).astype(jnp.int32)
     grouped = images.reshape(*images.shape[:3], groups, channels)
-    total = None
-    for start in range(0, channels, step):
+
+    def partial(start: int) -> Int32[Array, "..."]:
         part = grouped[..., start : start + step].reshape(*images.shape[:3], -1)
-        partial = _convolve(op, part, kernel[:, :, start : start + step]).astype(jnp.int32)
-        total = partial if total is None else total + partial
-    return total
+        return _convolve(op, part, kernel[:, :, start : start + step]).astype(jnp.int32)
+
+    return functools.reduce(operator.add, map(partial, range(0, channels, step)))
 
 
 def _integer(op, kernels, integers, multipliers, scales):
