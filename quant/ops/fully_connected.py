@@ -4,7 +4,9 @@ Inputs: values [..., k], kernel [k, n], bias [n].  Kernel scales run along n (TF
 [n, k]).
 """
 
+import functools
 import math
+import operator
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
@@ -21,16 +23,14 @@ def _compute(op, values, kernel, bias=None):
     return (result if bias is None else result + bias.reshape((1,) * (result.ndim - 1) + (-1,)),)
 
 
-def accumulate(
-    values: Float[Array, "... k"], kernel: Float[Array, "k n"]
-) -> Int32[Array, "... n"]:
+def accumulate(values: Float[Array, "... k"], kernel: Float[Array, "k n"]) -> Int32[Array, "... n"]:
     """Returns the exact integer product of integers held in float32 (see `convolution`)."""
-    total = None
-    for start in range(0, kernel.shape[0], EXACT_PRODUCTS):
+
+    def partial(start: int) -> Int32[Array, "... n"]:
         part = slice(start, start + EXACT_PRODUCTS)
-        partial = (values[..., part] @ kernel[part]).astype(jnp.int32)
-        total = partial if total is None else total + partial
-    return total
+        return (values[..., part] @ kernel[part]).astype(jnp.int32)
+
+    return functools.reduce(operator.add, map(partial, range(0, kernel.shape[0], EXACT_PRODUCTS)))
 
 
 def _integer(op, kernels, integers, multipliers, scales):
