@@ -62,7 +62,7 @@ def _exponential_table(multiplier) -> Int32[Array, "256"]:
     return jnp.where(difference <= (jnp.int32(31 << 26) >> exponent), _exp_negative(scaled), 0)
 
 
-def _exp_negative(value: Int32[Array, "n"]) -> Int32[Array, "n"]:
+def _exp_negative(value: Int32[Array, " n"]) -> Int32[Array, " n"]:
     """Returns exp(value) in Q0.31 for value <= 0 in Q5.26."""
     quarter = 1 << 24
     reduced = (value & (quarter - 1)) - quarter
@@ -74,7 +74,7 @@ def _exp_negative(value: Int32[Array, "n"]) -> Int32[Array, "n"]:
     return jnp.where(value == 0, jnp.int32(_MAX), result)
 
 
-def _exp_in_last_quarter(value: Int32[Array, "n"]) -> Int32[Array, "n"]:
+def _exp_in_last_quarter(value: Int32[Array, " n"]) -> Int32[Array, " n"]:
     """Returns exp(value) in Q0.31 for value in [-1/4, 0): Taylor around -1/8."""
     constant, third = jnp.int32(1895147668), jnp.int32(715827883)  # exp(-1/8), 1/3
     x = value + (1 << 28)
