@@ -42,20 +42,16 @@ def from_range(low: float, high: float) -> QuantParams:
         return QuantParams(jnp.float32(1 / 255), jnp.float32(0))
     scale = max((high - low) / (INT8_MAX - INT8_MIN), MIN_SCALE)
     zero_point = round(INT8_MIN - low / scale)
-    return QuantParams(
-        jnp.float32(scale), jnp.float32(min(max(zero_point, INT8_MIN), INT8_MAX))
-    )
+    return QuantParams(jnp.float32(scale), jnp.float32(min(max(zero_point, INT8_MIN), INT8_MAX)))
 
 
-def quantize_kernel(
-    kernel: Float[Array, "..."], scale: Float[Array, "*c"]
-) -> Float[Array, "..."]:
+def quantize_kernel(kernel: Float[Array, "..."], scale: Float[Array, "*c"]) -> Float[Array, "..."]:
     """Returns the kernel's integers in [-127, 127] as float32 (ties to even)."""
     scale = scale.reshape((1,) * (kernel.ndim - scale.ndim) + scale.shape)
     return jnp.clip(jnp.round(kernel / scale), -KERNEL_MAX, KERNEL_MAX)
 
 
-def quantize_bias(bias: Float[Array, "c"], scale: Float[Array, "c"]) -> Array:
+def quantize_bias(bias: Float[Array, " c"], scale: Float[Array, " c"]) -> Array:
     """Returns the bias in int32 at scale s_in * s_kernel (ties to even, saturating)."""
     limit = jnp.float32(2**31 - 128)  # the largest float32 below 2**31
     return jnp.clip(jnp.round(bias / scale), -limit, limit).astype(jnp.int32)
@@ -65,6 +61,4 @@ def quantize_centred(
     values: Float[Array, "..."], scale: Float[Array, ""], zero_point: Float[Array, ""]
 ) -> Float[Array, "..."]:
     """Returns int8 integers minus their zero point, as float32 (ties away from zero)."""
-    return jnp.clip(
-        round_half_away(values / scale), INT8_MIN - zero_point, INT8_MAX - zero_point
-    )
+    return jnp.clip(round_half_away(values / scale), INT8_MIN - zero_point, INT8_MAX - zero_point)
