@@ -90,9 +90,7 @@ def _round_through(value: Float[Array, ""]) -> Float[Array, ""]:
     return value + jax.lax.stop_gradient(jnp.round(value) - value)
 
 
-def make_plans(
-    graph: Graph, weights: Weights, qparams: QParams, kernels: Kernels
-) -> list[OpPlan]:
+def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernels) -> list[OpPlan]:
     """Returns the constants of every op, in the graph's order, without gradients."""
     weights, qparams = jax.lax.stop_gradient((dict(weights), dict(qparams)))
     ranges = Ranges(graph, qparams)
@@ -150,7 +148,7 @@ def _all_bounds(graph: Graph, scales: list[Scales], once: Any) -> list[tuple[Arr
 
 def _all_biases(
     graph: Graph, weights: Weights, scales: list[Scales], once: Any
-) -> list[Int32[Array, "c"]]:
+) -> list[Int32[Array, " c"]]:
     """Returns the int32 biases of all ops, in order."""
     rows = [
         (graph.array(weights, name), own.inputs[0] * own.inputs[1])
@@ -175,7 +173,7 @@ def _integer_weights(
     op: Op,
     weights: Weights,
     scales: Scales,
-    biases: Iterator[Int32[Array, "c"]],
+    biases: Iterator[Int32[Array, " c"]],
 ) -> tuple[Any, ...]:
     result: list[Any] = []
     for i, (name, role) in enumerate(zip(op.inputs, graph.operands(op), strict=True)):
@@ -199,9 +197,7 @@ def integer_weights(graph: Graph, weights: Weights, qparams: QParams) -> list[tu
     Kernels are int8 in [-127, 127], biases int32, constants int8 (zero point included).
     """
     result: list[tuple[Any, ...]] = []
-    for op, plan in zip(
-        graph.ops, make_plans(graph, weights, qparams, "reference"), strict=True
-    ):
+    for op, plan in zip(graph.ops, make_plans(graph, weights, qparams, "reference"), strict=True):
         integers = list(plan.weights)
         for i, role in enumerate(graph.operands(op)):
             if role is Operand.CONSTANT:
