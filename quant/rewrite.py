@@ -16,11 +16,11 @@ from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_reshape
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import Op
+from attokit.quant.ops.kind import Activation, Op
 from attokit.quant.ops.pool import cell_counts
 
 _CONTRACTIONS = ("conv_2d", "depthwise_conv_2d", "fully_connected")
-_RECTIFIERS = ("relu", "relu6", "relu_n1_to_1")
+_RECTIFIERS: tuple[Activation, ...] = ("relu", "relu6", "relu_n1_to_1")
 
 
 class Program:
@@ -137,12 +137,15 @@ def _divisor(node: Node) -> tuple[Value, np.ndarray] | None:
 def _mean(node: Node, build: Builder) -> Value | None:
     """A sum over axes, divided by the number of summands."""
     pair = _divisor(node)
-    total = producer(_unshaped(pair[0]), "sum") if pair is not None else None
+    if pair is None:
+        return None
+    dividend, divisor = pair
+    total = producer(_unshaped(dividend), "sum")
     if total is None:
         return None
     values, axes = total.inputs[0], total.attributes["axes"]
     count = math.prod(values.shape[axis] for axis in axes)
-    if not np.allclose(pair[1], count, rtol=1e-6):
+    if not np.allclose(divisor, count, rtol=1e-6):
         return None
     kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
     if node.output.shape == total.output.shape:
@@ -155,10 +158,13 @@ def _mean(node: Node, build: Builder) -> Value | None:
 def _average_pool(node: Node, build: Builder) -> Value | None:
     """A sum over windows, divided by the number of cells in each."""
     pair = _divisor(node)
-    total = producer(pair[0], "window_sum") if pair is not None else None
+    if pair is None:
+        return None
+    dividend, divisor = pair
+    total = producer(dividend, "window_sum")
     if total is None:
         return None
-    images, divisor = total.inputs[0], pair[1]
+    images = total.inputs[0]
     counts = cell_counts(_as_op(total), *images.shape[1:3])
     if np.broadcast_shapes(divisor.shape, counts.shape) != counts.shape and divisor.ndim != 4:
         return None
@@ -169,6 +175,7 @@ def _average_pool(node: Node, build: Builder) -> Value | None:
         # The padding counts: TFLite needs explicit zeros, and then only whole windows.
         padding = same_padding(images.shape[1:3], window, total.attributes["strides"])
         attributes = {**total.attributes, "padding": "VALID"}
+        assert isinstance(images, Symbol)  # what is known was summed while tracing
         padded = pad_images(build, images, padding)
         return build.emit("average_pool_2d", [padded], node.output.shape, **attributes)
     return None
@@ -192,7 +199,9 @@ def _merge_reshapes(node: Node, build: Builder) -> Value | None:
     inner = producer(node.inputs[0], "reshape") if node.kind == "reshape" else None
     if inner is None:
         return None
-    return emit_reshape(build, inner.inputs[0], node.output.shape)
+    value = inner.inputs[0]
+    assert isinstance(value, Symbol)  # what is known was reshaped while tracing
+    return emit_reshape(build, value, node.output.shape)
 
 
 def _keep_dimensions(node: Node, build: Builder) -> Value | None:
@@ -268,8 +277,10 @@ def _fold_into_producer(node: Node, uses: dict[Symbol, int]) -> Symbol | None:
     symbol, known = node.inputs
     if isinstance(symbol, Known):
         symbol, known = known, symbol
+    if not isinstance(symbol, Symbol) or not isinstance(known, Known) or uses.get(symbol) != 1:
+        return None
     target = producer(symbol, *_CONTRACTIONS)
-    if target is None or not isinstance(known, Known) or uses.get(symbol) != 1:
+    if target is None:
         return None
     vector = _channel_vector(known.array, target.output.shape)
     if vector is None or target.activation != "none" or node.output.shape != symbol.shape:
@@ -299,6 +310,8 @@ def _scale_and_shift(target: Node, factor: Any, shift: Any) -> None:
     """Changes kernel and bias so that the contraction returns factor * y + shift."""
     kernel = target.inputs[1]
     bias = target.inputs[2] if len(target.inputs) > 2 else None
+    assert isinstance(kernel, Known)  # lowering takes no other
+    assert bias is None or isinstance(bias, Known)  # it was made here
     if factor is not None:
         target.inputs[1] = Known(kernel.array.astype(np.float64) * factor, kernel.name)
         if bias is not None:
@@ -321,18 +334,19 @@ def _fuse_activations(program: Program) -> None:
 
     def fuse(node: Node, build: Builder) -> Value | None:
         del build
-        if node.kind not in _RECTIFIERS:
+        rectifier = next((name for name in _RECTIFIERS if name == node.kind), None)
+        value = node.inputs[0]
+        if rectifier is None or not isinstance(value, Symbol) or uses.get(value) != 1:
             return None
-        target = node.inputs[0].node if isinstance(node.inputs[0], Symbol) else None
+        target = value.node
         if (
             target is None
-            or uses.get(node.inputs[0]) != 1
             or target.activation != "none"
             or target.kind not in table.OPS
-            or node.kind not in table.OPS[target.kind].activations
+            or rectifier not in table.OPS[target.kind].activations
         ):
             return None
-        target.activation = node.kind
+        target.activation = rectifier
         uses[target.output] = uses.get(node.output, 0)
         return target.output
 
