@@ -120,23 +120,24 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     """Returns the values of one equation: computed, inlined or lowered."""
     name = eqn.primitive.name
     if name == "platform_index":
-        return [Known(np.int32(len(eqn.params["platforms"]) - 1).reshape(()))]
+        return [Known(np.asarray(len(eqn.params["platforms"]) - 1, np.int32))]
     if name == "cond" and isinstance(operands[0], Known):
         branches = eqn.params["branches"]
         branch = branches[min(max(int(operands[0].array), 0), len(branches) - 1)]
         return _interpret(build, branch.jaxpr, branch.consts, operands[1:])
     if name in _CALLS:
         inner = next(eqn.params[key] for key in _INLINED if key in eqn.params)
-        jaxpr, constants = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
+        jaxpr, held = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
         outer = build.source, build.scope
         build.source = naming.source_line(eqn) or build.source
         build.scope = naming.joined_scope(build.scope, eqn)
-        results = _interpret(build, jaxpr, constants, operands)
+        results = _interpret(build, jaxpr, held, operands)
         build.source, build.scope = outer
         return results
-    if all(isinstance(operand, Known) for operand in operands):
-        arrays = known.evaluate(eqn, [operand.array for operand in operands])
-        weight = next((operand.name for operand in operands if operand.name is not None), None)
+    constants = [operand for operand in operands if isinstance(operand, Known)]
+    if len(constants) == len(operands):
+        arrays = known.evaluate(eqn, [constant.array for constant in constants])
+        weight = next((constant.name for constant in constants if constant.name is not None), None)
         return [Known(array, weight) for array in arrays]
     return _lower(build, eqn, operands)
 
