@@ -8,6 +8,8 @@ function up to float rounding.
 """
 
 import functools
+import itertools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -256,19 +258,19 @@ def _depthwise(window: Window, x: Array, kernel: Array) -> Array:
             x.shape[1:3], (rows, columns), window.dilation, strides, strict=True
         )
     )
-    total = None
-    for row in range(rows):
-        for column in range(columns):
-            top, left = row * window.dilation[0], column * window.dilation[1]
-            shifted = x[
-                :,
-                top : top + (height - 1) * strides[0] + 1 : strides[0],
-                left : left + (width - 1) * strides[1] + 1 : strides[1],
-                :,
-            ]
-            product = shifted * kernel[row, column][None, None]  # [b, h2, w2, cout]
-            total = product if total is None else total + product
-    return total
+
+    def product(row: int, column: int) -> Array:
+        top, left = row * window.dilation[0], column * window.dilation[1]
+        shifted = x[
+            :,
+            top : top + (height - 1) * strides[0] + 1 : strides[0],
+            left : left + (width - 1) * strides[1] + 1 : strides[1],
+            :,
+        ]
+        return shifted * kernel[row, column][None, None]  # [b, h2, w2, cout]
+
+    places = itertools.product(range(rows), range(columns))
+    return functools.reduce(operator.add, itertools.starmap(product, places))
 
 
 def _check_shapes(x: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> None:
@@ -306,7 +308,7 @@ def _explicit_padding(
     if isinstance(padding, str):
         if padding not in ("SAME", "VALID"):
             raise ValueError(f"padding={padding!r}: give 'SAME', 'VALID' or two pairs of integers")
-        pads = lax.padtype_to_pads(x[1:3], extent, strides, padding)
+        pads: Sequence[Sequence[int]] = lax.padtype_to_pads(x[1:3], extent, strides, padding)
     else:
         pads = [tuple(pair) for pair in padding]
         if [len(pair) for pair in pads] != [2, 2] or min(map(min, pads)) < 0:
