@@ -42,12 +42,12 @@ def _macs(jaxpr: core.Jaxpr) -> int:
 def _equation_macs(equation: core.JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "conv_general_dilated":
-        kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+        kernel, out = _shape(equation.invars[1]), _shape(equation.outvars[0])
         features = kernel[params["dimension_numbers"].rhs_spec[0]]
         return math.prod(out) * math.prod(kernel) // features
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        left, out = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+        left, out = _shape(equation.invars[0]), _shape(equation.outvars[0])
         return math.prod(out) * math.prod(left[axis] for axis in contracted)
     if name == "cond":
         costs = [_macs(branch.jaxpr) for branch in params["branches"]]
@@ -59,6 +59,11 @@ def _equation_macs(equation: core.JaxprEqn) -> int:
             "use jax.lax.scan or a fori_loop with fixed bounds"
         )
     return inner * params["length"] if name == "scan" else inner
+
+
+def _shape(operand: core.Var | core.Literal) -> tuple[int, ...]:
+    assert isinstance(operand.aval, jax.core.ShapedArray)  # convolutions and products take arrays
+    return operand.aval.shape
 
 
 def _is_by_platform(params: Mapping[str, Any]) -> bool:
