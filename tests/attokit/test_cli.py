@@ -1,0 +1,95 @@
+import errno
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from attokit import __version__, cli
+from attokit.cli import COMMANDS, describe, main
+
+
+def _attokit(*arguments, cwd):
+    command = [sys.executable, "-c", "import sys; from attokit.cli import main; sys.exit(main())"]
+    return subprocess.run([*command, *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+    assert main([]) == 1
+
+
+def test_every_command_has_its_module_and_no_module_is_left_out():
+    folder = pathlib.Path(cli.__file__).parent / "commands"
+    assert {p.stem for p in folder.glob("*.py")} - {"__init__"} == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_commands(name, capsys):
+    assert main([name, "--help"]) == 0
+    assert f"usage: attokit {name}" in capsys.readouterr().out
+
+
+def test_version_from_another_directory_needs_no_jax(tmp_path):
+    code = (
+        "import sys; from attokit.cli import main; main(['--version']); main(['--help']);"
+        "assert not {'jax', 'numpy', 'matplotlib'} & sys.modules.keys()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    assert __version__ in process.stdout
+
+
+def test_error_in_a_process_is_one_line(tmp_path):
+    (tmp_path / "no.tflite").write_bytes(b"nonsense")
+    process = _attokit("inspect", "no.tflite", cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.count("\n") == 1
+    assert "is no TFLite file" in process.stderr
+    assert not process.stdout
+
+
+def test_unknown_command(capsys):
+    assert main(["quikstart"]) == 1
+    assert "did you mean quickstart?" in capsys.readouterr().err
+    assert main(["xyz"]) == 1
+    assert "choose from quickstart, list" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (KeyboardInterrupt(), 130, "attokit list: stopped"),
+        (ValueError("two\nlines"), 1, "attokit list: two lines"),
+        (RuntimeError("oops"), 1, "RuntimeError: oops; ATTOKIT_DEBUG=1 shows where"),
+        (ImportError("no module x"), 1, "no module x; install what is missing"),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, error, code, text):
+    command = importlib.import_module("attokit.commands.list")
+
+    def run(options, console):
+        raise error
+
+    monkeypatch.delenv("ATTOKIT_DEBUG", raising=False)
+    monkeypatch.setattr(command, "run", run)
+    assert main(["list"]) == code
+    assert text in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv("ATTOKIT_DEBUG", "1")
+    with pytest.raises(ValueError, match="no such command"):
+        main(["nothing"])
+
+
+def test_describe_full_disk():
+    error = OSError(errno.ENOSPC, "No space left on device", "/x/y")
+    assert describe(error) == (
+        "No space left on device '/x/y'; choose a folder you may write that has room"
+    )

@@ -1,0 +1,40 @@
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attokit.datasets import canonical, load_dataset
+
+
+def test_embedded():
+    dataset = load_dataset("fashion_mnist_subset")
+    assert dataset.image_shape == (28, 28, 1)
+    assert len(dataset.split("train")) == 6000
+
+
+def test_image_folder_is_fitted(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        image = Image.fromarray(np.zeros((9, 12, 3), np.uint8))
+        image.save(tmp_path / split / "cat" / "1.png")
+    dataset = load_dataset(str(tmp_path), (6, 6, 1))
+    assert dataset.split("test").read(np.arange(1))["images"].shape == (1, 6, 6, 1)
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(ValueError, match="no data 'nowhere'"):
+        load_dataset("nowhere")
+    with pytest.raises(ValueError, match="must be those of the model"):
+        load_dataset("fashion_mnist_subset", (32, 32, 3))
+    with pytest.raises(ValueError, match="no folder train"):
+        load_dataset(str(tmp_path))
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(ValueError, match="no file train-labels-idx1-ubyte"):
+        load_dataset(str(tmp_path))
+
+
+def test_canonical():
+    assert canonical("tfds:cifar10") == "tfds:cifar10"
+    assert canonical("fashion_mnist_subset") == "fashion_mnist_subset"
+    assert canonical("folder") == str(pathlib.Path.cwd() / "folder")
