@@ -16,7 +16,7 @@ def _reduce(op: Op, images: Array, initial: float, function) -> Array:
     (kh, kw), (sh, sw) = op["window"], op["strides"]
     return jax.lax.reduce_window(
         images,
-        jnp.asarray(initial, images.dtype),
+        np.asarray(initial, images.dtype),  # concrete, or JAX finds no derivative
         function,
         (1, kh, kw, 1),
         (1, sh, sw, 1),

@@ -1,0 +1,110 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from traced import normal
+
+from attokit import quant
+from attokit.quant.calibrate import kernel_scale
+from attokit.quant.observers import OBSERVERS
+
+X = jax.nn.sigmoid(normal(8, 3))
+V = {"kernel": normal(3, 4), "bias": normal(4)}
+
+
+def network(v, x):
+    return nn.softmax(nn.relu(x @ v["kernel"] + v["bias"].reshape(1, -1)))
+
+
+@pytest.fixture(scope="module")
+def traced():
+    return quant.trace(network, V, X)
+
+
+@pytest.mark.parametrize("method", OBSERVERS)
+def test_every_range_and_kernel_gets_integers_for_zero_points(traced, method):
+    graph, weights = traced
+    qparams = quant.calibrate(graph, weights, [X[:5], X[5:]], method=method)
+    assert set(qparams) == {"input", "fully_connected", "kernel"}
+    assert "softmax" in graph.fixed_ranges
+    for entry in qparams.values():
+        assert entry.scale.dtype == entry.zero_point.dtype == jnp.float32
+        assert (entry.scale > 0).all()
+        assert float(entry.zero_point) == round(float(entry.zero_point))
+
+
+def test_minmax_covers_what_was_seen(traced):
+    graph, weights = traced
+    qparams = quant.calibrate(graph, weights, [X[:5], X[5:]])
+    high = float(jnp.max(graph.intermediates(weights, X)["fully_connected"]))
+    assert float(qparams["fully_connected"].scale) == pytest.approx(high / 255, rel=1e-5)
+    assert float(qparams["fully_connected"].zero_point) == -128
+    assert float(qparams["input"].scale) == np.float32(1 / 255)
+    np.testing.assert_allclose(qparams["kernel"].scale, np.abs(V["kernel"]).max(0) / 127, rtol=1e-6)
+
+
+def test_inputs_are_observed_without_a_range(traced):
+    graph, weights = traced
+    qparams = quant.calibrate(graph, weights, [4 * X - 2], input_range=None)
+    low, high = float((4 * X - 2).min()), float((4 * X - 2).max())
+    assert float(qparams["input"].scale) == pytest.approx((high - low) / 255, rel=1e-5)
+
+
+def test_one_scale_per_kernel_on_request(traced):
+    graph, weights = traced
+    scale = quant.calibrate(graph, weights, [X], per_channel=False)["kernel"].scale
+    np.testing.assert_allclose(scale, np.full(4, np.abs(V["kernel"]).max() / 127), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("batches", "match"),
+    [
+        ([], "got no batch"),
+        ([X, X.at[0, 0].set(jnp.nan)], "batch 1 of input 'input'.*not finite"),
+        ([X * 255], r"spans \[.*outside of input_range=\(0.0, 1.0\)"),
+        ([(np.asarray(X) * 255).astype(np.uint8)], "is uint8"),
+        ([X[:0]], "holds no value"),
+        ([X[:, :2]], "the graph was traced with"),
+        ([(X, X)], "2 inputs given, the graph takes 1"),
+        ([{"image": X}], "is object"),
+    ],
+)
+def test_bad_batches_are_refused(traced, batches, match):
+    with pytest.raises(ValueError, match=match):
+        quant.calibrate(*traced, batches)
+
+
+def test_unknown_methods_and_overflows_are_refused(traced):
+    graph, weights = traced
+    with pytest.raises(ValueError, match="no calibration method 'entropy'; choose one of minmax"):
+        quant.calibrate(graph, weights, [X], method="entropy")
+    broken = {**weights, "kernel": weights["kernel"].at[0, 0].set(jnp.inf)}
+    with pytest.raises(ValueError, match="batch 0 makes 'fully_connected' not finite"):
+        quant.calibrate(graph, broken, [X])
+
+
+def test_constants_cover_their_values():
+    graph, weights = quant.trace(lambda v, x: x + v, jnp.float32([[-1, 0.5, 3]]), X)
+    entry = quant.calibrate(graph, weights, [X])["weight"]
+    assert float(entry.scale) == pytest.approx(4 / 255)
+    assert float(entry.zero_point) == -64
+
+
+def test_a_kernel_that_two_ops_share_covers_both():
+    graph, weights = quant.trace(lambda v, x: nn.relu(x @ v) @ v, normal(3, 3), X)
+    qparams = quant.calibrate(graph, weights, [X])
+    np.testing.assert_allclose(
+        qparams["weight"].scale, np.abs(weights["weight"]).max(0) / 127, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_no_bias_overflows_int32(per_channel):
+    kernel = np.float32([[0.0, 1e-6, 1.0], [0.0, -1e-7, -0.5]])  # the first: gamma 0
+    bias, scale_in = np.float32([5000, 300, 0.1]), 1 / 255
+    scale = kernel_scale(kernel, bias, scale_in, per_channel)
+    assert scale.dtype == np.float32
+    assert (np.abs(bias) / (scale_in * scale.astype(np.float64)) <= 2.0**30 * 1.001).all()
+    assert (np.abs(kernel) <= 127.001 * scale).all()
+    assert per_channel or len(set(scale)) == 1

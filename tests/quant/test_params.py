@@ -1,0 +1,53 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attokit.quant import params
+
+
+def test_the_input_contract_is_byte_minus_128():
+    entry = params.from_range(0.0, 1.0)
+    assert float(entry.scale) == np.float32(1 / 255)
+    assert float(entry.zero_point) == -128
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "zero_point"),
+    [(-1, 1, -0.0), (0, 6, -128), (-3, 0, 127), (2, 4, -128), (-4, -1, 127), (-1e-3, 5, -128)],
+)
+def test_ranges_hold_zero_and_their_ends(low, high, zero_point):
+    entry = params.from_range(low, high)
+    scale, zero = float(entry.scale), float(entry.zero_point)
+    assert zero == zero_point
+    assert zero == round(zero)
+    assert scale * (-128 - zero) <= low + scale
+    assert scale * (127 - zero) >= high - scale
+
+
+def test_a_dead_range_has_a_usable_scale():
+    entry = params.from_range(0.0, 0.0)
+    assert float(entry.scale) > 0
+    assert float(entry.zero_point) == 0
+
+
+def test_vanishing_ranges_keep_a_normal_scale():
+    assert float(params.from_range(0.0, 1e-40).scale) >= np.finfo(np.float32).tiny
+
+
+def test_kernels_are_symmetric_narrow_and_per_channel():
+    kernel = jnp.float32([[1.27, -5], [-1.5, 0.25], [0.025, 0.035]])
+    got = params.quantize_kernel(kernel, jnp.float32([0.01, 0.01]))
+    np.testing.assert_array_equal(got, [[127, -127], [-127, 25], [2, 4]])
+
+
+def test_biases_round_and_saturate():
+    bias, scale = jnp.float32([1.26, -1e30, 1e30]), jnp.float32([0.1, 0.1, 0.1])
+    got = params.quantize_bias(bias, scale)
+    assert got.dtype == jnp.int32
+    np.testing.assert_array_equal(got, [13, -(2**31) + 128, 2**31 - 128])
+
+
+def test_values_are_centred_and_clipped_with_ties_away_from_zero():
+    values = jnp.float32([0.5, -0.5, 1.5, 200, -200])
+    got = params.quantize_centred(values, jnp.float32(1), jnp.float32(27))
+    np.testing.assert_array_equal(got, [1, -1, 2, 100, -155])
