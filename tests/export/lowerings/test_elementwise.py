@@ -31,16 +31,10 @@ CASES = {
     "softmax": Case("softmax", lambda _, x: jax.nn.softmax(x), (), ((4, 13),)),
     "softmax_rank_4": Case("softmax", lambda _, x: jax.nn.softmax(x)),
 }
-# What XNNPACK computes in another way than the graph: by one unit at most.
-_BOUNDED = {"mul", "mul_relu6", "mul_broadcast", "mul_weight"}
 
 
 def _runs(name: str, kernels: str) -> bool:
     return not (name == "relu_n1_to_1" and kernels == "micro")  # TFLite Micro has none
-
-
-def _bound(name: str, kernels: str) -> int:
-    return 1 if kernels == "xnnpack" and name in _BOUNDED else 0
 
 
 PAIRS = [(n, k) for n in CASES for k in ("reference", "micro", "xnnpack") if _runs(n, k)]
@@ -48,13 +42,13 @@ PAIRS = [(n, k) for n in CASES for k in ("reference", "micro", "xnnpack") if _ru
 
 @pytest.mark.parametrize(("name", "kernels"), PAIRS)
 def test_every_element_equals_the_runtime(name, kernels):
-    assert largest_difference(CASES[name], kernels, draws=4) <= _bound(name, kernels)
+    assert largest_difference(CASES[name], kernels, draws=4) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kernels"), PAIRS)
 def test_every_element_equals_the_runtime_in_many_draws(name, kernels):
-    assert largest_difference(CASES[name], kernels, draws=200, seed=1) <= _bound(name, kernels)
+    assert largest_difference(CASES[name], kernels, draws=200, seed=1) == 0
 
 
 @pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
