@@ -41,7 +41,7 @@ def test_table_of_models_equals_what_is_computed(name):
     (row,) = [line for line in README.splitlines() if line.startswith(f"| `{name}` ")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     info = zoo.info(name, num_classes=int(cells[2]))
-    assert cells[1] == "×".join(map(str, info.image_size))
+    assert cells[1] == "\N{MULTIPLICATION SIGN}".join(map(str, info.image_size))
     assert cells[3] == f"{info.parameters:,}"
     assert cells[4] == f"{info.macs / 1e6:,.1f} M"
 
