@@ -92,6 +92,8 @@ def _round_through(value: Float[Array, ""]) -> Float[Array, ""]:
 
 def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernels) -> list[OpPlan]:
     """Returns the constants of every op, in the graph's order, without gradients."""
+    if not graph.ops:
+        return []
     weights, qparams = jax.lax.stop_gradient((dict(weights), dict(qparams)))
     ranges = Ranges(graph, qparams)
     scales = [ranges.scales(op) for op in graph.ops]

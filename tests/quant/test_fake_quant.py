@@ -117,7 +117,12 @@ def test_training_lowers_the_loss_of_weights_and_scales():
     @jit
     def step(parameters):
         value, gradient = jax.value_and_grad(loss)(parameters)
-        return value, jax.tree.map(lambda p, g: p - jnp.float32(0.01) * g, parameters, gradient)
+        rates = (jnp.float32(0.02), jnp.float32(1e-6))  # scales are small and their sums large
+        moved = [
+            jax.tree.map(lambda p, g, rate=rate: p - rate * g, *pair)
+            for rate, *pair in zip(rates, parameters, gradient, strict=True)
+        ]
+        return value, tuple(moved)
 
     parameters = (dict(weights), dict(qparams))
     first, parameters = step(parameters)

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from traced import normal
+from traced import jit, normal
 
 from attokit import quant
 from attokit.quant.plan import Ranges, make_plans
@@ -23,7 +23,9 @@ def traced():
 
 def test_integer_weights_are_what_the_file_stores(traced):
     graph, weights, qparams = traced
-    (_, kernel, bias), (none, gain) = quant.integer_weights(graph, weights, qparams)
+    (_, kernel, bias), (none, gain) = jit(
+        lambda *arguments: quant.integer_weights(graph, *arguments)
+    )(weights, qparams)
     assert none is None
     assert (kernel.dtype, bias.dtype, gain.dtype) == (jnp.int8, jnp.int32, jnp.int8)
     scale = np.asarray(qparams["kernel"].scale)
@@ -38,7 +40,9 @@ def test_integer_weights_are_what_the_file_stores(traced):
 
 def test_plans_hold_multipliers_bounds_and_scales(traced):
     graph, weights, qparams = traced
-    dense, product = make_plans(graph, weights, qparams, "reference")
+    dense, product = jit(lambda *arguments: make_plans(graph, *arguments, "reference"))(
+        weights, qparams
+    )
     out = graph.ops[0].outputs[0]
     real = float(qparams["input"].scale) * np.float64(qparams["kernel"].scale)
     real = real / float(qparams[out].scale)
@@ -70,5 +74,5 @@ def test_constants_have_no_gradient(traced):
     def bound(qparams):
         return make_plans(graph, weights, qparams, "reference")[0].high[0]
 
-    gradient = jax.jit(jax.grad(bound))(qparams)
+    gradient = jit(jax.grad(bound))(qparams)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))

@@ -50,12 +50,13 @@ def _widened(graph, qparams, factor):
 def _dequantized(graph, weights, qparams):
     """Returns the real values that the file's weights stand for."""
     result = dict(weights)
-    for op, stored in zip(graph.ops, quant.integer_weights(graph, weights, qparams), strict=True):
-        for name, integers in zip(op.inputs, stored, strict=True):
+    stored = jit(lambda *arguments: quant.integer_weights(graph, *arguments))(weights, qparams)
+    for op, row in zip(graph.ops, stored, strict=True):
+        for name, integers in zip(op.inputs, row, strict=True):
             if integers is not None and name in qparams:
-                entry = qparams[name]
-                result[name] = (integers.astype(jnp.float32) - entry.zero_point) * entry.scale
-    return result
+                scale, zero_point = np.asarray(qparams[name].scale), qparams[name].zero_point
+                result[name] = (np.asarray(integers, np.float32) - float(zero_point)) * scale
+    return {name: jnp.asarray(value, jnp.float32) for name, value in result.items()}
 
 
 def test_gradients_equal_the_float_ops_at_the_dequantized_values():

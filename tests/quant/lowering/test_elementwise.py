@@ -1,0 +1,58 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from traced import error, kinds, normal
+
+from attokit import quant
+
+X = normal(3, 5)
+
+
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        (lambda x: jnp.maximum(x, 0), ["relu"]),
+        (lambda x: jnp.maximum(0, x), ["relu"]),
+        (lambda x: jnp.minimum(jnp.maximum(x, 0), 6), ["relu6"]),
+        (lambda x: jnp.clip(x, 0, 6), ["relu6"]),
+        (lambda x: jnp.clip(x, -1, 1), ["relu_n1_to_1"]),
+        (lambda x: jnp.maximum(-1, jnp.minimum(1, x)), ["relu_n1_to_1"]),
+        (lambda x: jax.lax.clamp(0.0, x, 6.0), ["relu6"]),
+        (lambda x: jnp.maximum(x, -jnp.inf), []),
+        (lambda x: jnp.minimum(x, jnp.inf), []),
+        (lambda x: -x, ["mul"]),
+        (lambda x: jnp.square(x), ["mul"]),
+        (lambda x: x**4, ["mul"] * 3),
+        (lambda x: x + x[:, :1], ["slice", "add"]),
+    ],
+)
+def test_arithmetic_becomes_ops(function, want):
+    graph, weights = quant.trace(lambda _, x: function(x), (), X)
+    assert kinds(graph) == want
+    assert error(graph, weights, lambda _, x: function(x), (), X) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda x: jnp.minimum(x, 6), "'minimum'"),
+        (lambda x: jnp.maximum(x, x[:, :1]), "'maximum'"),
+        (lambda x: x / x[:, :1], "'div'"),
+        (lambda x: x**-2, "integer_pow with exponent -2"),
+        (lambda x: jnp.exp(x), "'exp'"),
+        (lambda x: x.astype(jnp.int8), "conversion from float32 to int8"),
+    ],
+)
+def test_what_has_no_op_is_refused(function, match):
+    with pytest.raises(quant.UnsupportedOpError, match=match):
+        quant.trace(lambda _, x: function(x), (), X)
+
+
+def test_float_types_are_one_in_the_graph():
+    def function(_, x):
+        return (x.astype(jnp.bfloat16) + jnp.bfloat16(1)).astype(jnp.float32)
+
+    graph, weights = quant.trace(function, (), X)
+    assert kinds(graph) == ["add"]
+    np.testing.assert_allclose(graph(weights, X), X + 1, rtol=1e-6)
