@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "predict": "classify images",
     }
 )
+_LOG_WIDTH = 140
 _DEBUG = "ATTOKIT_DEBUG"
 _FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 # What tyro draws around its messages, and colours.
@@ -92,7 +93,9 @@ def _run(name: str, arguments: list[str]) -> int:
     options = _parse(name, command, arguments)
     if options is None:
         return 0
-    return command.run(options, Console()) or 0
+    # Lines in a log file need not break where a small terminal would.
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    return command.run(options, console) or 0
 
 
 def _parse(name: str, command: Any, arguments: list[str]) -> Any:

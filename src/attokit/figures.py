@@ -27,7 +27,7 @@ def training_curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
     """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    start = 0
+    start = 0.0
     for (name, records), color in zip(runs.items(), (_BLUE, _ORANGE), strict=False):
         train = [r for r in records if r["split"] == "train"]
         test = [r for r in records if r["split"] != "train"]

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attokit import export, figures
+from attokit.arena import arena_bytes
 from attokit.classifiers import Classifier, evaluate_classifier, file_classifier, latency_ms
 from attokit.quant import Graph, QParams
 from attokit.quantization import Quantizer, calibrate_on, qat_config
@@ -54,6 +55,7 @@ class Summary:
       parameters: Weights and biases in the file.
       macs: Multiply-accumulates per image.
       peak_ram_bytes: Of activations, at most.
+      arena_bytes: What TFLite Micro allocates, or None where it is not installed.
       latency_ms: Median time of one image on one thread of this machine.
       seconds: The whole run.
     """
@@ -67,11 +69,13 @@ class Summary:
     parameters: int
     macs: int
     peak_ram_bytes: int
+    arena_bytes: int | None
     latency_ms: float
     seconds: float
 
     def rows(self) -> list[tuple[str, str]]:
         """Returns the table that is printed."""
+        arena = "not installed" if self.arena_bytes is None else f"{self.arena_bytes:,} bytes"
         return [
             ("float accuracy", f"{100 * self.float_accuracy:.2f} %"),
             ("INT8 after calibration (PTQ)", f"{100 * self.ptq_accuracy:.2f} %"),
@@ -83,6 +87,7 @@ class Summary:
             ("parameters", f"{self.parameters:,}"),
             ("multiply-accumulates", f"{self.macs:,}"),
             ("peak RAM of activations", f"{self.peak_ram_bytes:,} bytes"),
+            ("TFLite Micro's arena", arena),
             ("latency here, one thread", f"{self.latency_ms:.2f} ms"),
             ("duration of this run", f"{self.seconds:.0f} s"),
         ]
@@ -179,6 +184,7 @@ def quickstart(
         parameters=inspection.parameters,
         macs=inspection.macs,
         peak_ram_bytes=inspection.peak_ram,
+        arena_bytes=arena_bytes(run.tflite_path),
         latency_ms=latency,
         seconds=clock.seconds,
     )

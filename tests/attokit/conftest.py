@@ -5,7 +5,6 @@ import pathlib
 import shutil
 
 import flax.linen as nn
-import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -89,7 +88,7 @@ def tiny():
 def _quickstart(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart") / "run"
     text = io.StringIO()
-    with patched(), jax.numpy_rank_promotion("allow"):
+    with patched():
         recipe = Recipe(
             model="tiny", overrides={}, load=lambda _: tiny_dataset(), needs_folder=False,
             config=CONFIG,
