@@ -9,10 +9,12 @@ import difflib
 import errno
 import importlib
 import io
+import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -54,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name = arguments[0]
     try:
-        return _run(name, arguments[1:])
+        with quiet_background():
+            return _run(name, arguments[1:])
     except KeyboardInterrupt:
         print(f"attokit {name}: stopped", file=sys.stderr)
         return 130
@@ -68,6 +71,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+@contextlib.contextmanager
+def quiet_background() -> Iterator[None]:
+    """Keeps errors of threads that write checkpoints off the screen: the main thread reports them.
+
+    Orbax logs each of them with its traceback, many times over.
+    """
+    if os.environ.get(_DEBUG):
+        yield
+        return
+    logger = logging.getLogger("absl")
+    saved = logger.level, threading.excepthook, sys.excepthook
+    logger.setLevel(logging.CRITICAL)
+    threading.excepthook = sys.excepthook = lambda *_: None
+    try:
+        yield
+    finally:
+        logger.setLevel(saved[0])
+        threading.excepthook, sys.excepthook = saved[1:]
+
+
 def describe(error: Exception) -> str:
     """Returns one line that says what went wrong."""
     text = " ".join(str(error).split())
@@ -76,7 +99,8 @@ def describe(error: Exception) -> str:
         cure = "; choose a folder you may write that has room"
         return f"{error.strerror}{where}{cure if error.errno in _FOLDER_ERRORS else ''}"
     if isinstance(error, ValueError | OSError):
-        return text
+        full = os.strerror(errno.ENOSPC) in text and "has room" not in text
+        return f"{text}; make room, or choose another folder" if full else text
     if isinstance(error, ImportError):
         return f"{text}; install what is missing with pip (see the extras in the README)"
     return f"{type(error).__name__}: {text}; {_DEBUG}=1 shows where"

@@ -1,8 +1,10 @@
 import errno
 import importlib
+import logging
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -93,3 +95,16 @@ def test_describe_full_disk():
     assert describe(error) == (
         "No space left on device '/x/y'; choose a folder you may write that has room"
     )
+    error = ValueError("Error writing: No space left on device")
+    assert describe(error).endswith("; make room, or choose another folder")
+
+
+def test_background_errors_stay_quiet(capsys):
+    before = threading.excepthook, sys.excepthook
+    with cli.quiet_background():
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        logging.getLogger("absl").error("once more")
+    assert (threading.excepthook, sys.excepthook) == before
+    assert capsys.readouterr().err == ""
