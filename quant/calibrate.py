@@ -44,6 +44,8 @@ def calibrate(
     Raises:
       ValueError: if there is no batch, a value is not finite, or inputs leave `input_range`.
     """
+    if input_range is not None and not -np.inf < input_range[0] < input_range[1] < np.inf:
+        raise ValueError(f"input_range={input_range} is no (low, high) with finite low < high")
     if method not in OBSERVERS:
         raise ValueError(f"no calibration method {method!r}; choose one of {', '.join(OBSERVERS)}")
     observer = OBSERVERS[method]()
@@ -112,11 +114,16 @@ def _check_batch(
     graph: Graph, index: int, batch: tuple[Any, ...], input_range: tuple[float, float] | None
 ) -> None:
     for name, value in zip(graph.inputs, batch, strict=False):
-        array = np.asarray(value)
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
+        if not jax.dtypes.issubdtype(np.asarray(value).dtype, np.floating):
             raise ValueError(
-                f"calibration batch {index} of input {name!r} is {array.dtype} "
-                "or holds values that are not finite; give finite floats (bytes / 255)"
+                f"calibration batch {index} of input {name!r} is {np.asarray(value).dtype}; "
+                "give floats (bytes / 255)"
+            )
+        array = np.asarray(value, np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"calibration batch {index} of input {name!r} holds "
+                f"{np.count_nonzero(~np.isfinite(array))} values that are not finite; leave it out"
             )
         if not array.size:
             raise ValueError(

@@ -7,8 +7,11 @@ backward pass is in `straight_through`.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
@@ -61,7 +64,7 @@ class QuantizedGraph:
           qparams: As `quant.calibrate` returned them or as trained since.
           *inputs: Real values, as the traced function takes them.
         """
-        centred = self._run(weights, qparams, inputs)
+        centred = self._jitted(dict(weights), dict(qparams), inputs)
         ranges = Ranges(self.graph, qparams)
         return self.graph.result(
             [
@@ -77,8 +80,13 @@ class QuantizedGraph:
         ranges = Ranges(self.graph, qparams)
         return {
             name: (value + ranges.activation(name)[1]).astype(jnp.int8)
-            for name, value in self._run(weights, qparams, inputs).items()
+            for name, value in self._jitted(dict(weights), dict(qparams), inputs).items()
         }
+
+    @functools.cached_property
+    def _jitted(self) -> Callable[..., dict[str, Float[Array, "..."]]]:
+        """`_run` as one program: op by op it would compile each of thousands of steps alone."""
+        return jax.jit(self._run)
 
     def _run(
         self, weights: Weights, qparams: QParams, inputs: tuple[Any, ...]

@@ -88,7 +88,10 @@ class Graph:
     ) -> dict[str, Float[Array, "..."]]:
         """Returns every activation by name, in float (inputs and outputs included)."""
         self.check_arguments(weights, inputs)
-        values = dict(zip(self.inputs, inputs, strict=True))
+        values = {
+            name: jax.numpy.asarray(value, jax.numpy.float32)
+            for name, value in zip(self.inputs, inputs, strict=True)
+        }
 
         for op in self.ops:
             operands = [values[n] if n in values else self.array(weights, n) for n in op.inputs]

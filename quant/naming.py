@@ -46,10 +46,14 @@ def output_names(paths: Sequence[Any]) -> tuple[str, ...]:
     """Returns the outputs' names in the signature: their path, or "output"."""
     if len(paths) == 1 and not paths[0]:
         return ("output",)
-    return tuple(
-        f"output_{name}" if name[:1].isdigit() else name
-        for name in (jax.tree_util.keystr(p, simple=True, separator="_") for p in paths)
-    )
+    names: list[str] = []
+    for path in paths:
+        name = jax.tree_util.keystr(path, simple=True, separator="_")
+        name = f"output_{name}" if name[:1].isdigit() else name
+        while name in names:  # {"a": (x, y), "a_0": z} spells one name twice
+            name += "_"
+        names.append(name)
+    return tuple(names)
 
 
 def source_line(eqn: Any) -> str:

@@ -47,6 +47,12 @@ class Ranges:
 
     def __init__(self, graph: Graph, qparams: QParams):
         self._graph, self._qparams = graph, qparams
+        self._kernels = {
+            name
+            for op in graph.ops
+            for name, role in zip(op.inputs, graph.operands(op), strict=True)
+            if role is Operand.KERNEL
+        }
 
     def activation(self, name: str) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Returns the scale and zero point (rounded) of an activation or constant."""
@@ -82,7 +88,17 @@ class Ranges:
                 f"qparams have no entry {name!r}: they are of another graph; "
                 "take them from quant.calibrate(graph, ...)"
             )
-        return self._qparams[name]
+        entry, wanted = self._qparams[name], self._scale_shape(name)
+        if jnp.shape(entry.scale) not in ((), wanted):
+            raise ValueError(
+                f"the scale of {name!r} in qparams has shape {jnp.shape(entry.scale)}, "
+                f"the graph wants {wanted}; take qparams from quant.calibrate(graph, ...)"
+            )
+        # An optimizer may step across zero; the kernels divide by scales.
+        return params.QuantParams(jnp.maximum(entry.scale, params.MIN_SCALE), entry.zero_point)
+
+    def _scale_shape(self, name: str) -> tuple[int, ...]:
+        return self._graph.operand_shape(name)[-1:] if name in self._kernels else ()
 
 
 def _round_through(value: Float[Array, ""]) -> Float[Array, ""]:
@@ -103,7 +119,7 @@ def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernel
     ]
     once = functools.partial(_once, jax.tree.leaves(qparams)[0])
     multipliers = iter(fixed_point.multipliers([r for row in ratios for r in row], once))
-    bounds = iter(_all_bounds(graph, scales, once))
+    bounds = iter(_all_bounds(graph, scales, kernels, once))
     biases = iter(_all_biases(graph, weights, scales, once))
     plans = []
     for op, own, row in zip(graph.ops, scales, ratios, strict=True):
@@ -134,7 +150,9 @@ def _once(scale: Array, make: Callable[[], Any]) -> Any:
     return jax.lax.cond(jnp.logical_not(scale.reshape(-1)[0] < 0), make, blank)
 
 
-def _all_bounds(graph: Graph, scales: list[Scales], once: Any) -> list[tuple[Array, Array]]:
+def _all_bounds(
+    graph: Graph, scales: list[Scales], kernels: Kernels, once: Any
+) -> list[tuple[Array, Array]]:
     """Returns the least and greatest centred integer of every output of every op."""
     real = [activation.real_bounds(op.activation) for op in graph.ops for _ in op.outputs]
     scale = [scale for own in scales for scale in own.outputs]
@@ -142,7 +160,9 @@ def _all_bounds(graph: Graph, scales: list[Scales], once: Any) -> list[tuple[Arr
 
     def make() -> tuple[Array, Array]:
         lows, highs = (jnp.asarray(column, jnp.float32) for column in zip(*real, strict=True))
-        return activation.centred_bounds((lows, highs), jnp.stack(scale), jnp.stack(zero_point))
+        return activation.centred_bounds(
+            (lows, highs), jnp.stack(scale), jnp.stack(zero_point), kernels
+        )
 
     low, high = once(make)
     return [(low[i], high[i]) for i in range(len(real))]

@@ -88,7 +88,7 @@ def trace(
 
 def _check_inputs(names: Sequence[str], inputs: Sequence[Any]) -> None:
     for name, value in zip(names, inputs, strict=True):
-        if not hasattr(value, "shape") or np.dtype(value.dtype).kind not in "fV":
+        if not hasattr(value, "shape") or not jax.dtypes.issubdtype(value.dtype, np.floating):
             raise ValueError(
                 f"input {name!r} is {getattr(value, 'dtype', type(value).__name__)}; "
                 "trace with float arrays (images in [0, 1]): the file may still take bytes"

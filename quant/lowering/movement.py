@@ -83,6 +83,15 @@ def concatenate(build: Builder, params, *values: Value) -> Symbol:
     return build.emit("concatenation", list(values), tuple(shape), axis=axis)
 
 
+def stack(build: Builder, params, *values: Value) -> Symbol:
+    """A concatenation of values with a new axis of size 1 each."""
+    axis = params["axis"]
+    if any(isinstance(value, Known) for value in values):
+        raise build.error("a stack with a constant", "Stack values that depend on the inputs.")
+    rows = [expand_dims(build, {"dimensions": (axis,)}, value) for value in values]
+    return concatenate(build, {"dimension": axis}, *rows)
+
+
 def slice_(build: Builder, params, value: Symbol) -> Symbol:
     """A slice with positive strides."""
     begin = tuple(int(n) for n in params["start_indices"])

@@ -41,6 +41,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "split": movement.split,
         "square": elementwise.square,
         "squeeze": movement.squeeze,
+        "stack": movement.stack,
         "stop_gradient": elementwise.identity,
         "sub": elementwise.sub,
         "transpose": movement.transpose,

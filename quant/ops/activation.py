@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attokit.quant import fixed_point
-from attokit.quant.ops.kind import Activation
+from attokit.quant.ops.kind import Activation, Kernels
 
 INT8_MIN, INT8_MAX = -128, 127
 _BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -40,18 +40,21 @@ def centred_bounds(
     bounds: tuple[Float[Array, "*n"] | float, Float[Array, "*n"] | float],
     scale: Float[Array, "*n"],
     zero_point: Float[Array, "*n"],
+    kernels: Kernels = "reference",
 ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     """Returns the least and greatest centred integers that outputs may take.
 
     An activation's bounds are quantized as the kernels do: divided in float32, rounded half away
-    from zero.
+    from zero, by XNNPACK half to even.
 
     Args:
       bounds: Real lower and upper bounds (`real_bounds`).
       scale: Of the outputs.
       zero_point: Of the outputs.
+      kernels: Whose rounding to use.
     """
-    low, high = (fixed_point.round_half_away(jnp.float32(bound) / scale) for bound in bounds)
+    rounded = jnp.round if kernels == "xnnpack" else fixed_point.round_half_away
+    low, high = (rounded(jnp.float32(bound) / scale) for bound in bounds)
     return (
         jnp.maximum(jnp.float32(INT8_MIN) - zero_point, low),
         jnp.minimum(jnp.float32(INT8_MAX) - zero_point, high),
