@@ -8,7 +8,7 @@ import jax
 from rich.console import Console
 
 from attokit import zoo
-from attokit.checkpoints import save_weights
+from attokit.checkpoints import load_weights, save_weights
 from attokit.export import write
 from attokit.runs import Run, describe_run, open_run
 from attokit.train import (
@@ -34,10 +34,11 @@ def train_float(
     eval_split: str = "test",
     task: Task | None = None,
     forward: Forward | None = None,
+    start: Run | None = None,
     resume: bool = False,
     console: Console | None = None,
 ) -> tuple[Run, FitResult]:
-    """Trains a model from random weights and returns the run and its result.
+    """Trains a model and returns the run and its result.
 
     Args:
       model: Name in the zoo's registry.
@@ -49,6 +50,7 @@ def train_float(
       eval_split: The split to evaluate on.
       task: As `fit` takes it.
       forward: Of `zoo.create(model, **overrides)`; give it to evaluate again without compiling.
+      start: The run whose trained weights to start from; random weights if None.
       resume: Go on from the newest checkpoint.
       console: Where to print.
 
@@ -65,9 +67,13 @@ def train_float(
             f"{model} gives logits of shape {logits.shape[1:]}, {dataset.name} has "
             f"{dataset.num_classes} classes: set num_classes={dataset.num_classes}"
         )
-    variables = jax.jit(lambda key: network.init(key, jax.numpy.zeros(example.shape)))(
-        jax.random.key(config.seed)
-    )
+    if start is None:
+        variables = jax.jit(lambda key: network.init(key, jax.numpy.zeros(example.shape)))(
+            jax.random.key(config.seed)
+        )
+    else:
+        like = jax.eval_shape(network.init, jax.random.key(0), example)
+        variables = jax.tree.map(jax.numpy.asarray, load_weights(start.weights_path, like))
     result = fit(
         config,
         forward or flax_forward(network),

@@ -1,5 +1,10 @@
+import dataclasses
+
+import jax
+import numpy as np
 import pytest
 
+from attokit.runs import open_run
 from attokit.training import train_float, write_labels
 
 
@@ -15,3 +20,15 @@ def test_labels(tmp_path):
     assert (tmp_path / "labels.txt").read_text() == "T-shirt/top\nTrouser\n"
     with pytest.raises(OSError, match="cannot write"):
         write_labels(tmp_path / "no" / "labels.txt", ("a",))
+
+
+def test_starts_from_the_weights_of_another_run(finished, tiny, dataset, tmp_path, console):
+    first = open_run(finished[0])
+    config = dataclasses.replace(tiny.config, steps=1, learning_rate=1e-9)
+    run, _ = train_float(
+        "tiny", first.overrides, "x", dataset, config, tmp_path / "run", start=first,
+        console=console,
+    )  # fmt: skip
+    before, after = first.variables()["params"], run.variables()["params"]
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_allclose(old, new, atol=1e-6)

@@ -11,6 +11,7 @@ from rich.console import Console
 from attokit import zoo
 from attokit.datasets import canonical, load_dataset
 from attokit.overrides import check_overrides, parse_overrides
+from attokit.runs import open_run
 from attokit.train import RECIPES, Dataset, TrainConfig, find_recipe, use_cpu_cores
 from attokit.training import train_float
 
@@ -31,6 +32,7 @@ class Options:
       image_size: Height, width and channels for images of any size.
       split: To evaluate on.
       run_dir: The run folder; runs/NAME of the recipe or model if left out.
+      start: A run folder whose trained weights to start from, instead of random ones.
       resume: Go on from the newest checkpoint of the run folder.
       config: How to train.
     """
@@ -42,6 +44,7 @@ class Options:
     image_size: tuple[int, int, int] | None = None
     split: str = "test"
     run_dir: pathlib.Path | None = None
+    start: pathlib.Path | None = None
     resume: bool = False
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=lambda: TrainConfig(epochs=10)
@@ -72,6 +75,7 @@ def run(options: Options, console: Console) -> None:
         options.config,
         run_dir,
         eval_split=options.split,
+        start=open_run(options.start) if options.start is not None else None,
         resume=options.resume,
         console=console,
     )
