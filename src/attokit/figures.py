@@ -80,7 +80,7 @@ def sample_predictions(
         axes.axis("off")
     for axes, image, label, row in zip(grid, images, labels, shares, strict=False):
         guess = int(row.argmax())
-        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray")
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, "gray", vmin=0, vmax=255)
         text = f"{class_names[guess]}\n{100 * row[guess]:.0f} %"
         if guess != label:
             text += f" ({class_names[label]})"
