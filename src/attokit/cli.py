@@ -83,7 +83,8 @@ def quiet_background() -> Iterator[None]:
     logger = logging.getLogger("absl")
     saved = logger.level, threading.excepthook, sys.excepthook
     logger.setLevel(logging.CRITICAL)
-    threading.excepthook = sys.excepthook = lambda *_: None
+    threading.excepthook = lambda _: None
+    sys.excepthook = lambda *_: None
     try:
         yield
     finally:
