@@ -86,9 +86,10 @@ def concatenate(build: Builder, params, *values: Value) -> Symbol:
 def stack(build: Builder, params, *values: Value) -> Symbol:
     """A concatenation of values with a new axis of size 1 each."""
     axis = params["axis"]
-    if any(isinstance(value, Known) for value in values):
+    symbols = [value for value in values if isinstance(value, Symbol)]
+    if len(symbols) < len(values):
         raise build.error("a stack with a constant", "Stack values that depend on the inputs.")
-    rows = [expand_dims(build, {"dimensions": (axis,)}, value) for value in values]
+    rows = [expand_dims(build, {"dimensions": (axis,)}, symbol) for symbol in symbols]
     return concatenate(build, {"dimension": axis}, *rows)
 
 

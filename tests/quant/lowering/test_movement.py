@@ -20,6 +20,10 @@ X = normal(2, 4, 6, 3)
         (lambda x: jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 2))), ["pad"]),
         (lambda x: jnp.pad(x, 0), []),
         (lambda x: jnp.concatenate([x + 1, x + 2], 2), ["add", "add", "concatenation"]),
+        (
+            lambda x: jnp.stack([x + 1, x + 2], 1),
+            ["add", "add", "reshape", "reshape", "concatenation"],
+        ),
         (lambda x: x[:, 1:3, :, :2], ["slice"]),
         (lambda x: x[:, 1::2], ["strided_slice"]),
         (lambda x: jnp.split(x, [1, 3], 1)[1], ["slice"]),
@@ -45,6 +49,7 @@ def test_the_batch_may_grow(function):
         (lambda x: jax.lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 1), (0, 0, 0), (0, 0, 0))), "a pad with"),
         (lambda x: jnp.pad(x, 1, mode="reflect"), "'rev'|no graph op"),
         (lambda x: jnp.concatenate([x, jnp.zeros((2, 1, 6, 3))], 1), "with a constant"),
+        (lambda x: jnp.stack([x, jnp.zeros(x.shape)], 1), "with a constant"),
         (lambda x: jnp.broadcast_to(x[:, :1], (2, 4, 6, 3)), "'broadcast'"),
         (lambda x: x[:, ::-1], "'rev'"),
     ],
