@@ -1,24 +1,27 @@
 """Names of everything in a graph: weights by their path, activations by their layer."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import flax
 import jax
 
 from attokit.quant.lowering.values import Node, Symbol, UnsupportedOpError, Value
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op
+from attokit.zoo import conv_norm, convolution
 
-# Frames of these are not the user's: the line that called them is.
+# Frames of these files are not the user's: the line that called them is.
 _LIBRARIES = (
-    "/attokit/quant/",
-    "/attokit/zoo/conv",
-    "/flax/",
-    "/haiku/",
-    "/jax/",
-    "/equinox/",
+    os.path.dirname(__file__),
+    os.path.dirname(flax.__file__),
+    os.path.dirname(jax.__file__),
+    convolution.__file__,
+    conv_norm.__file__,
 )
+_INSTALLED = ("/site-packages/equinox/", "/site-packages/haiku/")
 
 
 def leaf_names(variables: Any) -> list[str]:
@@ -62,7 +65,8 @@ def source_line(eqn: Any) -> str:
     if traceback is None:
         return ""
     for frame in traceback.frames:
-        if not any(part in frame.file_name for part in _LIBRARIES):
+        name = frame.file_name
+        if not name.startswith(_LIBRARIES) and not any(part in name for part in _INSTALLED):
             return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
     return ""
 

@@ -26,7 +26,7 @@ def rescale(
 
 def per_channel(values: Array, rank: int) -> Array:
     """Returns a scalar or a vector [c] in a shape that broadcasts against [..., c]."""
-    return values.reshape((1,) * (rank - values.ndim) + values.shape)
+    return values.reshape((1,) * (rank - values.ndim) + values.shape if rank else ())
 
 
 def kernel_ratio(scales: Scales) -> Ratio:
