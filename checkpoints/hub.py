@@ -51,7 +51,43 @@ class Weights:
     license: str
 
 
-WEIGHTS: Mapping[str, Weights] = MappingProxyType({})
+_FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+WEIGHTS: Mapping[str, Weights] = MappingProxyType(
+    {
+        "attonet_d.fashion_mnist": Weights(
+            model="attonet_d",
+            overrides=MappingProxyType({"num_classes": 10, "small_images": True}),
+            source="package:attonet_d_fashion_mnist.safetensors",
+            sha256="e431a7d2092276af2a91ee56cf86fe03f7692e861b5acf869d510db737af82ba",
+            size=1281704,
+            preprocessing=MappingProxyType(
+                {
+                    "image_shape": (28, 28, 1),
+                    "range": (0.0, 1.0),
+                    "class_names": _FASHION_MNIST_CLASSES,
+                }
+            ),
+            metrics=MappingProxyType(
+                {"accuracy": 0.9343, "top5_accuracy": 0.9996, "int8_file_accuracy": 0.9348}
+            ),
+            recipe="attonet_d_fashion_mnist, then 5 epochs without crops: see docs/results.md",
+            commit="e118501",
+            license="Apache-2.0",
+        ),
+    }
+)
 
 
 def names(table: Mapping[str, Weights] = WEIGHTS) -> tuple[str, ...]:

@@ -32,8 +32,8 @@ def calibrate(
     Args:
       graph: As traced.
       weights: Its weights.
-      batches: Inputs of the graph: arrays, or tuples of arrays where it takes several.  Any batch
-        size; the whole is kept in memory if the method looks at it twice.
+      batches: Batches of inputs: arrays, or tuples of arrays where the graph takes several, of
+        any batch size.  All are kept in memory.
       method: "minmax" covers all that was seen; "moving_average" averages each batch's extremes;
         "percentile" leaves out the outermost 0.01 %; "mse" minimizes the mean squared rounding
         error.

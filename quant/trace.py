@@ -53,8 +53,8 @@ def trace(
     Args:
       function: Pure; its inference form (`model.apply`, `functools.partial(f, train=False)`).
       variables: A pytree of arrays, usually {"params": ..., "batch_stats": ...}.
-      *inputs: Example inputs (float arrays or `jax.ShapeDtypeStruct`); their shapes are final but
-        for the batch.
+      *inputs: Example inputs (float arrays or `jax.ShapeDtypeStruct`); their shapes are final; the
+        graph takes other batches, the file has the batch of the example.
       input_names: Names of the inputs in the file's signature; "input" or "input_0", ... if None.
 
     Raises:
@@ -80,6 +80,11 @@ def trace(
             raise ValueError(
                 f"output {i} does not depend on any input; "
                 "return it from another function, a graph computes what inputs decide"
+            )
+        if any(output is earlier for earlier in outputs[:i]):
+            raise ValueError(
+                f"output {i} is the same value as output {outputs.index(output)}; "
+                "return it once, a file's outputs are tensors of their own"
             )
     program = rewrite.Program(build.nodes, outputs)
     rewrite.rewrite(program)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from attokit.checkpoints.store import CheckpointStore
 from attokit.train.config import TrainConfig
-from attokit.train.dataset import Dataset
+from attokit.train.dataset import Dataset, Source
 from attokit.train.evaluation import evaluate
 from attokit.train.forward import Forward
 from attokit.train.interruption import Interruption
@@ -99,7 +99,8 @@ class _Run:
     config: TrainConfig
     forward: Forward
     task: Task
-    dataset: Dataset
+    train_size: int
+    eval_source: Source
     eval_split: str
     mesh: Mesh
     train_step: TrainStep
@@ -162,7 +163,7 @@ class _Run:
             self.forward,
             params,
             model_state,
-            self.dataset.split(self.eval_split),
+            self.eval_source,
             self.task,
             batch_size=self.config.eval_batch_size or self.config.batch_size,
             mesh=self.mesh,
@@ -176,8 +177,8 @@ class _Run:
 
     def train(self, interruption: Interruption) -> None:
         """Runs the remaining steps."""
-        config, train_size = self.config, len(self.dataset.split("train"))
-        eval_every = config.steps_between_evaluations(train_size)
+        config = self.config
+        eval_every = config.steps_between_evaluations(self.train_size)
         waiting: collections.deque = collections.deque()
         first_step, mark_step, mark_time = self.step, self.step, time.perf_counter()
         with training_progress(self.console) as progress:
@@ -245,7 +246,7 @@ def fit(
     """
     console = console or Console()
     task = task or classification_task(label_smoothing=config.label_smoothing)
-    train_source = dataset.split("train")
+    train_source, eval_source = dataset.split("train"), dataset.split(eval_split)
     total_steps = config.total_steps(len(train_source))
     mesh = make_mesh(config.mesh_data, config.mesh_fsdp)
     check_batch_size(config.batch_size, mesh)
@@ -280,7 +281,8 @@ def fit(
             config=config,
             forward=forward,
             task=task,
-            dataset=dataset,
+            train_size=len(train_source),
+            eval_source=eval_source,
             eval_split=eval_split,
             mesh=mesh,
             train_step=compile_train_step(pure_step, mesh, shardings),

@@ -56,22 +56,24 @@ class RunFolder:
 
         Raises:
           ValueError: if a run that is not resumed would be overwritten, or a resumed one was
-            started with other settings.
+            started with other settings or has a damaged config.
         """
         file = self.path / "config.json"
         settings = {"config": dataclasses.asdict(config), **extra}
         if file.exists():
-            saved = json.loads(file.read_text(encoding="utf-8"))
             if not resume:
                 raise ValueError(
                     f"{self.path} already holds a run: resume it, or choose another folder"
                 )
-            differences = decisive_differences(saved.get("config", {}), config)
+            saved = _read_settings(file)
+            differences = decisive_differences(saved["config"], config)
+            differences += _extra_differences(saved, extra)
             if differences:
                 raise ValueError(
                     f"the run in {self.path} was started with other settings "
                     f"({'; '.join(differences)}): use those, or another folder"
                 )
+            settings = saved | settings
         if self._writes:
             write_atomically(file, json.dumps(settings, indent=2) + "\n")
 
@@ -98,6 +100,31 @@ class RunFolder:
         if self._events is not None:
             self._events.close()
             self._events = None
+
+
+def _read_settings(file: pathlib.Path) -> dict[str, Any]:
+    """Returns what a `config.json` holds."""
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(settings["config"], dict):
+            return settings
+        problem = "its config is no object"
+    except (KeyError, TypeError, ValueError, OSError) as err:
+        problem = f"{type(err).__name__}: {err}"
+    raise ValueError(
+        f"{file} is damaged or was not written by a training: {problem}; "
+        "train again in another folder"
+    )
+
+
+def _extra_differences(saved: Mapping[str, Any], extra: Mapping[str, Any]) -> list[str]:
+    """Returns which further settings differ; a run of an older version may lack some."""
+    current = json.loads(json.dumps(dict(extra)))  # tuples as the file holds them
+    return [
+        f"{name} was {saved[name]!r}, now {value!r}"
+        for name, value in current.items()
+        if name in saved and saved[name] != value
+    ]
 
 
 def read_metrics(path: str | pathlib.Path, *, until: int | None = None) -> Iterator[dict]:

@@ -38,13 +38,20 @@ def broadcast_in_dim(params: Mapping[str, Any], array: np.ndarray, *_: Any) -> n
     return np.broadcast_to(array.reshape(shape), params["shape"])
 
 
+def divide(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the quotient; of integers truncated toward zero, as XLA's is."""
+    if first.dtype.kind not in "iu":
+        return first / second
+    return np.sign(first) * np.sign(second) * (np.abs(first) // np.abs(second))
+
+
 NUMPY: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
     {
         "add": _elementwise(np.add),
         "broadcast_in_dim": broadcast_in_dim,
         "convert_element_type": lambda p, x: x.astype(p["new_dtype"]),
         "copy": _elementwise(np.asarray),
-        "div": _elementwise(lambda x, y: x // y if x.dtype.kind in "iu" else x / y),
+        "div": _elementwise(divide),
         "exp": _elementwise(np.exp),
         "expand_dims": lambda p, x: np.expand_dims(x, p["dimensions"]),
         "integer_pow": lambda p, x: x ** p["y"],

@@ -287,3 +287,12 @@ def test_bfloat16_constants_divide_as_floats():
         < 0.02
     )
     assert np.asarray(weights["weight"]).dtype == np.float32
+
+
+def test_a_value_returned_twice_is_refused():
+    def function(_, x):
+        y = jax.nn.relu(x)
+        return {"a": y, "b": y}
+
+    with pytest.raises(ValueError, match="output 1 is the same value as output 0"):
+        quant.trace(function, (), normal(2, 3))

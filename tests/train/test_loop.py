@@ -112,3 +112,12 @@ def test_settings_that_do_not_fit(forward, network, dataset, tmp_path):
     config = TrainConfig(steps=1, batch_size=12)  # eight devices
     with pytest.raises(ValueError, match="batch size 12 does not divide"):
         fit(config, forward, *network, dataset, tmp_path, console=_console())
+
+
+def test_split_to_evaluate_on_is_looked_up_before_training(forward, network, dataset, tmp_path):
+    with pytest.raises(ValueError, match="validation"):
+        fit(
+            CONFIG, forward, *network, dataset, tmp_path / "run",
+            eval_split="validation", console=_console(),
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()

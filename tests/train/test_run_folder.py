@@ -38,6 +38,27 @@ def test_refuses_to_overwrite_or_to_change_a_run(tmp_path):
         folder.start(TrainConfig(steps=4, seed=1), {}, resume=True)
 
 
+def test_resuming_another_problem_is_refused_and_changes_nothing(tmp_path):
+    folder = RunFolder(tmp_path)
+    extra = {"model": "tiny", "image_shape": (4, 4, 1), "data": "a"}
+    folder.start(CONFIG, extra, resume=False)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=r"model was 'tiny', now 'big'; data was 'a', now 'b'"):
+        folder.start(CONFIG, extra | {"model": "big", "data": "b"}, resume=True)
+    assert (tmp_path / "config.json").read_bytes() == before
+    folder.start(CONFIG, {"model": "tiny", "image_shape": (4, 4, 1), "new": 1}, resume=True)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["data"] == "a"
+    assert settings["new"] == 1
+
+
+@pytest.mark.parametrize("text", ['{"config": {', "[]", "{}", '{"config": 3}'])
+def test_damaged_config_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json is damaged .*train again"):
+        RunFolder(tmp_path).start(CONFIG, {}, resume=True)
+
+
 def test_other_hosts_write_nothing(tmp_path):
     folder = RunFolder(tmp_path, writes=False)
     folder.start(CONFIG, {}, resume=False)

@@ -2,7 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced import normal
 
+from attokit import quant
 from attokit.quant.lowering import known
 
 A, B = jnp.float32([[1, 2, 3], [4, 5, 6]]), jnp.float32([[2, -1, 0.5], [1, 3, 8]])
@@ -51,3 +53,12 @@ def test_known_values_are_computed_as_jax_does(function, arrays):
 def test_broadcasting_takes_no_memory():
     (result,), _ = _evaluated(lambda x: jax.lax.broadcast_in_dim(x, (1000, 3), (1,)), A[0])
     assert result.strides[0] == 0
+
+
+def test_integers_divide_toward_zero_as_in_jax():
+    def function(_, x):
+        return x * (jnp.arange(-4, 4) // 3).astype(jnp.float32)[None]
+
+    x = normal(2, 8)
+    graph, weights = quant.trace(function, (), x)
+    np.testing.assert_allclose(graph(weights, x), function((), x), atol=1e-6)
