@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from attokit import checkpoints, zoo
-from attokit.export import Runner
+from attokit.export import Runner, inspect
+from attokit.export.anatomy import Subgraph
 from attokit.quant import fake_quant
 from attokit.runs import open_run
 from attokit.train import EvalBatches, Source, classification_task, compute_metrics, merge_metrics
 
+_LEAST_PROBABILITY = np.float32(1e-9)  # below it a logarithm says nothing
 Logits = Callable[[UInt8[np.ndarray, "b h w c"]], Float[np.ndarray, "b k"]]
 
 
@@ -104,6 +106,8 @@ def file_classifier(
 ) -> Classifier:
     """Returns a .tflite file in LiteRT.
 
+    Where the file ends in a softmax, the logits are the logarithms of its probabilities.
+
     Args:
       file: Path or bytes.
       labels: One class name per line; None takes `labels.txt` beside the file if it fits.
@@ -126,9 +130,12 @@ def file_classifier(
             f"{name} gives {results}, not one row of logits per image: give an image classifier"
         )
 
+    gives_probabilities = _ends_in_softmax(inspect(file).main)
+
     def logits(images: UInt8[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b k"]:
         reals = images.astype(np.float32) / np.float32(255)
-        return next(iter(runner(reals, dequantize=True).values()))
+        found = next(iter(runner(reals, dequantize=True).values()))
+        return np.log(np.maximum(found, _LEAST_PROBABILITY)) if gives_probabilities else found
 
     return Classifier(
         name=name,
@@ -137,6 +144,17 @@ def file_classifier(
         data=None,
         logits=logits,
     )
+
+
+def _ends_in_softmax(graph: Subgraph) -> bool:
+    """Returns whether the first output is a softmax, maybe converted to another type."""
+    makers = {index: operator for operator in graph.operators for index in operator.outputs}
+    maker = makers.get(graph.outputs[0])
+    for _ in graph.operators:  # a damaged file may have a loop
+        if maker is None or maker.kind not in ("DEQUANTIZE", "QUANTIZE"):
+            break
+        maker = makers.get(maker.inputs[0])
+    return maker is not None and maker.kind == "SOFTMAX"
 
 
 def _labels(

@@ -13,7 +13,7 @@ from attokit.classifiers import (
     open_classifier,
 )
 from attokit.export import to_tflite
-from attokit.quant import trace
+from attokit.quant import calibrate, trace
 
 
 def test_run_and_file_agree(finished, dataset):
@@ -71,6 +71,21 @@ def test_files_that_are_no_classifier(tmp_path):
     graph, weights = trace(lambda variables, x: jax.nn.relu(x), {}, shape)
     with pytest.raises(ValueError, match="not one row of logits"):
         file_classifier(to_tflite(graph, weights))
+
+
+@pytest.mark.parametrize("output_type", ["int8", "float32", None])
+def test_softmax_in_the_file_is_not_done_twice(output_type):
+    example = jax.ShapeDtypeStruct((1, 4, 4, 3), "float32")
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3)).astype(np.uint8)
+    reals = images.astype(np.float32) / np.float32(255)
+    graph, weights = trace(lambda _, x: jax.nn.softmax(8 * x.mean((1, 2))), {}, example)
+    if output_type is None:
+        file = to_tflite(graph, weights)
+    else:
+        qparams = calibrate(graph, weights, [reals])
+        file = to_tflite(graph, weights, qparams, output_type=output_type)
+    found = jax.nn.softmax(file_classifier(file).logits(images))
+    np.testing.assert_allclose(found, graph(weights, reals), atol=0.03)
 
 
 def test_targets_that_are_nothing(finished):
