@@ -78,7 +78,8 @@ class Runner:
           dequantize: Returns reals rather than the integers of the file.
 
         Raises:
-          ValueError: if number, shape or type of the inputs do not fit.
+          ValueError: if number, shape or type of the inputs do not fit, or reals for an integer
+            input are not finite.
         """
         arrays = self._prepared(inputs)
         batch = arrays[0].shape[0] if arrays and arrays[0].ndim else self._own_batch
@@ -156,7 +157,8 @@ def to_file(name: str, tensor: TensorInfo, array: np.ndarray) -> np.ndarray:
     Reals are quantized as `quant.fake_quant` quantizes inputs: ties away from zero.
 
     Raises:
-      ValueError: if integers are of another type than the file's.
+      ValueError: if integers are of another type than the file's, or reals to quantize are not
+        finite.
     """
     dtype = np.dtype(tensor.dtype)
     if array.dtype == dtype:
@@ -164,7 +166,13 @@ def to_file(name: str, tensor: TensorInfo, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind in "fV" and dtype.kind == "f":
         return array.astype(dtype)
     if array.dtype.kind in "fV" and tensor.scale.size == 1:
-        real = array.astype(np.float32) / tensor.scale[0]
+        wide = array.astype(np.float32)
+        if bad := int(np.count_nonzero(~np.isfinite(wide))):
+            raise ValueError(
+                f"input {name!r} has {bad:,} values of {wide.size:,} that are NaN or infinite, "
+                f"which {dtype} cannot hold; clean or clip the data"
+            )
+        real = wide / tensor.scale[0]
         whole = np.trunc(real)
         rounded = whole + np.where(np.abs(real - whole) >= 0.5, np.sign(real), np.float32(0))
         limits = np.iinfo(dtype)

@@ -45,6 +45,14 @@ def test_unfit_inputs_are_refused(small):
         runner(small.images[:0])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(small, value):
+    images = np.array(small.images)
+    images[0, 1, 2] = value
+    with pytest.raises(ValueError, match=r"input 'input' has 3 values .* int8 cannot hold; clean"):
+        export.Runner(small.file)(images)
+
+
 def test_unknown_kernels_and_missing_runtimes_are_named(small, monkeypatch):
     with pytest.raises(ValueError, match="no kernel set 'cmsis'"):
         export.Runner(small.file, kernels="cmsis")
