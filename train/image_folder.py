@@ -37,12 +37,23 @@ def read_image(path: pathlib.Path, shape: tuple[int, int, int]) -> UInt8[np.ndar
         raise ValueError(f"cannot read the image {path}: {err}; remove or replace it") from err
 
 
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the folders inside one, sorted, without hidden ones (`.ipynb_checkpoints`)."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _is_image(path: pathlib.Path) -> bool:
+    """Returns whether a path inside a class looks like an image; hidden ones (`._1.jpg`) do not."""
+    hidden = any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in _SUFFIXES and not hidden
+
+
 def _list_images(folder: pathlib.Path, class_names: tuple[str, ...]) -> list[tuple]:
     return [
         (path, label)
         for label, name in enumerate(class_names)
         for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in _SUFFIXES
+        if _is_image(path.relative_to(folder))
     ]
 
 
@@ -65,7 +76,8 @@ def load_image_folder(
     """Returns the data set of a folder `SPLIT/CLASS/IMAGE`, such as `train/cat/1.jpg`.
 
     Classes are the folders of `train`, sorted by name. Images are resized to cover
-    `image_shape` and cropped at the centre when they are read.
+    `image_shape` and cropped at the centre when they are read. Names that start with a dot are
+    skipped.
 
     Raises:
       ValueError: if there is no `train`, a split has other classes, or nothing is an image.
@@ -77,10 +89,10 @@ def load_image_folder(
         )
     if image_shape[2] not in (1, 3):
         raise ValueError(f"image shape {image_shape} has {image_shape[2]} channels: give 1 or 3")
-    class_names = tuple(sorted(p.name for p in (folder / "train").iterdir() if p.is_dir()))
+    class_names = tuple(p.name for p in _folders(folder / "train"))
     splits = {}
-    for split in sorted(p for p in folder.iterdir() if p.is_dir()):
-        unknown = {p.name for p in split.iterdir() if p.is_dir()} - set(class_names)
+    for split in _folders(folder):
+        unknown = {p.name for p in _folders(split)} - set(class_names)
         if unknown:
             raise ValueError(
                 f"{split} has classes {', '.join(sorted(unknown))} that {folder / 'train'} lacks: "

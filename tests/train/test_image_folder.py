@@ -30,6 +30,22 @@ def test_fit_covers_and_crops_the_centre():
     assert out.min() == 255
 
 
+def test_hidden_names_are_skipped(tmp_path):
+    root = _folder(tmp_path / ".cache" / "pets")
+    for hidden in (".git", "train/.ipynb_checkpoints", "test/.other", "train/cat/.thumbs"):
+        (root / hidden).mkdir()
+    for hidden in (
+        "train/cat/._1.png",
+        "train/cat/.thumbs/1.png",
+        "train/.ipynb_checkpoints/1.png",
+    ):
+        (root / hidden).write_bytes(b"no image")
+    dataset = load_image_folder(root, (4, 4, 3))
+    assert dataset.class_names == ("cat", "dog")
+    assert sorted(dataset.splits) == ["test", "train"]
+    assert len(dataset.split("train")) == 2
+
+
 def test_damaged_image_is_named(tmp_path):
     _folder(tmp_path)
     (tmp_path / "train" / "cat" / "1.png").write_bytes(b"no image")
