@@ -27,7 +27,7 @@ from attokit.train.metrics import (
     top_k_accuracy,
 )
 from attokit.train.optimizer import make_optimizer
-from attokit.train.recipes import RECIPES, Recipe, find_recipe, train_recipe
+from attokit.train.recipes import RECIPES, Recipe, find_recipe
 from attokit.train.run_folder import read_metrics
 from attokit.train.schedule import warmup_cosine
 from attokit.train.state import TrainState
@@ -75,7 +75,6 @@ __all__ = [
     "softmax_cross_entropy",
     "split_variables",
     "top_k_accuracy",
-    "train_recipe",
     "use_cpu_cores",
     "warmup_cosine",
 ]

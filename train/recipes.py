@@ -1,4 +1,4 @@
-"""Recipes: runs that were done for real, as data. `train_recipe` repeats one."""
+"""Recipes: runs that were done for real, as data. `attokit train --recipe` repeats one."""
 
 import dataclasses
 import difflib
@@ -7,17 +7,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from rich.console import Console
-
 from attokit.train.augment import AugmentConfig
 from attokit.train.config import TrainConfig
 from attokit.train.dataset import Dataset
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
-from attokit.train.forward import flax_forward, split_variables
-from attokit.train.loop import FitResult, fit
-from attokit.zoo.registry import create
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,38 +104,3 @@ def find_recipe(name: str) -> Recipe:
         return RECIPES[name]
     near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4) or sorted(RECIPES)
     raise ValueError(f"no recipe {name!r}: did you mean {' or '.join(near)}")
-
-
-def train_recipe(
-    name: str,
-    run_dir: str | pathlib.Path,
-    *,
-    data_folder: str | pathlib.Path | None = None,
-    resume: bool = False,
-    console: Console | None = None,
-) -> FitResult:
-    """Trains by a recipe, from random weights, and returns the result.
-
-    Raises:
-      ValueError: if the name is unknown, or the recipe needs a folder and none is given.
-    """
-    recipe = find_recipe(name)
-    if recipe.needs_folder and data_folder is None:
-        raise ValueError(f"recipe {name!r} needs the folder of its data: give data_folder")
-    dataset = recipe.load(data_folder)
-    model = create(recipe.model, **recipe.overrides)
-    image = jnp.zeros((1, *dataset.image_shape), jnp.float32)
-    params, model_state = split_variables(
-        jax.jit(model.init)(jax.random.key(recipe.config.seed), image)
-    )
-    return fit(
-        recipe.config,
-        flax_forward(model),
-        params,
-        model_state,
-        dataset,
-        run_dir,
-        resume=resume,
-        extra={"recipe": name, "model": recipe.model, "model_overrides": dict(recipe.overrides)},
-        console=console,
-    )
