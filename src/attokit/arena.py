@@ -20,12 +20,17 @@ interpreter.print_allocations()
 _TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
 
 
+def is_installed() -> bool:
+    """Returns whether TFLite Micro's interpreter is there (`pip install 'attokit[micro]'`)."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
 def arena_bytes(file: pathlib.Path) -> int | None:
     """Returns the bytes of TFLite Micro's arena: activations, and its own tables.
 
-    None if TFLite Micro is not installed (`pip install 'attokit[micro]'`) or refuses the file.
+    None if TFLite Micro is not installed (see `is_installed`) or does not take the file.
     """
-    if importlib.util.find_spec("tflite_micro") is None:
+    if not is_installed():
         return None
     process = subprocess.run(
         [sys.executable, "-c", _MEASURE, str(file)], capture_output=True, text=True, check=False

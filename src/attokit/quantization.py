@@ -164,6 +164,7 @@ class Quantizer:
     def __init__(self, graph: Graph, *, kernels: Kernels = "reference", task: Task | None = None):
         self.graph = graph
         self.network = QuantizedNetwork(fake_quant(graph, kernels))
+        self._kernels = kernels
         self._task = task or classification_task()
 
     def _params(self, weights: Weights, qparams: QParams, learn_scales: bool) -> PyTree:
@@ -196,6 +197,7 @@ class Quantizer:
         scale_learning_rate: float = 1e-3,
         eval_split: str = "test",
         resume: bool = False,
+        extra: Mapping[str, Any] | None = None,
         console: Console | None = None,
     ) -> QuantizedResult:
         """Trains weights, and scales if asked, and returns them.
@@ -211,6 +213,7 @@ class Quantizer:
           scale_learning_rate: Peak rate of the logarithm of scales.
           eval_split: The split to evaluate on.
           resume: Go on from the newest checkpoint.
+          extra: Further JSON values for `config.json`, such as how `qparams` were calibrated.
           console: Where to print.
 
         Raises:
@@ -228,7 +231,12 @@ class Quantizer:
             optimizer=_optimizer(config, train_size, scale_learning_rate),
             eval_split=eval_split,
             resume=resume,
-            extra={"quantization": "learned scales" if learn_scales else "calibrated scales"},
+            extra={
+                "quantization": "learned scales" if learn_scales else "calibrated scales",
+                "kernels": self._kernels,
+                "scale_learning_rate": scale_learning_rate if learn_scales else None,
+                **(extra or {}),
+            },
             console=console,
         )
         learned = with_scales(result.model_state, result.params["log_scales"])

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attokit import export, figures
-from attokit.arena import arena_bytes
+from attokit.arena import arena_bytes, is_installed
 from attokit.classifiers import Classifier, evaluate_classifier, file_classifier, latency_ms
 from attokit.quant import Graph, QParams
 from attokit.quantization import Quantizer, calibrate_on, qat_config
@@ -55,7 +55,8 @@ class Summary:
       parameters: Weights and biases in the file.
       macs: Multiply-accumulates per image.
       peak_ram_bytes: Of activations, at most.
-      arena_bytes: What TFLite Micro allocates, or None where it is not installed.
+      arena_bytes: What TFLite Micro allocates, or None where it is not installed or
+        does not take the file.
       latency_ms: Median time of one image on one thread of this machine.
       seconds: The whole run.
     """
@@ -75,7 +76,8 @@ class Summary:
 
     def rows(self) -> list[tuple[str, str]]:
         """Returns the table that is printed."""
-        arena = "not installed" if self.arena_bytes is None else f"{self.arena_bytes:,} bytes"
+        missing = "it does not take the file" if is_installed() else "not installed"
+        arena = missing if self.arena_bytes is None else f"{self.arena_bytes:,} bytes"
         return [
             ("float accuracy", f"{100 * self.float_accuracy:.2f} %"),
             ("INT8 after calibration (PTQ)", f"{100 * self.ptq_accuracy:.2f} %"),
@@ -146,8 +148,9 @@ def quickstart(
     with clock.phase("Tracing, calibrating, evaluating in integers"):
         graph, float_weights = run.trace()
         calibrated = calibrate_on(
-            graph, float_weights, dataset.split("train"), count=config.calibration_images
-        )
+            graph, float_weights, dataset.split("train"), method="minmax",
+            count=config.calibration_images,
+        )  # fmt: skip
         quantizer = Quantizer(graph, task=task)
         ptq = quantizer.evaluate(float_weights, calibrated, test, recipe.config)
         console.print(f"accuracy after calibration alone {ptq['accuracy']:.4f}", highlight=False)
@@ -159,6 +162,7 @@ def quickstart(
             qat_config(recipe.config, epochs=config.qat_epochs),
             run.path / "qat",
             resume=resume,
+            extra={"calibration": "minmax", "calibration_images": config.calibration_images},
             console=console,
         )
         save_quantized(run.quantized_path, qat.weights, qat.qparams, {"method": "qat"})

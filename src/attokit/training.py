@@ -83,7 +83,8 @@ def train_float(
         task=task,
         eval_split=eval_split,
         resume=resume,
-        extra=describe_run(model, overrides, data, dataset),
+        extra=describe_run(model, overrides, data, dataset)
+        | {"start": None if start is None else str(start.path.resolve())},
         console=console,
     )
     run = open_run(pathlib.Path(run_dir))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -21,6 +22,15 @@ def test_summary(finished):
     assert json.loads((folder / "summary.json").read_text())["macs"] == summary.macs
 
 
+@pytest.mark.parametrize(
+    ("installed", "text"), [(False, "not installed"), (True, "it does not take the file")]
+)
+def test_why_there_is_no_arena(finished, monkeypatch, installed, text):
+    monkeypatch.setattr("attokit.quickstart.is_installed", lambda: installed)
+    rows = dict(dataclasses.replace(finished[1], arena_bytes=None).rows())
+    assert rows["TFLite Micro's arena"] == text
+
+
 def test_folder(finished):
     folder, _, _ = finished
     page = (folder / "report.html").read_text()
@@ -29,6 +39,9 @@ def test_folder(finished):
     assert (folder / "labels.txt").read_text().split() == ["dark", "grey", "bright"]
     info = export.inspect(folder / "model.tflite")
     assert info.float_operators == 0
+    settings = json.loads((folder / "qat" / "config.json").read_text())
+    assert (settings["kernels"], settings["calibration_images"]) == ("reference", 32)
+    assert json.loads((folder / "config.json").read_text())["start"] is None
     run = open_run(folder)
     graph, weights, qparams = run.quantized()
     assert graph.weight_shapes.keys() == weights.keys()

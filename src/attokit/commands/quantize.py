@@ -120,6 +120,10 @@ def _train(
         scale_learning_rate=options.scale_learning_rate,
         eval_split=options.split,
         resume=options.resume,
+        extra={
+            "calibration": options.calibration,
+            "calibration_images": options.calibration_images,
+        },
         console=console,
     )
     return result.weights, result.qparams, result.fit.metrics
