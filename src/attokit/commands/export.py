@@ -93,6 +93,11 @@ def _of_name(options: Options, console: Console) -> tuple[Graph, Weights, QParam
         model, overrides = record.model, dict(record.overrides) | overrides
     else:
         model = options.target
+        if model not in zoo.names() and pathlib.Path(model).name != model:
+            raise ValueError(
+                f"{model!r} is no folder, and no model or pretrained weights have that name: "
+                "check the path of the run"
+            )
     config = check_overrides(model, overrides)
     network = zoo.create(model, **overrides)
     example = jax.ShapeDtypeStruct((1, *config.image_size), jnp.float32)

@@ -43,6 +43,11 @@ class Options:
 def run(options: Options, console: Console) -> int:
     """Runs the command; 1 if the file differs."""
     is_run = options.target.is_dir()
+    if not options.target.exists():
+        raise ValueError(
+            f"there is no {str(options.target)!r}: give a run folder, or a file that attokit "
+            "export wrote"
+        )
     run_ = open_run(options.target if is_run else options.run_dir or options.target.parent)
     file = run_.tflite_path if is_run else options.target
     if not file.is_file():

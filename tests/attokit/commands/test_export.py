@@ -46,6 +46,7 @@ def test_same_input_same_bytes(run_dir):
         (["RUN", "--data", "fashion_mnist_subset"], "leave --data and --overrides out"),
         (["RUN", "--output", "no/such/folder.tflite"], "no/such"),
         (["tinny"], "no model 'tinny'"),
+        (["runs/typo"], "'runs/typo' is no folder"),
     ],
 )
 def test_bad_input(finished, capsys, arguments, text):

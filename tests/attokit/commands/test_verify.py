@@ -29,3 +29,5 @@ def test_bad_input(run_dir, tmp_path, capsys):
     assert "run attokit export" in capsys.readouterr().err
     assert main(["verify", str(run_dir), "--images", "0"]) == 1
     assert "give at least 1" in capsys.readouterr().err
+    assert main(["verify", "runs/typo"]) == 1
+    assert "there is no 'runs/typo'" in capsys.readouterr().err
