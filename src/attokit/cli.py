@@ -138,11 +138,17 @@ def _parse(name: str, command: Any, arguments: list[str]) -> Any:
     except SystemExit as exit_:
         if not exit_.code:
             return None
-        lines = [_DECORATION.sub("", line).strip() for line in errors.getvalue().splitlines()]
-        kept = [line for line in lines if line and not line.startswith(_NOISE)]
-        raise ValueError(
-            " ".join(kept).replace(":;", ":") + f"; see attokit {name} --help"
-        ) from None
+        raise ValueError(f"{_plain(errors.getvalue())}; see attokit {name} --help") from None
+
+
+def _plain(message: str) -> str:
+    """Returns tyro's message on one line, without its box, whose title says the same again."""
+    lines = [_DECORATION.sub("", line).strip() for line in message.splitlines()]
+    # The title is in the upper edge, or, where the terminal knows ASCII only, above a line.
+    if "\u256d" in message.partition("\n")[0] or (len(lines) > 1 and not lines[1].strip("-")):
+        lines = lines[1:]
+    kept = [line for line in lines if line.strip("-") and not line.startswith(_NOISE)]
+    return " ".join(kept).replace(":;", ":")
 
 
 def _help() -> str:

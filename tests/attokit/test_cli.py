@@ -63,6 +63,16 @@ def test_unknown_command(capsys):
     assert "choose from quickstart, list" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_unknown_option_is_said_once(tmp_path, monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    process = _attokit("list", "--nonsense", "3", cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr == (
+        "attokit list: Unrecognized options: --nonsense, 3; see attokit list --help\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
