@@ -33,6 +33,7 @@ class OpPlan:
       low: Least centred integer of each output.
       high: Greatest.
       scales: Of the operands, zero points rounded.
+      one: 1, which XLA does not know.
     """
 
     weights: tuple[Any, ...]
@@ -40,6 +41,7 @@ class OpPlan:
     low: tuple[Float[Array, ""], ...]
     high: tuple[Float[Array, ""], ...]
     scales: Scales
+    one: Float[Array, ""]
 
 
 class Ranges:
@@ -121,6 +123,7 @@ def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernel
     multipliers = iter(fixed_point.multipliers([r for row in ratios for r in row], once))
     bounds = iter(_all_bounds(graph, scales, kernels, once))
     biases = iter(_all_biases(graph, weights, scales, once))
+    one = once(lambda: jnp.float32(1))
     plans = []
     for op, own, row in zip(graph.ops, scales, ratios, strict=True):
         low, high = zip(*(next(bounds) for _ in op.outputs), strict=True)
@@ -131,6 +134,7 @@ def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernel
                 low=low,
                 high=high,
                 scales=own,
+                one=one,
             )
         )
     return plans

@@ -76,8 +76,10 @@ def quantized_op(
             for operand, weight in zip(operands, plan.weights, strict=True)
         )
         results = integer(op, kernels, integers, plan.multipliers, plan.scales)
+        # Dividing by one keeps XLA from repeating the rescaling in every consumer: it counts a
+        # division as too expensive to be done twice.
         outputs = tuple(
-            jnp.clip(result.integers.astype(jnp.float32), low, high)
+            jnp.clip(result.integers.astype(jnp.float32), low, high) / plan.one
             for result, low, high in zip(results, plan.low, plan.high, strict=True)
         )
         reals = tuple(result.real for result in results)
