@@ -14,9 +14,9 @@ from jaxtyping import Float, UInt8
 
 from attokit import checkpoints, zoo
 from attokit.export import Runner, inspect
-from attokit.export.anatomy import Subgraph
+from attokit.export.anatomy import Subgraph, TensorInfo
 from attokit.quant import fake_quant
-from attokit.runs import open_run
+from attokit.runs import Run, open_run
 from attokit.train import EvalBatches, Source, classification_task, compute_metrics, merge_metrics
 
 _LEAST_PROBABILITY = np.float32(1e-9)  # below it a logarithm says nothing
@@ -33,6 +33,7 @@ class Classifier:
       class_names: In the order of the logits, or None if nobody said.
       data: What it was trained on, as `load_dataset` takes it, or None.
       logits: Images (0 to 255) to logits.
+      note: What had to be assumed, or None.
     """
 
     name: str
@@ -40,31 +41,44 @@ class Classifier:
     class_names: tuple[str, ...] | None
     data: str | None
     logits: Logits
+    note: str | None = None
 
 
-def open_classifier(target: str, *, quantized: bool = False) -> Classifier:
+def open_classifier(
+    target: str,
+    *,
+    quantized: bool = False,
+    labels: pathlib.Path | None = None,
+    input_range: tuple[float, float] | None = None,
+) -> Classifier:
     """Returns the classifier that a text names.
 
     Args:
       target: A run folder, a .tflite file, or the name of pretrained weights.
       quantized: The run's integer graph rather than its float network.
+      labels: Of a .tflite file; see `file_classifier`.
+      input_range: Likewise.
 
     Raises:
-      ValueError: if it is none of these, or damaged.
+      ValueError: if it is none of these, or damaged, or an option does not belong to it.
     """
     path = pathlib.Path(target)
-    if path.is_dir():
-        return run_classifier(path, quantized=quantized)
-    if quantized:
+    if quantized and not path.is_dir():
         raise ValueError(f"{target!r} is no run folder: only a run has a quantized graph")
     if path.is_file():
-        return file_classifier(path)
-    if target in checkpoints.names():
-        return pretrained_classifier(target)
-    raise ValueError(
-        f"{target!r} is no run folder, no .tflite file and no pretrained weights "
-        f"({', '.join(checkpoints.names()) or 'there are none'}): check the path"
-    )
+        return file_classifier(path, labels, input_range=input_range)
+    if not path.is_dir() and target not in checkpoints.names():
+        raise ValueError(
+            f"{target!r} is no run folder, no .tflite file and no pretrained weights "
+            f"({', '.join(checkpoints.names()) or 'there are none'}): check the path"
+        )
+    if labels is not None:
+        raise ValueError("--labels is for a .tflite file: a run knows its classes")
+    if input_range is not None:
+        raise ValueError("--input-range is for a .tflite file: models here take 0 to 1")
+    if path.is_dir():
+        return run_classifier(path, quantized=quantized)
+    return pretrained_classifier(target)
 
 
 def run_classifier(path: pathlib.Path, *, quantized: bool = False) -> Classifier:
@@ -102,7 +116,11 @@ def pretrained_classifier(name: str) -> Classifier:
 
 
 def file_classifier(
-    file: pathlib.Path | bytes, labels: pathlib.Path | None = None, *, name: str | None = None
+    file: pathlib.Path | bytes,
+    labels: pathlib.Path | None = None,
+    *,
+    name: str | None = None,
+    input_range: tuple[float, float] | None = None,
 ) -> Classifier:
     """Returns a .tflite file in LiteRT.
 
@@ -112,9 +130,12 @@ def file_classifier(
       file: Path or bytes.
       labels: One class name per line; None takes `labels.txt` beside the file if it fits.
       name: What to call it; the path if None.
+      input_range: The reals that the darkest and the brightest byte stand for.  None takes those
+        that the file's quantized input covers; a float input does not say, and gets the 0 to 1 of
+        the models here, with a note unless the file lies in its run's folder.
 
     Raises:
-      ValueError: if the file is damaged or no image classifier, or the labels do not fit.
+      ValueError: if the file is damaged or no image classifier, or labels or range do not fit.
     """
     runner = Runner(file)
     shapes = [tensor.shape for tensor in runner.inputs.values()]
@@ -129,21 +150,87 @@ def file_classifier(
         raise ValueError(
             f"{name} gives {results}, not one row of logits per image: give an image classifier"
         )
-
-    gives_probabilities = _ends_in_softmax(inspect(file).main)
+    image_shape = (shapes[0][1], shapes[0][2], shapes[0][3])
+    run = _run_beside(file, image_shape, results[0][1])
+    main = inspect(file).main
+    known = input_range or _covered_range(main)
+    note = None
+    if known is None and run is None:
+        note = (
+            f"{name} takes floats and does not say of which range: assumed 0 to 1 "
+            "(--input-range LOW HIGH chooses another)"
+        )
+    feed = _feeder(next(iter(runner.inputs.values())), *(known or (0.0, 1.0)))
+    gives_probabilities = _ends_in_softmax(main)
 
     def logits(images: UInt8[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b k"]:
-        reals = images.astype(np.float32) / np.float32(255)
-        found = next(iter(runner(reals, dequantize=True).values()))
+        found = next(iter(runner(feed(images), dequantize=True).values()))
         return np.log(np.maximum(found, _LEAST_PROBABILITY)) if gives_probabilities else found
 
     return Classifier(
         name=name,
-        image_shape=(shapes[0][1], shapes[0][2], shapes[0][3]),
+        image_shape=image_shape,
         class_names=_labels(file, labels, results[0][1]),
-        data=None,
+        data=None if run is None else run.data,
         logits=logits,
+        note=note,
     )
+
+
+def _run_beside(
+    file: pathlib.Path | bytes, image_shape: tuple[int, int, int], classes: int
+) -> Run | None:
+    """Returns the run in whose folder a file lies, or None if there is none that fits it."""
+    if not isinstance(file, pathlib.Path):
+        return None
+    try:
+        run = open_run(file.parent)
+    except ValueError:  # no run, or the config.json of something else
+        return None
+    fits = (run.image_shape, len(run.class_names)) == (image_shape, classes)
+    return run if fits else None
+
+
+def _covered_range(graph: Subgraph) -> tuple[float, float] | None:
+    """Returns the least and the greatest real that the input can hold; None if it does not say.
+
+    A float input that is quantized first covers what its integers do.
+    """
+    tensor = graph.tensors[graph.inputs[0]]
+    readers = [operator for operator in graph.operators if graph.inputs[0] in operator.inputs]
+    if [reader.kind for reader in readers] == ["QUANTIZE"]:
+        tensor = graph.tensors[readers[0].outputs[0]]
+    if "int" not in tensor.dtype:
+        return None
+    limits = np.iinfo(tensor.dtype)
+    if tensor.scale.size != 1:  # bytes that are not quantized are bytes
+        return (0.0, 255.0) if limits.max >= 255 else (-128.0, 127.0)
+    scale, zero_point = float(tensor.scale[0]), int(tensor.zero_point[0])
+    return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
+
+
+def _feeder(
+    tensor: TensorInfo, low: float, high: float
+) -> Callable[[UInt8[np.ndarray, "b h w c"]], np.ndarray]:
+    """Returns the function from bytes to what the input takes, 0 being `low` and 255 `high`.
+
+    Raises:
+      ValueError: if the range is empty or not finite.
+    """
+    if not -np.inf < low < high < np.inf:
+        raise ValueError(
+            f"input range {low:g} to {high:g}: give two finite numbers, low before high"
+        )
+    start, width = np.float32(low), np.float32(high - low)
+
+    def feed(images: UInt8[np.ndarray, "b h w c"]) -> np.ndarray:
+        reals = start + width * (images.astype(np.float32) / np.float32(255))
+        if "int" in tensor.dtype and tensor.scale.size != 1:
+            limits = np.iinfo(tensor.dtype)
+            return np.clip(np.rint(reals), limits.min, limits.max).astype(tensor.dtype)
+        return reals
+
+    return feed
 
 
 def _ends_in_softmax(graph: Subgraph) -> bool:

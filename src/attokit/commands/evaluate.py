@@ -16,9 +16,12 @@ class Options:
 
     Attributes:
       target: A run folder, a .tflite file, or the name of pretrained weights.
-      data: As for attokit train; the data of the run if left out.
+      data: As for attokit train; the data of the run, also of one in whose folder the file lies,
+        if left out.
       split: To evaluate on.
       quantized: The run's INT8 graph instead of its float network.
+      input_range: What the darkest and the brightest pixel are for a .tflite file; what its
+        quantized input covers, or 0 1 for a float input, if left out.
       batch_size: Images at a time.
     """
 
@@ -26,6 +29,7 @@ class Options:
     data: str | None = None
     split: str = "test"
     quantized: bool = False
+    input_range: tuple[float, float] | None = None
     batch_size: int = 250
 
     def __post_init__(self) -> None:
@@ -36,7 +40,11 @@ class Options:
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
-    classifier = open_classifier(options.target, quantized=options.quantized)
+    classifier = open_classifier(
+        options.target, quantized=options.quantized, input_range=options.input_range
+    )
+    if classifier.note is not None:
+        console.print(classifier.note, style="yellow", highlight=False, soft_wrap=True)
     data = options.data or classifier.data
     if data is None:
         raise ValueError(f"{options.target} does not say what it was trained on: give --data")

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from attokit.classifiers import file_classifier, open_classifier
+from attokit.classifiers import open_classifier
 from attokit.figures import softmax
 from attokit.train import read_image
 
@@ -26,6 +26,8 @@ class Options:
       top: How many classes to print.
       labels: Text file with one class name per line; labels.txt beside a .tflite file if left out.
       quantized: The run's INT8 graph instead of its float network.
+      input_range: What the darkest and the brightest pixel are for a .tflite file; what its
+        quantized input covers, or 0 1 for a float input, if left out.
     """
 
     target: tyro.conf.Positional[str]
@@ -33,6 +35,7 @@ class Options:
     top: int = 3
     labels: pathlib.Path | None = None
     quantized: bool = False
+    input_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuses to show nothing."""
@@ -42,13 +45,14 @@ class Options:
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
-    path = pathlib.Path(options.target)
-    if options.labels is not None and not path.is_file():
-        raise ValueError("--labels is for a .tflite file: a run knows its classes")
-    if path.is_file() and not options.quantized:
-        classifier = file_classifier(path, options.labels)
-    else:
-        classifier = open_classifier(options.target, quantized=options.quantized)
+    classifier = open_classifier(
+        options.target,
+        quantized=options.quantized,
+        labels=options.labels,
+        input_range=options.input_range,
+    )
+    if classifier.note is not None:
+        console.print(classifier.note, style="yellow", highlight=False, soft_wrap=True)
     pixels = np.stack([read_image(image, classifier.image_shape) for image in options.images])
     shares = softmax(classifier.logits(pixels))
     top = min(options.top, shares.shape[1])

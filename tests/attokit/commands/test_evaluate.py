@@ -14,16 +14,34 @@ def test_run_graph_and_file_agree(finished, capsys):
     assert _accuracy(capsys.readouterr().out) == pytest.approx(summary.float_accuracy, abs=1e-4)
     assert main(["evaluate", str(folder), "--quantized"]) == 0
     assert _accuracy(capsys.readouterr().out) == pytest.approx(summary.qat_accuracy, abs=1e-4)
-    file = [str(folder / "model.tflite"), "--data", "fashion_mnist_subset", "--batch-size", "10"]
-    assert main(["evaluate", *file]) == 0
-    assert _accuracy(capsys.readouterr().out) == pytest.approx(summary.file_accuracy, abs=1e-4)
+    file = str(folder / "model.tflite")
+    for data in ([], ["--data", "fashion_mnist_subset"]):  # or the data of the run beside the file
+        assert main(["evaluate", file, *data, "--batch-size", "10"]) == 0
+        assert _accuracy(capsys.readouterr().out) == pytest.approx(summary.file_accuracy, abs=1e-4)
+
+
+def test_file_on_its_own(run_dir, tmp_path, capsys):
+    assert main(["export", str(run_dir), "--float", "--output", str(tmp_path / "x.tflite")]) == 0
+    alone = ["evaluate", str(tmp_path / "x.tflite")]
+    capsys.readouterr()
+    assert main(alone) == 1
+    assert "give --data" in capsys.readouterr().err
+    alone += ["--data", "fashion_mnist_subset"]
+    assert main(alone) == 0
+    assumed = capsys.readouterr().out
+    assert "assumed 0 to 1" in assumed
+    assert main([*alone, "--input-range", "0", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "assumed" not in told
+    assert _accuracy(told) == _accuracy(assumed)
+    assert main([*alone, "--input-range", "255", "0"]) == 1
+    assert "give two finite numbers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (["nothing_here"], "is no run folder"),
-        (["FILE"], "give --data"),
         (["FILE", "--data", "nowhere"], "no data 'nowhere'"),
         (["RUN", "--split", "train2"], "has no split"),
         (["RUN", "--batch-size", "0"], "give at least 1"),

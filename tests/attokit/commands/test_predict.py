@@ -35,6 +35,18 @@ def test_file_without_labels(finished, picture, tmp_path, capsys):
     assert "1 lines, the file 3 classes" in capsys.readouterr().err
 
 
+def test_range_of_a_float_file(run_dir, picture, tmp_path, capsys):
+    file = str(tmp_path / "alone.tflite")
+    assert main(["export", str(run_dir), "--float", "--output", file]) == 0
+    capsys.readouterr()
+    assert main(["predict", file, str(picture)]) == 0
+    assert "assumed 0 to 1 (--input-range" in capsys.readouterr().out
+    assert main(["predict", file, str(picture), "--top", "1", "--input-range", "0", "0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "assumed" not in out
+    assert "bright " not in out.replace("bright.jpg", "")  # a tenth of the brightness
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
