@@ -18,6 +18,7 @@ _DATA_ALIGNMENT = 16  # the schema's force_align of buffer data; kernels read it
 _LARGEST_DEPRECATED_CODE = 127  # operators beyond it exist only in the newer field
 
 TYPES = {
+    "bool": schema.TensorType.BOOL,
     "float32": schema.TensorType.FLOAT32,
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,

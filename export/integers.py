@@ -1,7 +1,7 @@
 """What an INT8 file stores for each weight: the integers of `quant.fake_quant`, computed in bulk.
 
-`quant.integer_weights` says the same op by op, which compiles a few programs for every shape.
-Rounding is elementwise, so here all kernels are rounded as one vector, all biases as another.
+Rounding is elementwise, so all kernels are rounded as one vector, all biases as another: op by op
+a few programs would be compiled for every shape.
 """
 
 import dataclasses
@@ -97,7 +97,8 @@ def integer_operands(
                 scale = ranges.scale(op.inputs[0]) * ranges.scale(op.inputs[1])
                 biases.append(((i, j), arrays[name], scale, 0))
             elif role is Operand.CONSTANT:
-                row = ((i, j), arrays[name], ranges.scale(name), ranges.zero_point(name))
+                key = graph.range_of(op, j)
+                row = ((i, j), arrays[name], ranges.scale(key), ranges.zero_point(key))
                 constants.append(row)
     return (
         _round(kernels, lambda x, s, z: params.quantize_kernel(x, s), np.int8)

@@ -16,7 +16,6 @@ from attokit.quant.graph import Graph, Tensor
 from attokit.quant.lowering.values import UnsupportedOpError
 from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
-from attokit.quant.plan import integer_weights
 from attokit.quant.trace import trace
 
 __all__ = [
@@ -31,6 +30,5 @@ __all__ = [
     "UnsupportedOpError",
     "calibrate",
     "fake_quant",
-    "integer_weights",
     "trace",
 ]

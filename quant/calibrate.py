@@ -14,6 +14,7 @@ from attokit.quant.observers import OBSERVERS, Observer
 from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QuantParams
 
+_MASK = 1e4  # constants beyond it are masks ("minus infinity" before a softmax)
 _SLACK = 1e-6  # by which inputs may leave their range: rounding of the user's arithmetic
 Method = Literal["minmax", "moving_average", "percentile", "mse"]
 
@@ -51,9 +52,7 @@ def calibrate(
     observer = OBSERVERS[method]()
     _observe(graph, weights, [_as_tuple(batch) for batch in batches], observer, input_range)
     qparams = {}
-    for name in {tensor.range_name: None for tensor in graph.tensors.values()}:
-        if name in graph.fixed_ranges:
-            continue
+    for name in dict.fromkeys(_observed_tensors(graph).values()):
         if input_range is not None and name in graph.inputs:
             qparams[name] = params.from_range(*input_range)
         else:
@@ -86,18 +85,25 @@ def _observe(
 
     run = jax.jit(activations)
     for _ in range(observer.passes):
+        masked = _observe_constants(graph, weights, observer)
         for i, batch in enumerate(batches):
             _check_batch(graph, i, batch, input_range)
-            values = run(weights, *(jnp.asarray(x, jnp.float32) for x in batch))
+            carried = [
+                jnp.asarray(x, graph.carried(n)) for n, x in zip(graph.inputs, batch, strict=False)
+            ]
+            values = run(weights, *carried, *batch[len(carried) :])
             for name, value in values.items():
                 array = np.asarray(value)
+                if watched[name] in masked:
+                    array = array[np.abs(array) < _MASK]
                 if not np.isfinite(array).all():
                     raise ValueError(
                         f"calibration batch {i} makes {name!r} not finite "
                         f"({np.count_nonzero(~np.isfinite(array))} of {array.size} values); "
                         "check the weights and the batch for NaN and overflow"
                     )
-                observer.see(watched[name], array)
+                if array.size:
+                    observer.see(watched[name], array)
         observer.next_pass()
 
 
@@ -106,14 +112,38 @@ def _observed_tensors(graph: Graph) -> dict[str, str]:
     return {
         name: tensor.range_name
         for name, tensor in graph.tensors.items()
-        if tensor.range_name not in graph.fixed_ranges
+        if tensor.quantized and tensor.range_name not in graph.fixed_ranges
     }
+
+
+def _observe_constants(graph: Graph, weights: Weights, observer: Observer) -> set[str]:
+    """Shows the observer the constants that share a range with activations.
+
+    Values of a magnitude that only masks have saturate instead: they stand for infinity.
+
+    Returns:
+      The ranges that hold such masks.
+    """
+    masked = set()
+    for op in graph.ops:
+        for i, name in enumerate(op.inputs):
+            key = graph.constant_ranges.get((op.outputs[0], i))
+            if key is not None and key not in graph.fixed_ranges:
+                values = np.asarray(graph.array(weights, name), np.float32)
+                seen = values[np.abs(values) < _MASK]
+                if seen.size:
+                    observer.see(key, seen)
+                if seen.size < values.size:
+                    masked.add(key)
+    return masked
 
 
 def _check_batch(
     graph: Graph, index: int, batch: tuple[Any, ...], input_range: tuple[float, float] | None
 ) -> None:
     for name, value in zip(graph.inputs, batch, strict=False):
+        if not graph.tensors[name].quantized:
+            continue
         if not jax.dtypes.issubdtype(np.asarray(value).dtype, np.floating):
             raise ValueError(
                 f"calibration batch {index} of input {name!r} is {np.asarray(value).dtype}; "
@@ -148,7 +178,9 @@ def _of_weights(
     for op in graph.ops:
         roles = graph.operands(op)
         for i, (name, role) in enumerate(zip(op.inputs, roles, strict=True)):
-            if role is Operand.ACTIVATION:
+            if role in (Operand.ACTIVATION, Operand.PLAIN):
+                continue
+            if (op.outputs[0], i) in graph.constant_ranges:
                 continue
             array = np.asarray(graph.array(weights, name))
             if role is Operand.CONSTANT:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int8
 
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import KERNELS, Kernels
+from attokit.quant.ops.kind import KERNELS, Kernels, Op, Operand
 from attokit.quant.params import QParams
 from attokit.quant.plan import Ranges, make_plans
 from attokit.quant.straight_through import (
@@ -69,6 +69,8 @@ class QuantizedGraph:
         return self.graph.result(
             [
                 dequantize_output(centred[name], ranges.activation(name)[0])
+                if self.graph.tensors[name].quantized
+                else centred[name]
                 for name in self.graph.outputs
             ]
         )
@@ -76,10 +78,12 @@ class QuantizedGraph:
     def integers(
         self, weights: Weights, qparams: QParams, *inputs: Float[Array, "..."]
     ) -> dict[str, Int8[Array, "..."]]:
-        """Returns every activation by name, as the int8 integers of the file."""
+        """Returns every activation by name, as the file holds it: int8, int32 or bool."""
         ranges = Ranges(self.graph, qparams)
         return {
             name: (value + ranges.activation(name)[1]).astype(jnp.int8)
+            if self.graph.tensors[name].quantized
+            else value
             for name, value in self._jitted(dict(weights), dict(qparams), inputs).items()
         }
 
@@ -96,6 +100,8 @@ class QuantizedGraph:
         ranges = Ranges(self.graph, qparams)
         values: dict[str, Array] = {
             name: quantize_input(jnp.asarray(value, jnp.float32), *ranges.activation(name))
+            if self.graph.tensors[name].quantized
+            else jnp.asarray(value, self.graph.carried(name))
             for name, value in zip(self.graph.inputs, inputs, strict=True)
         }
         plans = make_plans(self.graph, weights, qparams, self.kernels)
@@ -103,10 +109,18 @@ class QuantizedGraph:
             operands = tuple(
                 values[n] if n in values else self.graph.array(weights, n) for n in op.inputs
             )
-            if table.OPS[op.kind].integer is None:
+            if self._only_moves(op):
                 outputs = table.OPS[op.kind].compute(op, *operands)
             else:
                 run = quantized_op(self.graph, op, self.kernels)
                 outputs = run(operands, ranges.scales(op), plan)
             values.update(zip(op.outputs, outputs, strict=True))
         return values
+
+    def _only_moves(self, op: Op) -> bool:
+        """Whether the op's float meaning on centred activations is its integer meaning."""
+        kind = table.OPS[op.kind]
+        constant = any(
+            role is Operand.CONSTANT for role in self.graph.operands(op)
+        )  # must be rounded first
+        return kind.integer is None and kind.table is None and not constant

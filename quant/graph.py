@@ -26,15 +26,25 @@ class Tensor:
     Attributes:
       name: Unique in the graph; the name of the layer in the user's model where it has one.
       shape: Static, batch included.
-      dtype: NumPy name of the float graph's type.
-      range_name: The range that holds its scale and zero point.  Tensors that TFLite wants on
-        one scale have the same range name.
+      dtype: NumPy name of the float graph's type; "int32" and "bool" are never quantized.
+      range_name: The range that holds its scale and zero point, "" if it is not quantized.
+        Tensors that TFLite wants on one scale have the same range name.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     range_name: str
+
+    @property
+    def quantized(self) -> bool:
+        """Whether an INT8 file holds it as int8."""
+        return is_quantized(self.dtype)
+
+
+def is_quantized(dtype: Any) -> bool:
+    """Tells a float type, which becomes int8, from integers and booleans, which stay."""
+    return jax.dtypes.issubdtype(dtype, np.floating)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,6 +62,8 @@ class Graph:
       tensors: Every activation by name.
       constants: Arrays that depend on no variable (never trained).
       fixed_ranges: (scale, zero point) of the ranges that the spec prescribes, by range name.
+      constant_ranges: Range of the constant operands that share one with activations, by the
+        op's first output and the operand's position.
       weight_shapes: Shape of every array that `graph(weights, ...)` expects.
       out_tree: How the outputs nest in the function's result.
     """
@@ -63,6 +75,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
     constants: Mapping[str, np.ndarray]
     fixed_ranges: Mapping[str, tuple[float, int]]
+    constant_ranges: Mapping[tuple[str, int], str]
     weight_shapes: Mapping[str, tuple[int, ...]]
     out_tree: jax.tree_util.PyTreeDef
 
@@ -89,7 +102,7 @@ class Graph:
         """Returns every activation by name, in float (inputs and outputs included)."""
         self.check_arguments(weights, inputs)
         values = {
-            name: jax.numpy.asarray(value, jax.numpy.float32)
+            name: jax.numpy.asarray(value, self.carried(name))
             for name, value in zip(self.inputs, inputs, strict=True)
         }
 
@@ -136,6 +149,18 @@ class Graph:
         """Tells an activation's name from a weight's or a constant's."""
         return name in self.tensors
 
+    def carried(self, name: str) -> str:
+        """Returns the type that an activation is computed in: float32, int32 or bool."""
+        tensor = self.tensors[name]
+        return "float32" if tensor.quantized else tensor.dtype
+
+    def range_of(self, op: Op, position: int) -> str:
+        """Returns the range of one of the op's inputs; a weight's or constant's own is its name."""
+        name = op.inputs[position]
+        if name in self.tensors:
+            return self.tensors[name].range_name
+        return self.constant_ranges.get((op.outputs[0], position), name)
+
     def operand_shape(self, name: str) -> tuple[int, ...]:
         """Returns the shape of an activation, weight or constant."""
         if name in self.tensors:
@@ -145,14 +170,18 @@ class Graph:
         return self.constants[name].shape
 
     def operands(self, op: Op) -> tuple[Operand, ...]:
-        """Returns the role of each of the op's inputs (activation, kernel, bias, constant)."""
+        """Returns the role of each of the op's inputs."""
+        return tuple(self._role(op, i, name) for i, name in enumerate(op.inputs))
+
+    def _role(self, op: Op, position: int, name: str) -> Operand:
+        if name in self.tensors:
+            return Operand.ACTIVATION if self.tensors[name].quantized else Operand.PLAIN
+        if name in self.constants and not is_quantized(self.constants[name].dtype):
+            return Operand.PLAIN
         roles = table.OPS[op.kind].roles
-        return tuple(
-            Operand.ACTIVATION
-            if self.is_activation(name)
-            else (roles[i] if i < len(roles) and roles[i].is_weight else Operand.CONSTANT)
-            for i, name in enumerate(op.inputs)
-        )
+        if position < len(roles) and roles[position].is_weight:
+            return roles[position]
+        return Operand.CONSTANT
 
     def macs(self) -> int:
         """Returns the multiply-adds of one call (convolutions, dense layers, matrix products)."""

@@ -30,7 +30,8 @@ class OpPlan:
       weights: Per input: kernels in float32-held int8, biases in int32, constants centred in
         float32; None for activations.
       multipliers: What `OpKind.ratios` asked for.
-      low: Least centred integer of each output.
+      table: What `OpKind.table` returns, centred; None for other ops.
+      low: Least centred integer of each output; None where it is not quantized.
       high: Greatest.
       scales: Of the operands, zero points rounded.
       one: 1, which XLA does not know.
@@ -38,8 +39,9 @@ class OpPlan:
 
     weights: tuple[Any, ...]
     multipliers: tuple[Multiplier, ...]
-    low: tuple[Float[Array, ""], ...]
-    high: tuple[Float[Array, ""], ...]
+    table: Float[Array, "256"] | None
+    low: tuple[Float[Array, ""] | None, ...]
+    high: tuple[Float[Array, ""] | None, ...]
     scales: Scales
     one: Float[Array, ""]
 
@@ -56,10 +58,12 @@ class Ranges:
             if role is Operand.KERNEL
         }
 
-    def activation(self, name: str) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Returns the scale and zero point (rounded) of an activation or constant."""
-        tensor = self._graph.tensors.get(name)
-        key = tensor.range_name if tensor is not None else name
+    def activation(self, name: str) -> tuple[Any, Any]:
+        """Returns the scale and zero point (rounded) of an activation, None if it has none."""
+        tensor = self._graph.tensors[name]
+        return self._range(tensor.range_name) if tensor.quantized else (None, None)
+
+    def _range(self, key: str) -> tuple[Float[Array, ""], Float[Array, ""]]:
         if key in self._graph.fixed_ranges:
             scale, zero_point = self._graph.fixed_ranges[key]
             return jnp.float32(scale), jnp.float32(zero_point)
@@ -69,13 +73,13 @@ class Ranges:
     def scales(self, op: Op) -> Scales:
         """Returns the scales of an op's operands."""
         rows: list[tuple[Any, Any]] = []
-        for name, role in zip(op.inputs, self._graph.operands(op), strict=True):
-            if role is Operand.BIAS:
+        for i, role in enumerate(self._graph.operands(op)):
+            if role in (Operand.BIAS, Operand.PLAIN):
                 rows.append((None, None))
             elif role is Operand.KERNEL:
-                rows.append((self._entry(name).scale, None))
+                rows.append((self._entry(op.inputs[i]).scale, None))
             else:
-                rows.append(self.activation(name))
+                rows.append(self._range(self._graph.range_of(op, i)))
         outputs = [self.activation(name) for name in op.outputs]
         return Scales(
             inputs=tuple(scale for scale, _ in rows),
@@ -120,17 +124,21 @@ def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernel
         for op, own in zip(graph.ops, scales, strict=True)
     ]
     once = functools.partial(_once, jax.tree.leaves(qparams)[0])
-    multipliers = iter(fixed_point.multipliers([r for row in ratios for r in row], once))
+    held = iter(fixed_point.multipliers([r for row in ratios for r in row], once))
+    multipliers = [tuple(next(held) for _ in row) for row in ratios]
+    tables = _all_tables(graph, scales, multipliers, kernels, once)
     bounds = iter(_all_bounds(graph, scales, kernels, once))
     biases = iter(_all_biases(graph, weights, scales, once))
     one = once(lambda: jnp.float32(1))
     plans = []
-    for op, own, row in zip(graph.ops, scales, ratios, strict=True):
-        low, high = zip(*(next(bounds) for _ in op.outputs), strict=True)
+    for i, (op, own) in enumerate(zip(graph.ops, scales, strict=True)):
+        rows = [(None, None) if scale is None else next(bounds) for scale in own.outputs]
+        low, high = zip(*rows, strict=True)
         plans.append(
             OpPlan(
                 weights=_integer_weights(graph, op, weights, own, biases),
-                multipliers=tuple(next(multipliers) for _ in row),
+                multipliers=multipliers[i],
+                table=tables.get(i),
                 low=low,
                 high=high,
                 scales=own,
@@ -158,9 +166,15 @@ def _all_bounds(
     graph: Graph, scales: list[Scales], kernels: Kernels, once: Any
 ) -> list[tuple[Array, Array]]:
     """Returns the least and greatest centred integer of every output of every op."""
-    real = [activation.real_bounds(op.activation) for op in graph.ops for _ in op.outputs]
-    scale = [scale for own in scales for scale in own.outputs]
-    zero_point = [zero_point for own in scales for zero_point in own.output_zero_points]
+    rows = [
+        (activation.real_bounds(op.activation), scale, zero_point)
+        for op, own in zip(graph.ops, scales, strict=True)
+        for scale, zero_point in zip(own.outputs, own.output_zero_points, strict=True)
+        if scale is not None
+    ]
+    if not rows:
+        return []
+    real, scale, zero_point = zip(*rows, strict=True)
 
     def make() -> tuple[Array, Array]:
         lows, highs = (jnp.asarray(column, jnp.float32) for column in zip(*real, strict=True))
@@ -170,6 +184,28 @@ def _all_bounds(
 
     low, high = once(make)
     return [(low[i], high[i]) for i in range(len(real))]
+
+
+def _all_tables(
+    graph: Graph,
+    scales: list[Scales],
+    multipliers: list[tuple[Multiplier, ...]],
+    kernels: Kernels,
+    once: Any,
+) -> dict[int, Float[Array, "256"]]:
+    """Returns the centred lookup table of each op that has one, by its position."""
+    positions = [i for i, op in enumerate(graph.ops) if table.OPS[op.kind].table is not None]
+
+    def make() -> dict[int, Array]:
+        tables = {}
+        for i in positions:
+            op, lookup = graph.ops[i], table.OPS[graph.ops[i].kind].table
+            assert lookup is not None
+            stored = lookup(op, kernels, scales[i], multipliers[i])
+            tables[i] = stored.astype(jnp.float32) - scales[i].output_zero_points[0]
+        return tables
+
+    return once(make) if positions else {}
 
 
 def _all_biases(
@@ -203,8 +239,10 @@ def _integer_weights(
 ) -> tuple[Any, ...]:
     result: list[Any] = []
     for i, (name, role) in enumerate(zip(op.inputs, graph.operands(op), strict=True)):
-        if role is Operand.ACTIVATION:
+        if role is Operand.ACTIVATION or (role is Operand.PLAIN and graph.is_activation(name)):
             result.append(None)
+        elif role is Operand.PLAIN:
+            result.append(jnp.asarray(graph.constants[name]))
         elif role is Operand.BIAS:
             result.append(next(biases))
         elif role is Operand.KERNEL:
@@ -215,20 +253,3 @@ def _integer_weights(
             constant = graph.array(weights, name)
             result.append(params.quantize_centred(constant, scales.inputs[i], zero_point))
     return tuple(result)
-
-
-def integer_weights(graph: Graph, weights: Weights, qparams: QParams) -> list[tuple[Any, ...]]:
-    """Returns, for every op and input, what the file stores: None for activations.
-
-    Kernels are int8 in [-127, 127], biases int32, constants int8 (zero point included).
-    """
-    result: list[tuple[Any, ...]] = []
-    for op, plan in zip(graph.ops, make_plans(graph, weights, qparams, "reference"), strict=True):
-        integers = list(plan.weights)
-        for i, role in enumerate(graph.operands(op)):
-            if role is Operand.CONSTANT:
-                integers[i] = integers[i] + plan.scales.input_zero_points[i]
-            if role in (Operand.CONSTANT, Operand.KERNEL):
-                integers[i] = integers[i].astype(jnp.int8)
-        result.append(tuple(integers))
-    return result

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from attokit.quant.graph import Graph, Tensor
-from attokit.quant.lowering.values import UnsupportedOpError
+from attokit.quant.graph import Graph, Tensor, is_quantized
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op
 
@@ -73,15 +72,24 @@ def assign_ranges(
     """
     shapes, groups = dict(shapes), _Groups(inputs)
     placed: list[Op] = []
+    tied_constants: dict[tuple[str, int], str] = {}
     for op in ops:
         kind = table.OPS[op.kind]
         if kind.fixed_range is not None:
             groups.fix(op.outputs[0], kind.fixed_range)
         if kind.tied:
-            op = _tie(op, groups, shapes, placed)
+            op, anchor = _tie(op, groups, shapes, placed)
+            for i, name in enumerate(op.inputs):
+                if name not in shapes and anchor:
+                    tied_constants[op.outputs[0], i] = anchor
         placed.append(op)
     tensors = {
-        name: Tensor(name=name, shape=shape, dtype=dtype, range_name=groups.find(name))
+        name: Tensor(
+            name=name,
+            shape=shape,
+            dtype=dtype,
+            range_name=groups.find(name) if is_quantized(dtype) else "",
+        )
         for name, (shape, dtype) in shapes.items()
     }
     return Graph(
@@ -91,28 +99,35 @@ def assign_ranges(
         tensors=MappingProxyType(tensors),
         constants=constants,
         fixed_ranges=MappingProxyType(groups.prescribed()),
+        constant_ranges=MappingProxyType(
+            {place: groups.find(anchor) for place, anchor in tied_constants.items()}
+        ),
         **rest,
     )
 
 
-def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> Op:
-    """Joins the ranges of an op's inputs and outputs; appends the QUANTIZE ops this takes."""
-    if any(name not in shapes for name in op.inputs):
-        raise UnsupportedOpError(
-            f"{op.kind!r} of a constant{f' at {op.source}' if op.source else ''}. "
-            "Let all its operands depend on the inputs."
-        )
-    free = (name for name in op.inputs if groups.find(name) not in groups.fixed)
-    anchor = next(free, op.inputs[0])
+def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> tuple[Op, str]:
+    """Joins the ranges of an op's inputs and outputs; appends the QUANTIZE ops this takes.
+
+    Returns:
+      The op, and a tensor of the range; constants have no say in it.
+    """
+    outputs = [name for name in op.outputs if is_quantized(shapes[name][1])]
+    members = [name for name in op.inputs if name in shapes and is_quantized(shapes[name][1])]
+    if not outputs:  # it moves indices or conditions
+        return op, ""
+    free = (name for name in members if groups.find(name) not in groups.fixed)
+    anchor = next(free, (*members, *outputs)[0])
     names: list[str] = []
     for name in op.inputs:
-        if not groups.agree(anchor, name):
+        if name in members and not groups.agree(anchor, name):
             changed = f"{op.outputs[0]}/quantize_{len(names)}"
             shapes[changed] = shapes[name]
             placed.append(Op(kind="quantize", inputs=(name,), outputs=(changed,), source=op.source))
             name = changed
-        groups.join(anchor, name)
+        if name in shapes and is_quantized(shapes[name][1]):
+            groups.join(anchor, name)
         names.append(name)
-    for name in op.outputs:
+    for name in outputs:
         groups.join(anchor, name)
-    return dataclasses.replace(op, inputs=tuple(names))
+    return dataclasses.replace(op, inputs=tuple(names)), anchor

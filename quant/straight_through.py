@@ -7,18 +7,19 @@ multiplied by scales on the way back.
 Sources: LSQ (Esser et al., 2020), section 2; LSQ+ (Bhalgat et al., 2020), section 3.
 """
 
-import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant import params
 from attokit.quant.graph import Graph
 from attokit.quant.ops import activation, table
-from attokit.quant.ops.kind import Activation, Kernels, Op, Operand, OpKind, Scales
+from attokit.quant.ops.kind import Activation, Kernels, Op, Operand, OpKind, Rescaled, Scales
 from attokit.quant.ops.requantize import per_channel
 from attokit.quant.plan import OpPlan
 
@@ -67,19 +68,19 @@ def quantized_op(
     Operands are centred activations and real weights; outputs are centred.
     """
     kind, roles = table.OPS[op.kind], graph.operands(op)
-    integer = kind.integer
-    assert integer is not None, f"{op.kind!r} only moves values: compute it on their integers"
 
     def forward(operands: tuple[Array, ...], scales: Scales, plan: OpPlan):
         integers = tuple(
             operand if weight is None else weight
             for operand, weight in zip(operands, plan.weights, strict=True)
         )
-        results = integer(op, kernels, integers, plan.multipliers, plan.scales)
+        results = _results(op, kind, kernels, integers, plan)
         # Dividing by one keeps XLA from repeating the rescaling in every consumer: it counts a
         # division as too expensive to be done twice.
         outputs = tuple(
-            jnp.clip(result.integers.astype(jnp.float32), low, high) / plan.one
+            result.integers
+            if low is None
+            else jnp.clip(result.integers.astype(jnp.float32), low, high) / plan.one
             for result, low, high in zip(results, plan.low, plan.high, strict=True)
         )
         reals = tuple(result.real for result in results)
@@ -87,19 +88,18 @@ def quantized_op(
 
     def backward(residuals, gradients: tuple[Array, ...]):
         operands, integers, outputs, reals, scales, plan = residuals
-        rows = [
-            (gradients[i], jnp.float32(0), jnp.float32(0))  # a tied or prescribed range
-            if reals[i] is None
-            else _clipped_gradients(
-                gradients[i],
-                outputs[i],
-                reals[i],
-                scales.outputs[i],
-                (plan.low[i], plan.high[i]),
-                op.activation,
-            )
-            for i in range(len(outputs))
-        ]
+        rows: list[tuple[Any, Any, Any]] = []
+        for i, (gradient, real) in enumerate(zip(gradients, reals, strict=True)):
+            if scales.outputs[i] is None:
+                rows.append((gradient, None, None))
+            elif real is None:  # a tied or prescribed range
+                rows.append((gradient, jnp.float32(0), jnp.float32(0)))
+            else:
+                bounds = plan.low[i], plan.high[i]
+                scale = scales.outputs[i]
+                rows.append(
+                    _clipped_gradients(gradient, outputs[i], real, scale, bounds, op.activation)
+                )
         passed, output_scales, output_zero_points = zip(*rows, strict=True)
         inputs = _operand_gradients(op, kind, roles, operands, integers, scales, passed)
         scale_gradients = Scales(
@@ -113,6 +113,21 @@ def quantized_op(
     run = jax.custom_vjp(lambda *arguments: forward(*arguments)[0])
     run.defvjp(forward, backward)
     return run
+
+
+def _results(
+    op: Op, kind: OpKind, kernels: Kernels, integers: tuple[Array, ...], plan: OpPlan
+) -> tuple[Rescaled, ...]:
+    """Returns what the op makes of integers: by arithmetic, by lookup, or by moving them."""
+    if kind.integer is not None:
+        return kind.integer(op, kernels, integers, plan.multipliers, plan.scales)
+    if plan.table is None:
+        return tuple(Rescaled(integers=values) for values in kind.compute(op, *integers))
+    scales = plan.scales
+    index = (integers[0] + (scales.input_zero_points[0] - activation.INT8_MIN)).astype(jnp.int32)
+    reals = kind.compute(op, integers[0] * scales.inputs[0])
+    real = None if kind.tied or kind.fixed_range else reals[0] / scales.outputs[0]
+    return (Rescaled(integers=plan.table[index], real=real),)
 
 
 def _clipped_gradients(
@@ -166,24 +181,35 @@ def _operand_gradients(
     integers: tuple[Array, ...],
     scales: Scales,
     gradients: tuple[Array, ...],
-) -> list[tuple[Array, Array | None, Array | None]]:
+) -> list[tuple[Any, Array | None, Array | None]]:
     """Returns (gradient of the real operand, of its scale, of its zero point) per operand.
 
     The gradient is the float op's at the dequantized operands.  Where the op is bilinear it is
     taken at the activation's integers and the kernel's gradient is scaled afterwards, which spares
     a pass over the activation.
     """
-    reals = []
+    reals = {}
     for i, role in enumerate(roles):
+        if role is Operand.PLAIN:
+            continue
         if role is Operand.BIAS or (kind.bilinear and role is Operand.ACTIVATION):
-            reals.append(operands[i])
+            reals[i] = operands[i]
         else:
-            reals.append(integers[i] * per_channel(scales.inputs[i], integers[i].ndim))
-    _, pullback = jax.vjp(functools.partial(kind.compute, op), *reals)
-    rows: list[tuple[Array, Array | None, Array | None]] = []
-    for i, (role, gradient) in enumerate(zip(roles, pullback(gradients), strict=True)):
-        scale = scales.inputs[i]
-        if role is Operand.ACTIVATION:
+            reals[i] = integers[i] * per_channel(scales.inputs[i], integers[i].ndim)
+
+    def compute(reals: dict[int, Array]) -> tuple[Array, ...]:
+        return kind.compute(op, *(reals.get(i, value) for i, value in enumerate(integers)))
+
+    _, pullback = jax.vjp(compute, reals)
+    (found,) = pullback(gradients)
+    rows: list[tuple[Any, Array | None, Array | None]] = []
+    for i, role in enumerate(roles):
+        scale, gradient = scales.inputs[i], found.get(i)
+        if role is Operand.PLAIN:
+            rows.append((np.zeros(operands[i].shape, jax.dtypes.float0), None, None))
+        elif role is Operand.ACTIVATION:
+            if kind.table is not None:  # where the function has no slope, nothing flows
+                gradient = jnp.where(jnp.isfinite(gradient), gradient, jnp.float32(0))
             rows.append((gradient, jnp.zeros_like(scale), jnp.float32(0)))
         elif role is Operand.BIAS:
             rows.append((gradient, None, None))

@@ -7,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
 from attokit.export.integers import Ranges, integer_operands
-from attokit.quant.graph import Graph, Weights
+from attokit.quant.graph import Graph, Weights, is_quantized
 from attokit.quant.ops.kind import Op
 from attokit.quant.params import QParams
 
@@ -43,11 +43,13 @@ class Context:
     def activation(self, name: str) -> Tensor:
         """Returns an activation."""
         if name not in self._tensors:
+            tensor = self._graph.tensors[name]
+            int8 = self.quantized and tensor.quantized
             self._tensors[name] = Tensor(
                 name=name,
-                shape=self._graph.tensors[name].shape,
-                dtype="int8" if self.quantized else "float32",
-                quantization=self._ranges.quantization(name) if self.quantized else None,
+                shape=tensor.shape,
+                dtype="int8" if int8 else self._graph.carried(name),
+                quantization=self._ranges.quantization(name) if int8 else None,
             )
         return self._tensors[name]
 
@@ -60,6 +62,9 @@ class Context:
         name = op.inputs[position]
         if self._graph.is_activation(name):
             return self.activation(name)
+        plain = self._graph.constants.get(name)
+        if plain is not None and not is_quantized(plain.dtype):
+            return Tensor(name=name, shape=plain.shape, dtype=str(plain.dtype), data=plain)
         if not self.quantized:
             return self._float(name, self._array(name))
         integers = self._integers[self._position[id(op)], position]
@@ -68,7 +73,7 @@ class Context:
             shape=integers.values.shape,
             dtype="int8",
             data=integers.values,
-            quantization=self._ranges.quantization(name),
+            quantization=self._ranges.quantization(self._graph.range_of(op, position)),
         )
 
     def kernel(self, op: Op, order: Sequence[int], axis: int) -> Tensor:

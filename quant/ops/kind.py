@@ -24,13 +24,16 @@ class Operand(enum.Enum):
     ACTIVATION: int8, asymmetric, per tensor; its range is calibrated or learned.
     KERNEL: int8, symmetric, in [-127, 127], per output channel (`OpKind.channel_axis`).
     BIAS: int32 with scale s_in * s_kernel.
-    CONSTANT: int8, asymmetric, per tensor; its range follows from its value.
+    CONSTANT: int8, asymmetric, per tensor; its range follows from its value, or is that of the
+      activations that it shares a scale with.
+    PLAIN: int32 or bool (indices, conditions), never quantized; an activation or a constant.
     """
 
     ACTIVATION = "activation"
     KERNEL = "kernel"
     BIAS = "bias"
     CONSTANT = "constant"
+    PLAIN = "plain"
 
     @property
     def is_weight(self) -> bool:
@@ -135,16 +138,17 @@ class Scales:
     """Scales and zero points of an op's operands, in the order of its inputs and outputs.
 
     Attributes:
-      inputs: Of each input; a kernel's has one value per channel, a bias's is None.
-      outputs: Of each output.
-      input_zero_points: Integer-valued float32; None for kernels and biases.
-      output_zero_points: Integer-valued float32.
+      inputs: Of each input; a kernel's has one value per channel, a bias's is None, and so is that
+        of what is not quantized.
+      outputs: Of each output; None where it is not quantized.
+      input_zero_points: Integer-valued float32; None for kernels, biases, what is not quantized.
+      output_zero_points: Integer-valued float32, or None.
     """
 
     inputs: tuple[Any, ...]
-    outputs: tuple[Float[Array, ""], ...]
+    outputs: tuple[Any, ...]
     input_zero_points: tuple[Any, ...] = ()
-    output_zero_points: tuple[Float[Array, ""], ...] = ()
+    output_zero_points: tuple[Any, ...] = ()
 
 
 @jax.tree_util.register_dataclass
@@ -153,7 +157,8 @@ class Rescaled:
     """What an integer kernel returns.
 
     Attributes:
-      integers: int32 or float32 integers minus the output's zero point, not yet clamped.
+      integers: int32 or float32 integers minus the output's zero point, not yet clamped; bool or
+        int32 where the output is not quantized.
       real: The same before rounding, in units of the output scale; None where the output has no
         scale of its own to learn (tied or fixed ranges).
     """
@@ -187,7 +192,9 @@ class OpKind:
         as integers in float32, biases as int32.  None: the op only moves values, and `compute`
         on centred integers is its integer meaning.
       ratios: The multipliers that `integer` wants.
-      tied: All inputs and outputs that are activations share one scale.
+      table: `(op, kernels, scales, multipliers) -> Float[256]`, for ops of one operand without
+        `integer`: the output's integer, zero point included, for each int8 from -128 on.
+      tied: All quantized inputs and outputs share one scale.
       fixed_range: (scale, zero point) that the spec prescribes for the output, or None.
       channel_axis: Axis of the kernel with one scale per entry.
       bilinear: Linear in the activation and in the kernel, so that gradients may be taken on
@@ -199,6 +206,7 @@ class OpKind:
     name: str
     compute: Callable[..., tuple[Float[Array, "..."], ...]]
     integer: Callable[..., tuple[Rescaled, ...]] | None = None
+    table: Callable[..., Float[Array, "256"]] | None = None
     roles: tuple[Operand, ...] = ()
     ratios: Callable[[Op, Scales, Kernels], tuple[Ratio, ...]] = no_ratios
     tied: bool = False

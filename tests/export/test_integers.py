@@ -6,19 +6,23 @@ import pytest
 
 from attokit import quant
 from attokit.export.integers import Ranges, integer_operands
+from attokit.quant.plan import make_plans
 
 
 def test_integers_are_those_that_training_sees(small):
-    wanted = quant.integer_weights(small.graph, small.weights, small.qparams)
+    plans = make_plans(small.graph, small.weights, small.qparams, "reference")
     found = integer_operands(small.graph, small.weights, Ranges(small.graph, small.qparams))
-    places = {
-        (i, j): array for i, row in enumerate(wanted) for j, array in enumerate(row)
+    wanted = {
+        (i, j): np.asarray(array)
+        for i, plan in enumerate(plans)
+        for j, array in enumerate(plan.weights)
         if array is not None
-    }  # fmt: skip
-    assert places.keys() == found.keys()
-    for place, array in places.items():
-        assert found[place].values.dtype == array.dtype
-        np.testing.assert_array_equal(found[place].values, np.asarray(array))
+    }
+    assert wanted.keys() == found.keys()
+    for place, array in wanted.items():
+        integers = found[place].values
+        assert integers.dtype == (np.int32 if array.dtype == np.int32 else np.int8)
+        np.testing.assert_array_equal(integers - found[place].zero_point, array)
 
 
 @pytest.mark.parametrize(("scale", "zero_point"), [(0.0, 0), (np.nan, 0), (1.0, 200)])

@@ -8,6 +8,7 @@ import pytest
 from traced import jit, normal
 
 from attokit import quant
+from attokit.quant.plan import make_plans
 from attokit.quant.straight_through import dequantize_output, quantize_input
 from attokit.zoo.convolution import conv
 
@@ -50,12 +51,12 @@ def _widened(graph, qparams, factor):
 def _dequantized(graph, weights, qparams):
     """Returns the real values that the file's weights stand for."""
     result = dict(weights)
-    stored = jit(lambda *arguments: quant.integer_weights(graph, *arguments))(weights, qparams)
-    for op, row in zip(graph.ops, stored, strict=True):
-        for name, integers in zip(op.inputs, row, strict=True):
+    plans = jit(lambda *arguments: make_plans(graph, *arguments, "reference"))(weights, qparams)
+    for op, plan in zip(graph.ops, plans, strict=True):
+        for name, integers in zip(op.inputs, plan.weights, strict=True):
             if integers is not None and name in qparams:
-                scale, zero_point = np.asarray(qparams[name].scale), qparams[name].zero_point
-                result[name] = (np.asarray(integers, np.float32) - float(zero_point)) * scale
+                scale = np.asarray(qparams[name].scale)
+                result[name] = np.asarray(integers, np.float32) * scale
     return {name: jnp.asarray(value, jnp.float32) for name, value in result.items()}
 
 
