@@ -190,6 +190,7 @@ def _compare_integers(
         if name not in wanted:
             continue
         value = found.tensors[name]
+        _check_shape(name, value, wanted[name])
         real = (value.astype(np.float32) - np.float32(ranges.zero_point(name))) * ranges.scale(name)
         difference = np.abs(value.astype(np.int32) - wanted[name].astype(np.int32))
         rows.append(
@@ -209,6 +210,7 @@ def _compare_float(
     for name, kind in _kinds(graph).items():
         if name not in found.tensors:  # a change of scale, which a float file leaves out
             continue
+        _check_shape(name, found.tensors[name], wanted[name])
         difference = np.abs(found.tensors[name] - wanted[name])
         allowed = _FLOAT_TOLERANCE * max(float(np.abs(wanted[name]).max(initial=0)), 1.0)
         rows.append(_row(name, kind, difference, allowed, difference))
@@ -235,6 +237,14 @@ def _interface_rows(
         difference = np.abs(value.astype(np.float32) - wanted.astype(np.float32))
         rows.append(_row(f"{port} (as it leaves)", "output", difference, 0.0, np.zeros(1)))
     return rows
+
+
+def _check_shape(name: str, value: np.ndarray, wanted: np.ndarray) -> None:
+    if value.shape != wanted.shape:
+        raise ValueError(
+            f"tensor {name!r} is {list(value.shape)} in the file, {list(wanted.shape)} in the "
+            "graph: it was written from another graph"
+        )
 
 
 def _row(name: str, kind: str, difference: np.ndarray, allowed: float, errors: np.ndarray) -> Row:

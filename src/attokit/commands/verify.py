@@ -9,8 +9,8 @@ from rich.console import Console
 
 from attokit import export
 from attokit.datasets import load_dataset
+from attokit.origins import Origin, is_name, open_origin
 from attokit.quant import Kernels
-from attokit.runs import Run, open_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,16 +20,22 @@ class Options:
     Exits with 1 if a tensor differs by more than its tolerance.
 
     Attributes:
-      target: A run folder, whose model.tflite is meant, or a .tflite file.
-      run_dir: The run that the file was exported from; the file's own folder if left out.
+      target: A run folder, whose model.tflite is meant; a .tflite file; or the name of pretrained
+        weights or of a model, whose NAME.tflite is meant, as attokit export writes it.
+      source: What the file was exported from, as attokit export takes it: a run folder, or the name
+        of pretrained weights or of a model; the file's own folder if left out.
+      data: For such a name: what attokit export was given.
+      overrides: Likewise.
       kernels: Whose runtime: reference (LiteRT's reference kernels), xnnpack (LiteRT as it comes)
         or micro (TFLite Micro).
       images: How many test images to run.
-      random_images: Random images instead, which need no data.
+      random_images: Random images instead, which need no data; so it is where no data is named.
     """
 
-    target: tyro.conf.Positional[pathlib.Path]
-    run_dir: pathlib.Path | None = None
+    target: tyro.conf.Positional[str]
+    source: str | None = None
+    data: str | None = None
+    overrides: tuple[str, ...] = ()
     kernels: Kernels = "reference"
     images: int = 4
     random_images: bool = False
@@ -42,28 +48,42 @@ class Options:
 
 def run(options: Options, console: Console) -> int:
     """Runs the command; 1 if the file differs."""
-    is_run = options.target.is_dir()
-    if not options.target.exists():
-        raise ValueError(
-            f"there is no {str(options.target)!r}: give a run folder, or a file that attokit "
-            "export wrote"
-        )
-    run_ = open_run(options.target if is_run else options.run_dir or options.target.parent)
-    file = run_.tflite_path if is_run else options.target
+    file, source = _places(options)
     if not file.is_file():
-        raise ValueError(f"there is no {file}: run attokit export {run_.path} first")
+        raise ValueError(f"there is no {file}: run attokit export {source} first")
     info = export.inspect(file)
     is_float = info.float_operators == sum(info.histogram.values())
-    graph, weights, qparams = (*run_.trace(), None) if is_float else run_.quantized()
-    inputs = _images(options, run_).astype(np.float32) / np.float32(255)
-    report = export.verify(file, graph, weights, qparams, inputs, kernels=options.kernels)
+    origin = open_origin(source, as_float=is_float, data=options.data, overrides=options.overrides)
+    inputs = _images(options, origin).astype(np.float32) / np.float32(255)
+    report = export.verify(
+        file, origin.graph, origin.weights, origin.qparams, inputs, kernels=options.kernels
+    )
     print(report)
     return 0 if report.ok else 1
 
 
-def _images(options: Options, run_: Run) -> np.ndarray:
-    if options.random_images:
-        shape = (options.images, *run_.image_shape)
+def _places(options: Options) -> tuple[pathlib.Path, str]:
+    """Returns the file and what it was exported from."""
+    path = pathlib.Path(options.target)
+    if path.is_file():
+        return path, options.source or str(path.parent)
+    if options.source is not None:
+        raise ValueError(
+            f"{options.target!r} is no file: --source says what a .tflite file was exported from"
+        )
+    if path.is_dir():
+        return path / "model.tflite", options.target
+    if is_name(options.target):
+        return pathlib.Path(f"{options.target}.tflite"), options.target
+    raise ValueError(
+        f"there is no {options.target!r}: give a run folder, a file that attokit export wrote, or "
+        "the name of pretrained weights or of a model"
+    )
+
+
+def _images(options: Options, origin: Origin) -> np.ndarray:
+    if options.random_images or origin.data is None:
+        shape = (options.images, *origin.image_shape)
         return np.random.default_rng(0).integers(0, 256, shape)
-    source = load_dataset(run_.data, run_.image_shape).split("test")
+    source = load_dataset(origin.data, origin.image_shape).split("test")
     return source.read(np.arange(min(options.images, len(source))))["images"]

@@ -20,6 +20,32 @@ def test_other_weights_differ(run_dir, capsys):
     assert "DIFFERENT" in capsys.readouterr().out
 
 
+def test_file_of_a_name(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made_of = ["--data", "fashion_mnist_subset", "--overrides", "width=8"]
+    assert main(["export", "tiny", *made_of]) == 0
+    assert main(["verify", "tiny", *made_of]) == 0
+    assert "ok (" in capsys.readouterr().out
+    assert main(["export", "tiny", "--float", "--output", "other.tflite"]) == 0
+    assert main(["verify", "other.tflite", "--source", "tiny"]) == 0
+    assert "ok (" in capsys.readouterr().out
+    for other in (["tiny"], ["other.tflite", "--source", "tiny", "--overrides", "width=8"]):
+        assert main(["verify", *other]) == 1
+        assert "it was written from another graph" in capsys.readouterr().err
+
+
+def test_bad_source(run_dir, tmp_path, capsys):
+    file = str(run_dir / "model.tflite")
+    assert main(["verify", file, "--source", "runs/typo"]) == 1
+    assert "check the path of the run" in capsys.readouterr().err
+    assert main(["verify", file, "--data", "fashion_mnist_subset"]) == 1
+    assert "leave --data and --overrides out" in capsys.readouterr().err
+    assert main(["verify", str(run_dir), "--source", "tiny"]) == 1
+    assert "--source says what a .tflite file was exported from" in capsys.readouterr().err
+    assert main(["verify", "tiny"]) == 1
+    assert "run attokit export tiny first" in capsys.readouterr().err
+
+
 def test_bad_input(run_dir, tmp_path, capsys):
     (run_dir / "cut.tflite").write_bytes((run_dir / "model.tflite").read_bytes()[:500])
     assert main(["verify", str(run_dir / "cut.tflite")]) == 1

@@ -1,0 +1,57 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from attokit import checkpoints, export
+from attokit.origins import is_name, open_origin
+from attokit.runs import open_run
+
+
+def test_run(finished):
+    origin = open_origin(str(finished[0]))
+    file = export.to_tflite(origin.graph, origin.weights, origin.qparams)
+    assert file == (finished[0] / "model.tflite").read_bytes()
+    assert origin.class_names == ("dark", "grey", "bright")
+    assert origin.data == "fashion_mnist_subset"
+    assert open_origin(str(finished[0]), as_float=True).qparams is None
+
+
+def test_pretrained(finished, monkeypatch):
+    path = finished[0] / "weights.safetensors"
+    record = checkpoints.Weights(
+        model="tiny", overrides={}, source=path.as_uri(),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(), size=path.stat().st_size,
+        preprocessing={}, metrics={}, recipe="none", commit="none", license="MIT",
+    )  # fmt: skip
+    table = {"tiny.here": record}
+    monkeypatch.setattr(checkpoints, "names", lambda: tuple(table))
+    monkeypatch.setattr(checkpoints, "info", lambda name: table[name])
+    monkeypatch.setattr(checkpoints, "load", lambda _, like: checkpoints.load_weights(path, like))
+    assert is_name("tiny.here")
+    with pytest.raises(ValueError, match="must be calibrated"):
+        open_origin("tiny.here")
+    origin = open_origin("tiny.here", data="fashion_mnist_subset")
+    _, weights = open_run(finished[0]).trace()
+    assert not origin.random
+    for name, value in weights.items():
+        np.testing.assert_array_equal(origin.weights[name], value)
+
+
+def test_model_by_name_is_the_same_again(tiny):
+    files = []
+    for _ in range(2):
+        origin = open_origin("tiny", overrides=["width=8"])
+        assert origin.random
+        files.append(export.to_tflite(origin.graph, origin.weights, origin.qparams))
+    assert files[0] == files[1]
+
+
+def test_nothing(finished):
+    assert not is_name("nothing")
+    with pytest.raises(ValueError, match="no model 'nothing'"):
+        open_origin("nothing")
+    with pytest.raises(ValueError, match="is no folder"):
+        open_origin("runs/nothing")
+    with pytest.raises(ValueError, match="leave --data and --overrides out"):
+        open_origin(str(finished[0]), overrides=["width=8"])
