@@ -117,3 +117,16 @@ def load_weights(path: str | pathlib.Path, like: Tree | None = None) -> dict[str
                 "create the model with the config that wrote the file"
             )
     return nest_names(flat)
+
+
+def load_metadata(path: str | pathlib.Path) -> dict[str, str]:
+    """Returns the texts in the header of a safetensors file, as `save_weights` took them.
+
+    Raises:
+      ValueError: if the file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            return dict(file.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as err:
+        raise ValueError(f"cannot read weights from {path}: {err}; fetch the file again") from err

@@ -208,6 +208,16 @@ class _Run:
                     mark_step, mark_time = self.step, time.perf_counter()
 
 
+def _way_out(path: pathlib.Path, step: int | None) -> str:
+    """Returns what to do with the folder of a run that diverged."""
+    if step is None:
+        return f"no step was saved: delete {path}, or start again in another folder"
+    return (
+        f"{path} keeps the last good checkpoint, step {step}: start again with other settings in "
+        "another folder, or mend the data and go on from there (--resume)"
+    )
+
+
 def fit(
     config: TrainConfig,
     forward: Forward,
@@ -299,6 +309,9 @@ def fit(
             run.train(interruption)
             if not run.saved_metrics:  # resumed after the last step
                 run.evaluate(interruption)
+        except NonFiniteLossError as err:
+            store.wait()
+            raise NonFiniteLossError(f"{err}; {_way_out(folder.path, store.latest_step)}") from err
         except KeyboardInterrupt:
             run.collect()
             run.save()

@@ -23,6 +23,15 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def check_no_run(path: pathlib.Path) -> None:
+    """Raises ValueError if a folder holds a run, which a new one would overwrite."""
+    if (path / "config.json").exists():
+        raise ValueError(
+            f"{path} already holds a run: go on with it from its last checkpoint (--resume), choose "
+            "another folder, or delete this one"
+        )
+
+
 class RunFolder:
     """Writes what a run reports. Only the first host writes.
 
@@ -62,9 +71,7 @@ class RunFolder:
         settings = {"config": dataclasses.asdict(config), **extra}
         if file.exists():
             if not resume:
-                raise ValueError(
-                    f"{self.path} already holds a run: resume it, or choose another folder"
-                )
+                check_no_run(self.path)
             saved = _read_settings(file)
             differences = decisive_differences(saved["config"], config)
             differences += _extra_differences(saved, extra)

@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attokit.checkpoints.weights import flatten_tree, load_weights, nest_names, save_weights
+from attokit.checkpoints.weights import (
+    flatten_tree,
+    load_metadata,
+    load_weights,
+    nest_names,
+    save_weights,
+)
 
 TREE = {
     "params": {"stem": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}},
@@ -18,6 +24,17 @@ def test_round_trip(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded, jax.device_get(TREE))
     assert loaded["count"].dtype == np.int32
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_metadata(tmp_path):
+    save_weights(tmp_path / "with", TREE, metadata={"model": "tiny"})
+    save_weights(tmp_path / "without", TREE)
+    assert load_metadata(tmp_path / "with") == {"model": "tiny"}
+    assert load_metadata(tmp_path / "without") == {}
+    (tmp_path / "with").write_bytes(b"damaged")
+    for name in ("with", "missing"):
+        with pytest.raises(ValueError, match="cannot read weights"):
+            load_metadata(tmp_path / name)
 
 
 def test_same_input_same_bytes(tmp_path):

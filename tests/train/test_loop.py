@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import os
@@ -94,7 +95,11 @@ def test_resuming_a_finished_run_evaluates_it(forward, network, dataset, tmp_pat
     assert again.metrics["loss"] == first.metrics["loss"]
 
 
-def test_non_finite_loss_stops_and_is_never_saved(network, dataset, tmp_path):
+@pytest.mark.parametrize(
+    ("every", "saved", "cure"),
+    [(None, (), "no step was saved: delete"), (2, (2,), r"step 2: .* another folder, .*--resume")],
+)
+def test_non_finite_loss_stops_and_is_never_saved(network, dataset, tmp_path, every, saved, cure):
     def forward(params, model_state, inputs, *, train, key):
         # The state counts steps; the third one divides by zero.
         count = model_state["mean"] + 1
@@ -102,10 +107,12 @@ def test_non_finite_loss_stops_and_is_never_saved(network, dataset, tmp_path):
         return jnp.where(count == 3, jnp.nan, logits), {"mean": count}
 
     console = _console()
-    with pytest.raises(NonFiniteLossError, match=r"not finite at step 3 of 12: .*learning rate"):
-        fit(CONFIG, forward, *network, dataset, tmp_path, console=console)
+    config = dataclasses.replace(CONFIG, checkpoint_every=every)
+    text = rf"not finite at step 3 of 12: .*learning rate.*{cure}"
+    with pytest.raises(NonFiniteLossError, match=text):
+        fit(config, forward, *network, dataset, tmp_path, console=console)
     with CheckpointStore(tmp_path / "checkpoints") as store:
-        assert store.steps == ()
+        assert store.steps == saved
 
 
 def test_settings_that_do_not_fit(forward, network, dataset, tmp_path):

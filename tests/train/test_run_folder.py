@@ -32,7 +32,9 @@ def test_logs_after_the_resumed_step_go(tmp_path):
 def test_refuses_to_overwrite_or_to_change_a_run(tmp_path):
     folder = RunFolder(tmp_path)
     folder.start(CONFIG, {}, resume=False)
-    with pytest.raises(ValueError, match="already holds a run"):
+    with pytest.raises(
+        ValueError, match=r"already holds a run: .*--resume.*another folder, or delete"
+    ):
         folder.start(CONFIG, {}, resume=False)
     with pytest.raises(ValueError, match="seed was 0, now 1"):
         folder.start(TrainConfig(steps=4, seed=1), {}, resume=True)

@@ -7,12 +7,14 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
+from attokit.checkpoints.weights import load_metadata
 from attokit.datasets import load_dataset
 from attokit.quant import Kernels
 from attokit.quant.calibrate import Method
 from attokit.quantization import Quantizer, calibrate_on, qat_config
 from attokit.runs import Run, open_run, save_quantized
 from attokit.train import Dataset, TrainConfig, classification_task, use_cpu_cores
+from attokit.train.run_folder import check_no_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Options:
       split: To evaluate on.
       qat_folder: Of the training, inside the run folder.
       resume: Go on with a QAT that was stopped.
+      replace: Write over the result of a QAT, whose training stays in its folder.
     """
 
     run_dir: tyro.conf.Positional[pathlib.Path]
@@ -51,6 +54,7 @@ class Options:
     split: str = "test"
     qat_folder: str = "qat"
     resume: bool = False
+    replace: bool = False
 
     def __post_init__(self) -> None:
         """Refuses options that contradict each other."""
@@ -71,6 +75,7 @@ def run(options: Options, console: Console) -> None:
     """Runs the command."""
     use_cpu_cores()
     source = open_run(options.run_dir)
+    _check_nothing_is_lost(options, source)
     graph, weights = source.trace()
     dataset = load_dataset(options.data or source.data, source.image_shape)
     qparams = calibrate_on(
@@ -98,6 +103,20 @@ def run(options: Options, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _check_nothing_is_lost(options: Options, run: Run) -> None:
+    """Refuses, before any work, to write over a training or its result."""
+    if options.resume:
+        return
+    if options.method == "qat":
+        check_no_run(run.path / options.qat_folder)
+    file = run.quantized_path
+    if file.exists() and not options.replace and load_metadata(file).get("method") == "qat":
+        raise ValueError(
+            f"{file} is the result of a QAT: give --replace to write over it (--method qat --resume "
+            "brings it back from the folder of its training)"
+        )
 
 
 def _train(

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ def test_ptq(run_dir, capsys):
 def test_qat_with_learned_scales(run_dir, capsys):
     before_weights, before = load_quantized(run_dir / "quantized.safetensors")
     arguments = ["--method", "qat", "--steps", "3", "--learn-scales", "--qat-folder", "qat2"]
+    arguments += ["--replace"]
     assert main(["quantize", str(run_dir), *arguments]) == 0
     weights, qparams = load_quantized(run_dir / "quantized.safetensors")
     assert (run_dir / "qat2" / "metrics.jsonl").exists()
@@ -40,8 +42,10 @@ def test_qat_with_learned_scales(run_dir, capsys):
         (["--method", "qat", "--epochs", "1", "--steps", "1"], "give one of them"),
         (["--calibration", "median"], "invalid choice"),
         (["--method", "qat"], "already holds a run"),
-        (["--data", "nowhere"], "no data 'nowhere'"),
-        (["--split", "validation"], "no split 'validation'"),
+        (["--method", "qat", "--qat-folder", "other"], "is the result of a QAT: give --replace"),
+        ([], "is the result of a QAT: give --replace"),
+        (["--replace", "--data", "nowhere"], "no data 'nowhere'"),
+        (["--replace", "--split", "validation"], "no split 'validation'"),
     ],
 )
 def test_bad_input(finished, capsys, arguments, text):
@@ -49,6 +53,25 @@ def test_bad_input(finished, capsys, arguments, text):
     err = capsys.readouterr().err
     assert text in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--method", "qat"]])
+def test_refuses_before_any_work(finished, monkeypatch, arguments):
+    monkeypatch.setattr("attokit.commands.quantize.calibrate_on", None)
+    assert main(["quantize", str(finished[0]), *arguments]) == 1
+
+
+def test_ptq_in_place_of_qat_and_back(run_dir):
+    first = load_quantized(run_dir / "quantized.safetensors")
+    short = ["--calibration-images", "32"]
+    assert main(["quantize", str(run_dir), "--replace", *short]) == 0
+    assert main(["quantize", str(run_dir), *short]) == 0  # over another PTQ
+    between, _ = load_quantized(run_dir / "quantized.safetensors")
+    back = ["--method", "qat", "--epochs", "2", "--resume"]
+    assert main(["quantize", str(run_dir), *back, *short]) == 0
+    again = load_quantized(run_dir / "quantized.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, again, first)
+    assert not np.array_equal(between["conv/kernel"], again[0]["conv/kernel"])
 
 
 def test_no_run(tmp_path, capsys):
