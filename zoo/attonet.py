@@ -27,7 +27,6 @@ from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
 
 STAGES = (3, 4, 6, 3)
-_NATIVE = {False: (224, 224, 3), True: (28, 28, 1)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,15 +75,15 @@ class AttoNetConfig:
       num_classes: Logits per image.
       small_images: For 28 to 64 pixels: the stem keeps the resolution and nothing is pooled, so that
         the stages see 1, 1/2, 1/4 and 1/8 of it.
-      image_size: Height, width and channels that `zoo.info` counts at: (224, 224, 3), which turns into
-        (28, 28, 1) with `small_images` and back without. The network takes any.
+      image_size: Height, width and channels that `zoo.info` counts at; None for `native_size`, which
+        `zoo.config` fills in.  The network takes any.
     """
 
     modules: tuple[Module, ...]
     stem: int
     num_classes: int = 1000
     small_images: bool = False
-    image_size: tuple[int, int, int] = _NATIVE[False]
+    image_size: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuses modules that do not follow one another."""
@@ -96,8 +95,6 @@ class AttoNetConfig:
             raise ValueError(
                 f"stem={self.stem}, num_classes={self.num_classes}: give positive numbers"
             )
-        if self.image_size == _NATIVE[not self.small_images]:
-            object.__setattr__(self, "image_size", _NATIVE[self.small_images])
         width = self.stem
         for position, module in enumerate(self.modules, start=1):
             if module.kind == "A" and module.width != width:
@@ -106,6 +103,11 @@ class AttoNetConfig:
                     "keep the width or use kind='B'"
                 )
             width = module.width
+
+    @property
+    def native_size(self) -> tuple[int, int, int]:
+        """The images that the network is made for: (224, 224, 3), or small ones (28, 28, 1)."""
+        return (28, 28, 1) if self.small_images else (224, 224, 3)
 
 
 class AttoNet(nn.Module):

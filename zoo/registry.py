@@ -100,7 +100,7 @@ def create(name: str, **overrides: Any) -> nn.Module:
 
 
 def config(name: str, **overrides: Any) -> Any:
-    """Returns the config of a model, with some fields replaced.
+    """Returns the config of a model, with some fields replaced, at an image size in any case.
 
     Raises:
       ValueError: if no model has that name, or the config refuses a value.
@@ -112,7 +112,10 @@ def config(name: str, **overrides: Any) -> Any:
         if field not in fields:
             near = difflib.get_close_matches(field, fields, cutoff=0.5) or fields
             raise TypeError(f"{name} has no field {field!r}: did you mean {' or '.join(near)}?")
-    return dataclasses.replace(published, **overrides)
+    settings = dataclasses.replace(published, **overrides)
+    if settings.image_size is None:  # the model's own, which other fields decide
+        settings = dataclasses.replace(settings, image_size=settings.native_size)
+    return settings
 
 
 def info(name: str, **overrides: Any) -> ModelInfo:

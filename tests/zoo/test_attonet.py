@@ -43,6 +43,10 @@ def test_small_images_keep_their_resolution():
     small = zoo.create("attonet_d", small_images=True, num_classes=10)
     assert small.config.image_size == (28, 28, 1)
     assert zoo.create("attonet_d").config.image_size == (224, 224, 3)
+    for small_images, size in ((True, (224, 224, 3)), (False, (28, 28, 1))):  # as asked for
+        config = zoo.config("attonet_d", small_images=small_images, image_size=size)
+        assert config.image_size == size
+        assert zoo.info("attonet_d", small_images=small_images, image_size=size).image_size == size
     images = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
 
     def features(images):

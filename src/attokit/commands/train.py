@@ -117,4 +117,10 @@ def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
         sizes = {"num_classes": dataset.num_classes, "image_size": dataset.image_shape}
         overrides = sizes | overrides
     check_overrides(model, overrides)
+    size = overrides.get("image_size", dataset.image_shape)
+    if size != dataset.image_shape:
+        raise ValueError(
+            f"image_size is {size}, the images of {data} are {dataset.image_shape}: leave it out of "
+            "--overrides (--image-size resizes data of any size)"
+        )
     return model, overrides, data, dataset

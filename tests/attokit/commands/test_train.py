@@ -45,6 +45,17 @@ def test_recipe_gives_defaults(capsys):
             ["--model", "tiny", "--overrides", "num_classes=7", "--data", "fashion_mnist_subset"],
             "set num_classes=3",
         ),
+        (
+            [
+                "--model",
+                "tiny",
+                "--overrides",
+                "image_size=(9, 9, 1)",
+                "--data",
+                "fashion_mnist_subset",
+            ],
+            "the images of fashion_mnist_subset are (8, 8, 1)",
+        ),
         (["--model", "tiny", "--epochs", "3", "--steps", "4"], "set exactly one"),
         (["--model", "tiny", "--learning-rate", "-1"], "give a number above 0"),
         (["--learning_rat", "1"], "Perhaps you meant"),
