@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from attokit.checkpoints import class_names
 from attokit.checkpoints.weights import load_weights
 
 _PACKAGE_SCHEME = "package"
@@ -51,19 +52,6 @@ class Weights:
     license: str
 
 
-_FASHION_MNIST_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-
 WEIGHTS: Mapping[str, Weights] = MappingProxyType(
     {
         "attonet_d.fashion_mnist": Weights(
@@ -76,7 +64,7 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
                 {
                     "image_shape": (28, 28, 1),
                     "range": (0.0, 1.0),
-                    "class_names": _FASHION_MNIST_CLASSES,
+                    "class_names": class_names.FASHION_MNIST,
                 }
             ),
             metrics=MappingProxyType(

@@ -13,7 +13,8 @@ import pathlib
 
 import numpy as np
 
-from attokit.train.fashion_mnist import CLASS_NAMES, read_fashion_mnist_arrays
+from attokit.checkpoints.class_names import FASHION_MNIST
+from attokit.train.fashion_mnist import read_fashion_mnist_arrays
 
 _PER_CLASS = {"train": 600, "test": 100}
 _OUTPUT = pathlib.Path(__file__).parent.parent / "train" / "assets" / "fashion_mnist_subset.npz.xz"
@@ -21,7 +22,7 @@ _OUTPUT = pathlib.Path(__file__).parent.parent / "train" / "assets" / "fashion_m
 
 def choose_balanced(labels: np.ndarray, per_class: int) -> np.ndarray:
     """Returns the indices of the first `per_class` examples of each class, ascending."""
-    chosen = [np.flatnonzero(labels == label)[:per_class] for label in range(len(CLASS_NAMES))]
+    chosen = [np.flatnonzero(labels == label)[:per_class] for label in range(len(FASHION_MNIST))]
     return np.sort(np.concatenate(chosen))
 
 

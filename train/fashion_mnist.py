@@ -11,21 +11,10 @@ import pathlib
 
 import numpy as np
 
+from attokit.checkpoints.class_names import FASHION_MNIST
 from attokit.train.dataset import ArraySource, Dataset
 from attokit.train.idx import find_idx, read_idx
 
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 _SUBSET = "fashion_mnist_subset.npz.xz"
 _FILE_PREFIXES = {"train": "train", "test": "t10k"}
 
@@ -44,7 +33,7 @@ def load_fashion_mnist_subset() -> Dataset:
         }
     return Dataset(
         name="fashion_mnist_subset",
-        class_names=CLASS_NAMES,
+        class_names=FASHION_MNIST,
         image_shape=(28, 28, 1),
         splits=splits,
     )
@@ -67,7 +56,7 @@ def read_fashion_mnist_arrays(
             f"{images_path} has {len(images)} images but {labels_path} has {len(labels)} labels: "
             "take both from one release"
         )
-    if images.shape[1:] != (28, 28) or labels.max(initial=0) >= len(CLASS_NAMES):
+    if images.shape[1:] != (28, 28) or labels.max(initial=0) >= len(FASHION_MNIST):
         raise ValueError(
             f"{folder} holds images of {images.shape[1:]} pixels and labels up to "
             f"{labels.max(initial=0)}, not Fashion-MNIST's (28, 28) and 9: name another folder"
@@ -83,5 +72,5 @@ def load_fashion_mnist(folder: str | pathlib.Path) -> Dataset:
     """
     splits = {split: _source(*read_fashion_mnist_arrays(folder, split)) for split in _FILE_PREFIXES}
     return Dataset(
-        name="fashion_mnist", class_names=CLASS_NAMES, image_shape=(28, 28, 1), splits=splits
+        name="fashion_mnist", class_names=FASHION_MNIST, image_shape=(28, 28, 1), splits=splits
     )

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
+from attokit.zoo.sizes import check_positive
 
 STAGES = (3, 4, 6, 3)
 
@@ -51,9 +52,7 @@ class Module:
 
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
-        for field in ("bottleneck", "groups", "pointwise", "width", "stride"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field}={getattr(self, field)}: give a positive number")
+        check_positive(self, "bottleneck", "groups", "pointwise", "width", "stride")
         if self.kind not in ("A", "B"):
             raise ValueError(f"kind={self.kind!r}: give 'A' or 'B'")
         if self.bottleneck % self.groups:
@@ -91,10 +90,7 @@ class AttoNetConfig:
             raise ValueError(
                 f"{len(self.modules)} modules: give {sum(STAGES)}, stages of {list(STAGES)}"
             )
-        if self.stem < 1 or self.num_classes < 1:
-            raise ValueError(
-                f"stem={self.stem}, num_classes={self.num_classes}: give positive numbers"
-            )
+        check_positive(self, "stem", "num_classes")
         width = self.stem
         for position, module in enumerate(self.modules, start=1):
             if module.kind == "A" and module.width != width:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
+from attokit.zoo.sizes import check_positive
 
 _STEM = 32
 
@@ -43,10 +44,7 @@ class MobileNetV1Config:
 
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
-        if self.width <= 0:
-            raise ValueError(f"width={self.width}: give a positive multiplier")
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes={self.num_classes}: give a positive number")
+        check_positive(self, "width", "num_classes")
 
 
 class MobileNetV1(nn.Module):
