@@ -43,12 +43,15 @@ def calibrate(
       per_channel: One scale per output channel of a kernel; otherwise one per kernel.
 
     Raises:
-      ValueError: if there is no batch, a value is not finite, or inputs leave `input_range`.
+      ValueError: if there is no batch, or one that is in no list; if a value is not finite, or
+        inputs leave `input_range`.
     """
     if input_range is not None and not -np.inf < input_range[0] < input_range[1] < np.inf:
         raise ValueError(f"input_range={input_range} is no (low, high) with finite low < high")
     if method not in OBSERVERS:
         raise ValueError(f"no calibration method {method!r}; choose one of {', '.join(OBSERVERS)}")
+    if isinstance(batches, np.ndarray | jax.Array):
+        _refuse_bare_batch(graph, batches.shape)
     observer = OBSERVERS[method]()
     _observe(graph, weights, [_as_tuple(batch) for batch in batches], observer, input_range)
     qparams = {}
@@ -58,6 +61,16 @@ def calibrate(
         else:
             qparams[name] = params.from_range(*observer.range(name))
     return qparams | _of_weights(graph, weights, qparams, per_channel)
+
+
+def _refuse_bare_batch(graph: Graph, shape: tuple[int, ...]) -> None:
+    """Raises ValueError if what should be many batches is one: its examples would pass for batches."""
+    wanted = graph.tensors[graph.inputs[0]].shape
+    if len(shape) <= len(wanted):
+        raise ValueError(
+            f"batches is one array of shape {shape}, not a list of batches of shape "
+            f"(batch, {', '.join(map(str, wanted[1:]))}): put it into a list, [batch]"
+        )
 
 
 def _as_tuple(batch: Any) -> tuple[Any, ...]:

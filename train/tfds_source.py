@@ -25,6 +25,22 @@ def _record_source(records: Any, image_shape: tuple[int, int, int]) -> RecordSou
     return RecordSource(len(records), read_one)
 
 
+def _check_features(name: str, found: Any, kinds: Any) -> None:
+    """Raises ValueError unless there is an image and a label of known classes."""
+    wanted = {"image": kinds.Image, "label": kinds.ClassLabel}
+    wrong = [
+        f"{key} {f'is {type(found[key]).__name__}' if key in found else 'is missing'}"
+        for key, kind in wanted.items()
+        if key not in found or not isinstance(found[key], kind)
+    ]
+    if wrong:
+        raise ValueError(
+            f"TFDS set {name!r} has features {', '.join(found)}, but classification needs an image "
+            f"(Image) and a label that knows its classes (ClassLabel): {', '.join(wrong)}; choose "
+            "another set"
+        )
+
+
 def load_tfds(
     name: str,
     image_shape: tuple[int, int, int],
@@ -55,15 +71,10 @@ def load_tfds(
             f"TFDS cannot provide {name!r}: {type(err).__name__}: {err}; check the name, "
             "data_dir and whether it was prepared as array_record"
         ) from err
-    features = builder.info.features
-    if not {"image", "label"} <= set(features):
-        raise ValueError(
-            f"TFDS set {name!r} has features {', '.join(features)}, but classification needs image "
-            "and label: choose another set"
-        )
+    _check_features(name, builder.info.features, tfds.features)
     return Dataset(
         name=name,
-        class_names=tuple(features["label"].names),
+        class_names=tuple(builder.info.features["label"].names),
         image_shape=image_shape,
         splits={split: _record_source(records, image_shape) for split, records in sources.items()},
     )

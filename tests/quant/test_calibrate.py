@@ -75,6 +75,17 @@ def test_bad_batches_are_refused(traced, batches, match):
         quant.calibrate(*traced, batches)
 
 
+def test_an_array_is_no_list_of_batches_unless_they_are_stacked(traced):
+    graph, weights = traced
+    for bare in (X, np.asarray(X), X[0]):
+        with pytest.raises(
+            ValueError, match=r"batches is one array of shape .*: put it into a list"
+        ):
+            quant.calibrate(graph, weights, bare)
+    stacked = quant.calibrate(graph, weights, X.reshape(2, 4, 3))
+    assert stacked.keys() == quant.calibrate(graph, weights, [X]).keys()
+
+
 def test_unknown_methods_and_overflows_are_refused(traced):
     graph, weights = traced
     with pytest.raises(ValueError, match="no calibration method 'entropy'; choose one of minmax"):

@@ -1,36 +1,8 @@
-import io
-
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
-from PIL import Image
+from tiny_tfds import TinyNumbers, TinyShapes
 
 from attokit.train.tfds_source import load_tfds
-
-
-class TinyShapes(tfds.core.GeneratorBasedBuilder):
-    """Two classes that differ by brightness."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                "label": tfds.features.ClassLabel(names=["dark", "bright"]),
-            }
-        )
-        return self.dataset_info_from_configs(features=features)
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(4), "test": self._generate_examples(2)}
-
-    def _generate_examples(self, count=0):
-        for index in range(count):
-            png = io.BytesIO()
-            Image.fromarray(np.full((6, 8, 3), 200 * (index % 2), np.uint8)).save(png, "PNG")
-            png.seek(0)
-            yield index, {"image": png, "label": index % 2}
 
 
 @pytest.fixture
@@ -53,3 +25,9 @@ def test_reads_without_tensorflow(data_dir, channels):
 def test_unknown_name(tmp_path):
     with pytest.raises(ValueError, match="TFDS cannot provide 'no_such_set'"):
         load_tfds("no_such_set", (4, 4, 3), data_dir=tmp_path, download=False)
+
+
+def test_label_without_classes(tmp_path):
+    TinyNumbers(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
+    with pytest.raises(ValueError, match=r"knows its classes \(ClassLabel\): label is Scalar;"):
+        load_tfds("tiny_numbers", (4, 4, 3), data_dir=tmp_path, download=False)

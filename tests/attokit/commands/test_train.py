@@ -1,6 +1,8 @@
 import json
 
 import pytest
+import tensorflow_datasets as tfds
+from tiny_tfds import TinyShapes
 
 from attokit.cli import main
 from attokit.runs import open_run
@@ -22,6 +24,20 @@ def test_trains_and_resumes(tiny, tmp_path, capsys):
     again = ["train", *SHORT, "--overrides", "width=2", "--run-dir", str(folder), "--resume"]
     assert main(again) == 0
     assert "resuming at step 4 of 4" in capsys.readouterr().out
+
+
+def test_tfds_by_name(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
+    builder = TinyShapes(data_dir=str(tmp_path / "tfds"), file_format="array_record")
+    builder.download_and_prepare()
+    run_dir = str(tmp_path / "run")
+    arguments = ["--data", "tfds:tiny_shapes", "--image-size", "8", "8", "1", "--steps", "1"]
+    arguments += ["--batch-size", "2", "--mesh-data", "1", "--run-dir", run_dir]
+    assert main(["train", "--model", "tiny", *arguments]) == 0
+    assert open_run(tmp_path / "run").class_names == ("dark", "bright")
+    capsys.readouterr()
+    assert main(["evaluate", run_dir]) == 0
+    assert "2 images of tiny_shapes" in capsys.readouterr().out
 
 
 def test_recipe_gives_defaults(capsys):
