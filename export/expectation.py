@@ -12,14 +12,14 @@ from attokit.quant.fake_quant import fake_quant
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops.kind import Kernels, Op
 from attokit.quant.params import QParams
+from attokit.quant.plan import function_tables
 
 
 def end_to_end(
     graph: Graph, weights: Weights, qparams: QParams, kernels: Kernels, inputs: tuple[Array, ...]
 ) -> dict[str, np.ndarray]:
     """Returns every activation's int8 integers, computed from the inputs alone."""
-    run = jax.jit(fake_quant(graph, kernels).integers)
-    return _arrays(run(weights, qparams, *inputs))
+    return _arrays(fake_quant(graph, kernels).integers(weights, qparams, *inputs))
 
 
 def op_by_op(
@@ -37,8 +37,11 @@ def op_by_op(
     reals = {
         name: (tensors[name].astype(np.float32) - np.float32(ranges.zero_point(name)))
         * ranges.scale(name)
+        if graph.tensors[name].quantized
+        else tensors[name]
         for name in {n for op in graph.ops for n in op.inputs if graph.is_activation(n)}
     }
+    tables = function_tables(graph, qparams)
 
     def run(weights: Weights, qparams: QParams, reals: dict[str, Array]) -> dict[str, Array]:
         results: dict[str, Array] = {}
@@ -46,7 +49,7 @@ def op_by_op(
             part = alone(graph, op)
             own = {name: weights[name] for name in part.weight_shapes}
             inputs = [reals[name] for name in part.inputs]
-            made = fake_quant(part, kernels).integers(own, qparams, *inputs)
+            made = fake_quant(part, kernels).integers(own, qparams, *inputs, tables=tables)
             results.update({name: made[name] for name in op.outputs})
         return results
 

@@ -11,12 +11,13 @@ from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
-from attokit.export.lowerings.context import Context
+from attokit.export.lowerings.context import TARGETS, Context, Target
 from attokit.export.lowerings.table import LOWERINGS
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.params import QParams
 
 InterfaceType = Literal["int8", "uint8", "float32"]
+_PLAIN = ("bool", "int32")  # indices and conditions enter and leave as they are
 INTERFACE_TYPES: tuple[InterfaceType, ...] = ("int8", "uint8", "float32")
 
 
@@ -27,6 +28,7 @@ def to_tflite(
     *,
     input_type: InterfaceType | None = None,
     output_type: InterfaceType | None = None,
+    target: Target = "android",
     signature: str = "serving_default",
     description: str = "Written by Attokit.",
 ) -> bytes:
@@ -40,6 +42,8 @@ def to_tflite(
       input_type: What inputs are: "int8" (default; image bytes - 128), "uint8" (image bytes as a
         camera gives them) or "float32" (the default, and only choice, without `qparams`).
       output_type: Likewise of outputs.
+      target: What is to run it.  "android" (LiteRT) has more operators than "micro" (TFLite
+        Micro); the integers are the same.
       signature: Key of the file's one signature; its inputs and outputs have the graph's names.
       description: Free text that the file carries.
 
@@ -50,7 +54,9 @@ def to_tflite(
     input_type = _interface_type("input_type", input_type, qparams)
     output_type = _interface_type("output_type", output_type, qparams)
     graph.check_arguments(weights, tuple(_Shaped(graph.tensors[n].shape) for n in graph.inputs))
-    context = Context(graph, weights, qparams)
+    if target not in TARGETS:
+        raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
+    context = Context(graph, weights, qparams, target)
 
     inputs, entry = [], []
     for name in graph.inputs:
@@ -132,7 +138,7 @@ def _interface_type(
 
 def _enter(tensor: Tensor, outer_type: InterfaceType) -> tuple[Tensor, list[Operator]]:
     """Returns what the caller gives, and the operator that turns it into the graph's input."""
-    if tensor.dtype == outer_type:
+    if tensor.dtype == outer_type or tensor.dtype in _PLAIN:
         return tensor, []
     outer = _converted(tensor, outer_type)
     code = schema.BuiltinOperator.QUANTIZE
@@ -141,7 +147,7 @@ def _enter(tensor: Tensor, outer_type: InterfaceType) -> tuple[Tensor, list[Oper
 
 def _leave(tensor: Tensor, outer_type: InterfaceType) -> tuple[Tensor, list[Operator]]:
     """Returns what the caller gets, and the operator that makes it of the graph's output."""
-    if tensor.dtype == outer_type:
+    if tensor.dtype == outer_type or tensor.dtype in _PLAIN:
         return tensor, []
     outer = _converted(tensor, outer_type)
     if outer_type == "float32":

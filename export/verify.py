@@ -191,7 +191,9 @@ def _compare_integers(
             continue
         value = found.tensors[name]
         _check_shape(name, value, wanted[name])
-        real = (value.astype(np.float32) - np.float32(ranges.zero_point(name))) * ranges.scale(name)
+        real = value.astype(np.float32)
+        if graph.tensors[name].quantized:
+            real = (real - np.float32(ranges.zero_point(name))) * ranges.scale(name)
         difference = np.abs(value.astype(np.int32) - wanted[name].astype(np.int32))
         rows.append(
             _row(name, kind, difference, _TOLERANCE_LSB[kernels], np.abs(real - reals[name]))
@@ -211,7 +213,7 @@ def _compare_float(
         if name not in found.tensors:  # a change of scale, which a float file leaves out
             continue
         _check_shape(name, found.tensors[name], wanted[name])
-        difference = np.abs(found.tensors[name] - wanted[name])
+        difference = np.abs(found.tensors[name].astype(np.float32) - wanted[name])
         allowed = _FLOAT_TOLERANCE * max(float(np.abs(wanted[name]).max(initial=0)), 1.0)
         rows.append(_row(name, kind, difference, allowed, difference))
     return rows
@@ -226,7 +228,7 @@ def _interface_rows(
         graph.outputs, info.outputs.items(), found.outputs, strict=True
     ):
         inner = found.tensors[name]
-        if qparams is None or tensor.dtype == "int8":
+        if qparams is None or tensor.dtype == inner.dtype:
             wanted = inner
         elif tensor.dtype == "uint8":
             wanted = (inner.astype(np.int16) + 128).astype(np.uint8)

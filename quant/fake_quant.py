@@ -8,7 +8,7 @@ backward pass is in `straight_through`.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import KERNELS, Kernels, Op, Operand
 from attokit.quant.params import QParams
-from attokit.quant.plan import Ranges, make_plans
+from attokit.quant.plan import Ranges, function_tables, make_plans
 from attokit.quant.straight_through import (
     dequantize_output,
     quantize_input,
@@ -64,7 +64,8 @@ class QuantizedGraph:
           qparams: As `quant.calibrate` returned them or as trained since.
           *inputs: Real values, as the traced function takes them.
         """
-        centred = self._jitted(dict(weights), dict(qparams), inputs)
+        tables = function_tables(self.graph, qparams)
+        centred = self._jitted(dict(weights), dict(qparams), inputs, tables)
         ranges = Ranges(self.graph, qparams)
         return self.graph.result(
             [
@@ -76,15 +77,27 @@ class QuantizedGraph:
         )
 
     def integers(
-        self, weights: Weights, qparams: QParams, *inputs: Float[Array, "..."]
+        self,
+        weights: Weights,
+        qparams: QParams,
+        *inputs: Float[Array, "..."],
+        tables: Mapping[str, Any] | None = None,
     ) -> dict[str, Int8[Array, "..."]]:
-        """Returns every activation by name, as the file holds it: int8, int32 or bool."""
+        """Returns every activation by name, as the file holds it: int8, int32 or bool.
+
+        Args:
+          weights: As in a call.
+          qparams: Likewise.
+          *inputs: Likewise.
+          tables: Of `plan.function_tables`, to be given where `qparams` are traced by JAX.
+        """
         ranges = Ranges(self.graph, qparams)
+        tables = function_tables(self.graph, qparams) if tables is None else tables
         return {
             name: (value + ranges.activation(name)[1]).astype(jnp.int8)
             if self.graph.tensors[name].quantized
             else value
-            for name, value in self._jitted(dict(weights), dict(qparams), inputs).items()
+            for name, value in self._jitted(dict(weights), dict(qparams), inputs, tables).items()
         }
 
     @functools.cached_property
@@ -93,7 +106,11 @@ class QuantizedGraph:
         return jax.jit(self._run)
 
     def _run(
-        self, weights: Weights, qparams: QParams, inputs: tuple[Any, ...]
+        self,
+        weights: Weights,
+        qparams: QParams,
+        inputs: tuple[Any, ...],
+        tables: Mapping[str, Any] | None,
     ) -> dict[str, Float[Array, "..."]]:
         """Returns every activation, centred."""
         self.graph.check_arguments(weights, inputs)
@@ -104,7 +121,7 @@ class QuantizedGraph:
             else jnp.asarray(value, self.graph.carried(name))
             for name, value in zip(self.graph.inputs, inputs, strict=True)
         }
-        plans = make_plans(self.graph, weights, qparams, self.kernels)
+        plans = make_plans(self.graph, weights, qparams, self.kernels, tables)
         for op, plan in zip(self.graph.ops, plans, strict=True):
             operands = tuple(
                 values[n] if n in values else self.graph.array(weights, n) for n in op.inputs
@@ -119,8 +136,5 @@ class QuantizedGraph:
 
     def _only_moves(self, op: Op) -> bool:
         """Whether the op's float meaning on centred activations is its integer meaning."""
-        kind = table.OPS[op.kind]
-        constant = any(
-            role is Operand.CONSTANT for role in self.graph.operands(op)
-        )  # must be rounded first
-        return kind.integer is None and kind.table is None and not constant
+        constants = Operand.CONSTANT in self.graph.operands(op)  # they are rounded first
+        return table.OPS[op.kind].moves and not constants

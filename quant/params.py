@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant.fixed_point import round_half_away
@@ -32,6 +33,11 @@ class QuantParams:
     zero_point: Float[Array, ""]
 
 
+def host(entry: QuantParams) -> QuantParams:
+    """Returns the parameters as NumPy arrays."""
+    return QuantParams(*map(np.asarray, (entry.scale, entry.zero_point)))  # type: ignore[arg-type]
+
+
 QParams = Mapping[str, QuantParams]
 
 
@@ -48,17 +54,27 @@ def from_range(low: float, high: float) -> QuantParams:
 def quantize_kernel(kernel: Float[Array, "..."], scale: Float[Array, "*c"]) -> Float[Array, "..."]:
     """Returns the kernel's integers in [-127, 127] as float32 (ties to even)."""
     scale = scale.reshape((1,) * (kernel.ndim - scale.ndim) + scale.shape)
-    return jnp.clip(jnp.round(kernel / scale), -KERNEL_MAX, KERNEL_MAX)
+    return jnp.clip(jnp.round(_quotient(kernel, scale)), -KERNEL_MAX, KERNEL_MAX)
 
 
 def quantize_bias(bias: Float[Array, " c"], scale: Float[Array, " c"]) -> Array:
     """Returns the bias in int32 at scale s_in * s_kernel (ties to even, saturating)."""
     limit = jnp.float32(2**31 - 128)  # the largest float32 below 2**31
-    return jnp.clip(jnp.round(bias / scale), -limit, limit).astype(jnp.int32)
+    return jnp.clip(jnp.round(_quotient(bias, scale)), -limit, limit).astype(jnp.int32)
 
 
 def quantize_centred(
     values: Float[Array, "..."], scale: Float[Array, ""], zero_point: Float[Array, ""]
 ) -> Float[Array, "..."]:
     """Returns int8 integers minus their zero point, as float32 (ties away from zero)."""
-    return jnp.clip(round_half_away(values / scale), INT8_MIN - zero_point, INT8_MAX - zero_point)
+    rounded = round_half_away(_quotient(values, scale))
+    return jnp.clip(rounded, INT8_MIN - zero_point, INT8_MAX - zero_point)
+
+
+def _quotient(values: Float[Array, "..."], scale: Float[Array, "*c"]) -> Float[Array, "..."]:
+    """Returns values / scale, each rounded once.
+
+    XLA turns a division by something broadcast into a product with its reciprocal, which rounds
+    twice, and export divides.  A divisor that seems to differ from element to element it divides by.
+    """
+    return values / (scale + jnp.float32(0) * jnp.clip(values, -1, 1))

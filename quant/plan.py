@@ -6,7 +6,7 @@ inference take it from here, so the integers of training are the integers of the
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int32
 
 from attokit.quant import fixed_point, params
 from attokit.quant.graph import Graph, Weights
-from attokit.quant.ops import activation, table
-from attokit.quant.ops.kind import Kernels, Multiplier, Op, Operand, Scales
+from attokit.quant.ops import activation, lookup, table
+from attokit.quant.ops.kind import Function, Kernels, Multiplier, Op, Operand, Scales
 from attokit.quant.params import QParams
 
 
@@ -112,8 +112,61 @@ def _round_through(value: Float[Array, ""]) -> Float[Array, ""]:
     return value + jax.lax.stop_gradient(jnp.round(value) - value)
 
 
-def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernels) -> list[OpPlan]:
-    """Returns the constants of every op, in the graph's order, without gradients."""
+def function_tables(graph: Graph, qparams: QParams) -> dict[str, np.ndarray] | None:
+    """Returns the int8 table of each op that evaluates a function, by its output's name.
+
+    They are filled on the host, with the roundings of the C library that the kernels use; None
+    while JAX traces `qparams`, whose values are not known then.
+
+    Returns:
+      Integer-valued float32 [256] per op: what the file holds for int8 from -128 to 127.
+    """
+    ops = [op for op in graph.ops if table.OPS[op.kind].function is not None]
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(dict(qparams))):
+        return None
+    ranges = Ranges(graph, {k: params.host(v) for k, v in qparams.items()} if ops else {})
+    return {op.outputs[0]: _host_table(op, ranges) for op in ops}
+
+
+def _host_table(op: Op, ranges: Ranges) -> np.ndarray:
+    function = _function_of(op)
+    scales = ranges.scales(op)
+    own = (np.float32(scales.inputs[0]), np.float32(scales.input_zero_points[0]))
+    result = (np.float32(scales.outputs[0]), np.float32(scales.output_zero_points[0]))
+
+    def evaluate(values: np.ndarray) -> np.ndarray:
+        if function.host is not None:
+            return function.host(values)
+        with jax.ensure_compile_time_eval():
+            return np.asarray(function.real(jnp.asarray(values)), np.float32)
+
+    with np.errstate(all="ignore"):
+        return lookup.entries(evaluate, own, result, np)
+
+
+def _function_of(op: Op) -> Function:
+    find = table.OPS[op.kind].function
+    assert find is not None, f"{op.kind!r} evaluates no function"
+    return find(op)
+
+
+def make_plans(
+    graph: Graph,
+    weights: Weights,
+    qparams: QParams,
+    kernels: Kernels,
+    tables: Mapping[str, Array] | None = None,
+) -> list[OpPlan]:
+    """Returns the constants of every op, in the graph's order, without gradients.
+
+    Args:
+      graph: As traced.
+      weights: Its weights.
+      qparams: Its scales and zero points.
+      kernels: Whose arithmetic.
+      tables: Of `function_tables`.  None: computed here, by JAX's functions, whose last bit may
+        differ from the C library's; an entry that lies on a tie may then differ by 1.
+    """
     if not graph.ops:
         return []
     weights, qparams = jax.lax.stop_gradient((dict(weights), dict(qparams)))
@@ -126,7 +179,7 @@ def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernel
     once = functools.partial(_once, jax.tree.leaves(qparams)[0])
     held = iter(fixed_point.multipliers([r for row in ratios for r in row], once))
     multipliers = [tuple(next(held) for _ in row) for row in ratios]
-    tables = _all_tables(graph, scales, multipliers, kernels, once)
+    lookups = _all_tables(graph, scales, multipliers, kernels, once, tables)
     bounds = iter(_all_bounds(graph, scales, kernels, once))
     biases = iter(_all_biases(graph, weights, scales, once))
     one = once(lambda: jnp.float32(1))
@@ -138,7 +191,7 @@ def make_plans(graph: Graph, weights: Weights, qparams: QParams, kernels: Kernel
             OpPlan(
                 weights=_integer_weights(graph, op, weights, own, biases),
                 multipliers=multipliers[i],
-                table=tables.get(i),
+                table=lookups.get(op.outputs[0]),
                 low=low,
                 high=high,
                 scales=own,
@@ -192,20 +245,34 @@ def _all_tables(
     multipliers: list[tuple[Multiplier, ...]],
     kernels: Kernels,
     once: Any,
-) -> dict[int, Float[Array, "256"]]:
-    """Returns the centred lookup table of each op that has one, by its position."""
-    positions = [i for i, op in enumerate(graph.ops) if table.OPS[op.kind].table is not None]
+    known: Mapping[str, Array] | None,
+) -> dict[str, Float[Array, "256"]]:
+    """Returns the centred table of each op that has one, by its output's name."""
+    rows = [
+        row
+        for row in zip(graph.ops, scales, multipliers, strict=True)
+        if table.OPS[row[0].kind].table is not None or table.OPS[row[0].kind].function is not None
+    ]
 
-    def make() -> dict[int, Array]:
-        tables = {}
-        for i in positions:
-            op, lookup = graph.ops[i], table.OPS[graph.ops[i].kind].table
-            assert lookup is not None
-            stored = lookup(op, kernels, scales[i], multipliers[i])
-            tables[i] = stored.astype(jnp.float32) - scales[i].output_zero_points[0]
-        return tables
+    def stored(op: Op, own: Scales, row: tuple[Multiplier, ...]) -> Array:
+        by_arithmetic = table.OPS[op.kind].table
+        if by_arithmetic is not None:
+            return by_arithmetic(op, kernels, own, row)
+        if known is not None:
+            return jnp.asarray(known[op.outputs[0]])
+        return lookup.entries(
+            _function_of(op).real,
+            (own.inputs[0], own.input_zero_points[0]),
+            (own.outputs[0], own.output_zero_points[0]),
+        )
 
-    return once(make) if positions else {}
+    def make() -> dict[str, Array]:
+        return {
+            op.outputs[0]: stored(op, own, row).astype(jnp.float32) - own.output_zero_points[0]
+            for op, own, row in rows
+        }
+
+    return once(make) if rows else {}
 
 
 def _all_biases(

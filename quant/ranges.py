@@ -114,7 +114,7 @@ def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> tuple[Op, s
     """
     outputs = [name for name in op.outputs if is_quantized(shapes[name][1])]
     members = [name for name in op.inputs if name in shapes and is_quantized(shapes[name][1])]
-    if not outputs:  # it moves indices or conditions
+    if not (members or outputs):  # it moves indices or conditions
         return op, ""
     free = (name for name in members if groups.find(name) not in groups.fixed)
     anchor = next(free, (*members, *outputs)[0])

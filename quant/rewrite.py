@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from attokit.quant.functions import resolve_functions
 from attokit.quant.lowering.contraction import pad_images, same_padding
 from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_reshape
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import Activation, Op
+from attokit.quant.ops.kind import Activation, Function, Op
 from attokit.quant.ops.pool import cell_counts
 
 _CONTRACTIONS = ("conv_2d", "depthwise_conv_2d", "fully_connected")
@@ -58,10 +59,23 @@ def rewrite(program: Program) -> None:
     program.drop_dead()
     for rule in (_softmax, _mean, _average_pool, _division, _merge_reshapes, _keep_dimensions):
         _apply(program, rule)
+    _resolve_functions(program)
+    for rule in (_quotient, _conversion):
+        _apply(program, rule)
     _fold_affine(program)
     _apply(program, _same_padding_of_pad)
     _apply(program, _drop_identity)
     _fuse_activations(program)
+    program.drop_dead()
+
+
+def _resolve_functions(program: Program) -> None:
+    """Functions of one variable become ops or tables."""
+    program.nodes, replaced = resolve_functions(program.nodes, program.outputs)
+    program.outputs = [
+        replaced.get(value, value) if isinstance(value, Symbol) else value
+        for value in program.outputs
+    ]
     program.drop_dead()
 
 
@@ -97,11 +111,17 @@ def _unshaped(value: Value) -> Value:
     return value
 
 
+def _unary(value: Value, name: str) -> Node | None:
+    """Returns the node that makes a value if it is the named function of one variable."""
+    node = producer(value, "unary")
+    return node if node is not None and node.attributes["name"] == name else None
+
+
 def _softmax(node: Node, build: Builder) -> Value | None:
     """exp(x - max(x)) / sum(exp(x - max(x))) over the last axis."""
     if node.kind != "div" or not all(isinstance(v, Symbol) for v in node.inputs):
         return None
-    exponential = producer(node.inputs[0], "exp")
+    exponential = _unary(node.inputs[0], "exp")
     total = producer(_unshaped(node.inputs[1]), "sum")
     if exponential is None or total is None or total.inputs[0] is not exponential.output:
         return None
@@ -192,6 +212,27 @@ def _division(node: Node, build: Builder) -> Value | None:
     divisor = node.inputs[1]
     inverse = Known(1 / divisor.array.astype(np.float64), divisor.name)
     return build.emit("mul", [node.inputs[0], inverse], node.output.shape)
+
+
+def _quotient(node: Node, build: Builder) -> Value | None:
+    """A division by something that is not known is a product with its reciprocal."""
+    if node.kind != "div":
+        return None
+    dividend, divisor = node.inputs
+    function = Function(lambda x: 1 / x)
+    inverse = build.emit("lookup", [divisor], divisor.shape, function=function, name="reciprocal")
+    if isinstance(dividend, Known) and dividend.scalar() == 1 and dividend.name is None:
+        return inverse
+    return build.emit("mul", [dividend, inverse], node.output.shape)
+
+
+def _conversion(node: Node, build: Builder) -> Value | None:
+    """A condition as a number is a choice between 1 and 0."""
+    if node.kind != "convert" or np.dtype(node.inputs[0].dtype) != np.bool_:
+        return None
+    dtype = node.attributes["dtype"]
+    numbers = [Known(np.asarray(n, dtype)) for n in (1, 0)]
+    return build.emit("select", [node.inputs[0], *numbers], node.output.shape)
 
 
 def _merge_reshapes(node: Node, build: Builder) -> Value | None:

@@ -208,7 +208,7 @@ def _operand_gradients(
         if role is Operand.PLAIN:
             rows.append((np.zeros(operands[i].shape, jax.dtypes.float0), None, None))
         elif role is Operand.ACTIVATION:
-            if kind.table is not None:  # where the function has no slope, nothing flows
+            if not (kind.integer or kind.moves):  # where the function has no slope, nothing flows
                 gradient = jnp.where(jnp.isfinite(gradient), gradient, jnp.float32(0))
             rows.append((gradient, jnp.zeros_like(scale), jnp.float32(0)))
         elif role is Operand.BIAS:

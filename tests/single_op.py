@@ -74,14 +74,15 @@ class Drawer:
 
 @functools.cache
 def _integers(graph: quant.Graph, kernels: str) -> Callable:
-    return jax.jit(quant.fake_quant(graph, kernels).integers)
+    return quant.fake_quant(graph, kernels).integers
 
 
 def differences(
     graph: quant.Graph, weights: dict, qparams: dict, inputs: tuple, kernels: str
 ) -> dict[str, np.ndarray]:
     """Returns |file - graph| of every activation that an op makes, in units of the integer."""
-    data = export.to_tflite(graph, weights, qparams)
+    target = "micro" if kernels == "micro" else "android"
+    data = export.to_tflite(graph, weights, qparams, target=target)
     ports = export.inspect(data).inputs
     given = [to_file(n, t, np.asarray(x)) for (n, t), x in zip(ports.items(), inputs, strict=True)]
     found = activations(data, given, kernels).tensors

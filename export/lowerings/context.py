@@ -1,6 +1,7 @@
 """What a lowering sees: tensors of the file by the graph's names, in float or in integers."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -10,6 +11,10 @@ from attokit.export.integers import Ranges, integer_operands
 from attokit.quant.graph import Graph, Weights, is_quantized
 from attokit.quant.ops.kind import Op
 from attokit.quant.params import QParams
+from attokit.quant.plan import function_tables
+
+Target = Literal["android", "micro"]
+TARGETS: tuple[Target, ...] = ("android", "micro")
 
 _ACTIVATIONS = {
     "none": schema.ActivationFunctionType.NONE,
@@ -25,16 +30,24 @@ class Context:
 
     Attributes:
       quantized: Whether the file is INT8 (float32 otherwise).
+      target: What is to run it.
     """
 
-    def __init__(self, graph: Graph, weights: Weights, qparams: QParams | None):
-        self.quantized = qparams is not None
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Weights,
+        qparams: QParams | None,
+        target: Target = "android",
+    ):
+        self.quantized, self.target = qparams is not None, target
         self._graph, self._weights = graph, weights
         self._position = {id(op): i for i, op in enumerate(graph.ops)}
         self._tensors: dict[str, Tensor] = {}
         if qparams is not None:
             self._ranges = Ranges(graph, qparams)
             self._integers = integer_operands(graph, weights, self._ranges)
+            self._tables = function_tables(graph, qparams) or {}
 
     def version(self, *, int8: int, float32: int = 1) -> int:
         """Returns the operator version for the file's type."""
@@ -117,6 +130,17 @@ class Context:
             dtype="int32",
             data=data,
             quantization=_symmetric(scale, channels, 0),
+        )
+
+    def table(self, op: Op) -> Tensor:
+        """Returns the op's outputs for int8 from -128 to 127, int8 [256]."""
+        name = op.outputs[0]
+        return Tensor(
+            name=f"{name}/table",
+            shape=(256,),
+            dtype="int8",
+            data=self._tables[name].astype(np.int8),
+            quantization=self._ranges.quantization(name),
         )
 
     def numbers(self, op: Op, role: str, values: Sequence[int] | np.ndarray) -> Tensor:

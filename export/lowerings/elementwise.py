@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 from ai_edge_litert import schema_py_generated as schema
 
-from attokit.export.flatbuffer import Operator
+from attokit.export.flatbuffer import Operator, Tensor
 from attokit.export.lowerings.context import Context, fused
 from attokit.quant.ops.kind import Op
+
+Lowering = Callable[[Context, Op], tuple[Operator, ...]]
 
 
 def add(context: Context, op: Op) -> tuple[Operator, ...]:
@@ -32,6 +34,18 @@ def _binary(context: Context, op: Op, code: int, options: object) -> Operator:
     return context.operator(op, code, inputs, options, context.version(int8=2))
 
 
+def comparison(code: int, options: type | None, int8: int) -> Lowering:
+    """Returns the lowering of MAXIMUM, GREATER and the like: one scale for what they compare."""
+
+    def lower(context: Context, op: Op) -> tuple[Operator, ...]:
+        inputs = [context.operand(op, i) for i in range(len(op.inputs))]
+        version = int8 if any(tensor.dtype == "int8" for tensor in inputs) else 1
+        made = options() if options is not None else None
+        return (context.operator(op, code, inputs, made, version),)
+
+    return lower
+
+
 def quantize(context: Context, op: Op) -> tuple[Operator, ...]:
     """QUANTIZE from one scale to another; nothing in a float file."""
     if not context.quantized:
@@ -42,6 +56,89 @@ def quantize(context: Context, op: Op) -> tuple[Operator, ...]:
     return (context.operator(op, code, inputs, schema.QuantizeOptionsT(), 1),)
 
 
+def logistic(context: Context, op: Op) -> tuple[Operator, ...]:
+    """LOGISTIC."""
+    return (_unary(context, op, schema.BuiltinOperator.LOGISTIC, None, 2),)
+
+
+def tanh(context: Context, op: Op) -> tuple[Operator, ...]:
+    """TANH."""
+    return (_unary(context, op, schema.BuiltinOperator.TANH, None, 2),)
+
+
+def hard_swish(context: Context, op: Op) -> tuple[Operator, ...]:
+    """HARD_SWISH."""
+    options = schema.HardSwishOptionsT()
+    return (_unary(context, op, schema.BuiltinOperator.HARD_SWISH, options, 1),)
+
+
+def leaky_relu(context: Context, op: Op) -> tuple[Operator, ...]:
+    """LEAKY_RELU."""
+    options = schema.LeakyReluOptionsT(alpha=op["alpha"])
+    return (_unary(context, op, schema.BuiltinOperator.LEAKY_RELU, options, 2),)
+
+
+def abs_(context: Context, op: Op) -> tuple[Operator, ...]:
+    """ABS."""
+    return (_unary(context, op, schema.BuiltinOperator.ABS, schema.AbsOptionsT(), 2),)
+
+
+def lookup(context: Context, op: Op) -> tuple[Operator, ...]:
+    """A function: an operator of the target's, or a gather from its table.
+
+    The table is addressed by int32, so int8 is widened and shifted to [0, 255] first; the three
+    operators are exact in every runtime.
+    """
+    native = _NATIVE.get(op["name"]) if context.target == "android" else None
+    if native is not None:
+        return (_unary(context, op, *native),)
+    if not context.quantized:
+        raise ValueError(
+            f"a float32 file cannot hold the function {op['name']!r}"
+            f"{f' at {op.source}' if op.source else ''}; export INT8, where it is a table"
+        )
+    values = context.operand(op, 0)
+    wide, index = (
+        Tensor(name=f"{op.outputs[0]}/{role}", shape=values.shape, dtype="int32")
+        for role in ("wide", "index")
+    )
+    types = schema.CastOptionsT(
+        inDataType=schema.TensorType.INT8, outDataType=schema.TensorType.INT32
+    )
+    codes = schema.BuiltinOperator
+    return (
+        Operator(code=codes.CAST, version=1, options=types, inputs=(values,), outputs=(wide,)),
+        Operator(
+            code=codes.ADD,
+            version=1,
+            options=schema.AddOptionsT(),
+            inputs=(wide, context.numbers(op, "shift", [128])),
+            outputs=(index,),
+        ),
+        context.operator(
+            op, codes.GATHER, (context.table(op), index), schema.GatherOptionsT(axis=0), 2
+        ),
+    )
+
+
+# Functions that LiteRT has an operator for: (code, options, version for int8).
+_NATIVE = {
+    "exp": (schema.BuiltinOperator.EXP, schema.ExpOptionsT(), 2),
+    "gelu": (schema.BuiltinOperator.GELU, schema.GeluOptionsT(), 2),
+    "gelu_tanh": (
+        schema.BuiltinOperator.GELU,
+        schema.GeluOptionsT(approximate=True),
+        2,
+    ),
+    "log": (schema.BuiltinOperator.LOG, None, 2),
+}
+
+
+def _unary(context: Context, op: Op, code: int, options: object, int8: int) -> Operator:
+    version = context.version(int8=int8)
+    return context.operator(op, code, (context.operand(op, 0),), options, version)
+
+
 def softmax(context: Context, op: Op) -> tuple[Operator, ...]:
     """SOFTMAX over the last axis."""
     inputs, options = (context.operand(op, 0),), schema.SoftmaxOptionsT(beta=1.0)
@@ -49,7 +146,7 @@ def softmax(context: Context, op: Op) -> tuple[Operator, ...]:
     return (context.operator(op, code, inputs, options, context.version(int8=2)),)
 
 
-def rectifier(code: int, int8: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
+def rectifier(code: int, int8: int) -> Lowering:
     """Returns the lowering of RELU or one of its bounded kin."""
 
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:

@@ -7,6 +7,7 @@ run on the oldest runtimes that can run them.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
 from attokit.export.flatbuffer import Operator
@@ -18,25 +19,57 @@ Lowering = Callable[[Context, Op], tuple[Operator, ...]]
 
 LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
     {
+        "abs": elementwise.abs_,
         "add": elementwise.add,
         "average_pool_2d": reduction.pool(BuiltinOperator.AVERAGE_POOL_2D),
         "concatenation": movement.concatenation,
         "conv_2d": contraction.conv_2d,
         "depthwise_conv_2d": contraction.depthwise_conv_2d,
+        "equal": elementwise.comparison(BuiltinOperator.EQUAL, schema.EqualOptionsT, 2),
         "fully_connected": contraction.fully_connected,
+        "greater": elementwise.comparison(BuiltinOperator.GREATER, schema.GreaterOptionsT, 2),
+        "greater_equal": elementwise.comparison(
+            BuiltinOperator.GREATER_EQUAL, schema.GreaterEqualOptionsT, 2
+        ),
+        "hard_swish": elementwise.hard_swish,
+        "leaky_relu": elementwise.leaky_relu,
+        "less": elementwise.comparison(BuiltinOperator.LESS, schema.LessOptionsT, 2),
+        "less_equal": elementwise.comparison(
+            BuiltinOperator.LESS_EQUAL, schema.LessEqualOptionsT, 2
+        ),
+        "logical_and": elementwise.comparison(
+            BuiltinOperator.LOGICAL_AND, schema.LogicalAndOptionsT, 1
+        ),
+        "logical_not": elementwise.comparison(
+            BuiltinOperator.LOGICAL_NOT, schema.LogicalNotOptionsT, 1
+        ),
+        "logical_or": elementwise.comparison(
+            BuiltinOperator.LOGICAL_OR, schema.LogicalOrOptionsT, 1
+        ),
+        "logistic": elementwise.logistic,
+        "lookup": elementwise.lookup,
         "max_pool_2d": reduction.pool(BuiltinOperator.MAX_POOL_2D),
+        "maximum": elementwise.comparison(
+            BuiltinOperator.MAXIMUM, schema.MaximumMinimumOptionsT, 2
+        ),
+        "minimum": elementwise.comparison(
+            BuiltinOperator.MINIMUM, schema.MaximumMinimumOptionsT, 2
+        ),
         "mean": reduction.mean,
         "mul": elementwise.mul,
+        "not_equal": elementwise.comparison(BuiltinOperator.NOT_EQUAL, schema.NotEqualOptionsT, 2),
         "pad": movement.pad,
         "quantize": elementwise.quantize,
         "relu": elementwise.rectifier(BuiltinOperator.RELU, int8=2),
         "relu6": elementwise.rectifier(BuiltinOperator.RELU6, int8=2),
         "relu_n1_to_1": elementwise.rectifier(BuiltinOperator.RELU_N1_TO_1, int8=1),
         "reshape": movement.reshape,
+        "select": elementwise.comparison(BuiltinOperator.SELECT_V2, schema.SelectV2OptionsT, 1),
         "slice": movement.slice_,
         "softmax": elementwise.softmax,
         "strided_slice": movement.strided_slice,
         "sub": elementwise.sub,
+        "tanh": elementwise.tanh,
         "transpose": movement.transpose,
     }
 )

@@ -1,5 +1,12 @@
 """Arithmetic on single elements."""
 
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
@@ -46,11 +53,12 @@ def neg(build: Builder, params, value: Symbol) -> Symbol:
 
 
 def integer_pow(build: Builder, params, value: Symbol) -> Symbol:
-    """Repeated multiplication."""
-    if params["y"] < 1:
-        raise build.error(f"integer_pow with exponent {params['y']}", "Use a positive exponent.")
+    """A small positive power by multiplication, the others as functions."""
+    exponent = params["y"]
+    if not 1 <= exponent <= 3:
+        return unary("integer_pow")(build, params, value)
     result = value
-    for _ in range(params["y"] - 1):
+    for _ in range(exponent - 1):
         result = build.emit("mul", [result, value], value.shape)
     return result
 
@@ -99,10 +107,79 @@ def clamp(build: Builder, params, low: Value, value: Value, high: Value) -> Valu
     return minimum(build, params, maximum(build, params, value, low), high)
 
 
-def exp(build: Builder, params, value: Symbol) -> Symbol:
-    """The exponential, which rewriting recognizes inside softmax."""
+def unary(primitive: str):
+    """Returns the lowering of a function of one variable; rewriting finds out what it is."""
+
+    def lower(build: Builder, params, value: Symbol) -> Symbol:
+        function = functools.partial(_bind, primitive, dict(params))
+        return build.emit("unary", [value], value.shape, function=function, name=primitive)
+
+    return lower
+
+
+def _bind(primitive: str, params: dict[str, Any], values: Any) -> Any:
+    return UNARY[primitive].bind(values, **params)
+
+
+# JAX's functions of one variable.
+UNARY: Mapping[str, Any] = MappingProxyType(
+    {
+        name: getattr(jax.lax, f"{name}_p")
+        for name in (
+            "abs",
+            "acos",
+            "acosh",
+            "asin",
+            "asinh",
+            "atan",
+            "atanh",
+            "cbrt",
+            "ceil",
+            "cos",
+            "cosh",
+            "digamma",
+            "erf",
+            "erf_inv",
+            "erfc",
+            "exp",
+            "exp2",
+            "expm1",
+            "floor",
+            "integer_pow",
+            "is_finite",
+            "lgamma",
+            "log",
+            "log1p",
+            "logistic",
+            "round",
+            "rsqrt",
+            "sign",
+            "sin",
+            "sinh",
+            "sqrt",
+            "tan",
+            "tanh",
+        )
+    }
+)
+
+
+def pow_(build: Builder, params, base: Value, exponent: Value) -> Symbol:
+    """A power whose base or exponent is one number."""
     del params
-    return build.emit("exp", [value], value.shape)
+    known = next((v for v in (base, exponent) if isinstance(v, Known)), None)
+    number = known.scalar() if known is not None else None
+    if number is None:
+        raise build.error(
+            f"a power of shapes {base.shape} and {exponent.shape} that both vary",
+            "Supported are x ** c and c ** x for one number c.",
+        )
+    value = exponent if known is base else base
+
+    def function(values: Any) -> Any:
+        return jnp.power(number, values) if known is base else jnp.power(values, number)
+
+    return build.emit("unary", [value], value.shape, function=function, name="pow")
 
 
 def identity(build: Builder, params, value: Symbol) -> Symbol:
@@ -112,13 +189,50 @@ def identity(build: Builder, params, value: Symbol) -> Symbol:
 
 
 def convert_element_type(build: Builder, params, value: Symbol) -> Symbol:
-    """A change between float types, which the graph computes in float32 anyway."""
-    if np.dtype(params["new_dtype"]).kind not in "fV" or np.dtype(value.dtype).kind not in "fV":
+    """A change of type: nothing between floats, which the graph computes in float32 anyway."""
+    old, new = np.dtype(value.dtype), np.dtype(params["new_dtype"])
+    if (old.kind in "fV" and new.kind in "fV") or old == new:
+        return value
+    return build.emit("convert", [value], value.shape, result=new, dtype=new)
+
+
+def compare(kind: str):
+    """Returns the lowering of a comparison."""
+
+    def lower(build: Builder, params, first: Value, second: Value) -> Symbol:
+        del params
+        operands = [_narrowed(first, second), _narrowed(second, first)]
+        return build.emit(kind, operands, _shape(first, second), result=np.bool_)
+
+    return lower
+
+
+def logical(kind: str):
+    """Returns the lowering of a bitwise operation on conditions."""
+
+    def lower(build: Builder, params, *values: Value) -> Symbol:
+        del params
+        if any(np.dtype(value.dtype) != np.bool_ for value in values):
+            raise build.error(
+                f"bitwise arithmetic of {values[0].dtype}", "Supported is logic of conditions."
+            )
+        return build.emit(kind, [stripped(v) for v in values], values[0].shape, result=np.bool_)
+
+    return lower
+
+
+def select_n(build: Builder, params, which: Value, *cases: Value) -> Value:
+    """A choice between two values by a condition."""
+    del params
+    if isinstance(which, Known) and (chosen := which.scalar()) is not None:
+        return cases[int(chosen)]
+    if len(cases) != 2 or np.dtype(which.dtype) != np.bool_:
         raise build.error(
-            f"a conversion from {value.dtype} to {np.dtype(params['new_dtype'])}",
-            "Give the function float inputs and convert outside of it.",
+            f"a choice among {len(cases)} values by {which.dtype}",
+            "Choose between two values by a condition.",
         )
-    return value
+    otherwise, chosen_ = (_narrowed(case, which) for case in cases)
+    return build.emit("select", [stripped(which), chosen_, otherwise], cases[0].shape)
 
 
 def _shape(first: Value, second: Value) -> tuple[int, ...]:

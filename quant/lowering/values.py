@@ -2,12 +2,13 @@
 
 Nodes are mutable; rewriting (`quant.rewrite`) changes them in place until they are ops of a graph.
 Besides the kinds of `ops.table` there are a few that only rewriting understands (`window_sum`,
-`sum`, `reduce_max`, `exp`, `div`, `maximum`, `minimum`, `broadcast`); those that remain are errors.
+`sum`, `reduce_max`, `unary`, `convert`, `div`, `broadcast`); those that remain are errors.
 """
 
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 from attokit.quant.ops.kind import Activation
@@ -107,10 +108,27 @@ class Builder:
         self.source, self.scope = source, scope
 
     def emit(
-        self, kind: str, inputs: list[Value], shape: tuple[int, ...], /, **attributes: Any
+        self,
+        kind: str,
+        inputs: list[Value],
+        shape: tuple[int, ...],
+        /,
+        *,
+        result: Any = None,
+        **attributes: Any,
     ) -> Symbol:
-        """Appends a node with one output and returns that."""
-        dtype = next(v.dtype for v in inputs if isinstance(v, Symbol))
+        """Appends a node with one output and returns that.
+
+        Args:
+          kind: Of the node.
+          inputs: Its operands.
+          shape: Of the output.
+          result: Its type; the first operand's that is of a float type if None, or the first's.
+          **attributes: Of the node.
+        """
+        types = [v.dtype for v in inputs]
+        floats = (t for t in types if jax.dtypes.issubdtype(t, np.floating))
+        dtype = np.dtype(result) if result is not None else next(floats, types[0])
         node = Node(
             kind=kind,
             inputs=inputs,

@@ -116,6 +116,7 @@ ADD = OpKind(
     integer=_integer_sum(1),
     ratios=_sum_ratios,
     activations=_FUSABLE,
+    elementwise=True,
 )
 SUB = OpKind(
     name="sub",
@@ -123,6 +124,7 @@ SUB = OpKind(
     integer=_integer_sum(-1),
     ratios=_sum_ratios,
     activations=_FUSABLE,
+    elementwise=True,
 )
 MUL = OpKind(
     name="mul",
@@ -130,4 +132,5 @@ MUL = OpKind(
     integer=_integer_mul,
     ratios=_product_ratios,
     activations=_FUSABLE,
+    elementwise=True,
 )

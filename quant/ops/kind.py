@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float, Int32
 
 Activation = Literal["none", "relu", "relu6", "relu_n1_to_1"]
@@ -179,6 +180,20 @@ def no_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
     return ()
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Function:
+    """A function of one variable, elementwise.
+
+    Attributes:
+      real: On JAX arrays.
+      host: In NumPy on float32 arrays, with the roundings of the kernel that computes it; None
+        where no kernel does.
+    """
+
+    real: Callable[[Any], Any]
+    host: Callable[[np.ndarray], np.ndarray] | None = None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpKind:
     """One row: all that is known of a kind of op outside `export`.
@@ -194,6 +209,8 @@ class OpKind:
       ratios: The multipliers that `integer` wants.
       table: `(op, kernels, scales, multipliers) -> Float[256]`, for ops of one operand without
         `integer`: the output's integer, zero point included, for each int8 from -128 on.
+      function: `(op) -> Function` where such a table is filled with values of a function.
+      elementwise: Each element of the output depends on one element of every input.
       tied: All quantized inputs and outputs share one scale.
       fixed_range: (scale, zero point) that the spec prescribes for the output, or None.
       channel_axis: Axis of the kernel with one scale per entry.
@@ -207,6 +224,8 @@ class OpKind:
     compute: Callable[..., tuple[Float[Array, "..."], ...]]
     integer: Callable[..., tuple[Rescaled, ...]] | None = None
     table: Callable[..., Float[Array, "256"]] | None = None
+    function: Callable[[Op], Function] | None = None
+    elementwise: bool = False
     roles: tuple[Operand, ...] = ()
     ratios: Callable[[Op, Scales, Kernels], tuple[Ratio, ...]] = no_ratios
     tied: bool = False
@@ -215,3 +234,8 @@ class OpKind:
     bilinear: bool = False
     activations: frozenset[str] = frozenset()
     macs: Callable[[Op, Callable[[str], Shape]], int] = no_macs
+
+    @property
+    def moves(self) -> bool:
+        """Whether the float meaning on centred integers is the integer meaning."""
+        return self.integer is None and self.table is None and self.function is None

@@ -61,7 +61,7 @@ def _bounded(name: Activation) -> OpKind:
         )
         return (Rescaled(integers=jnp.clip(integers[0], *bounds)),)
 
-    return OpKind(name=name, compute=compute, integer=integer, tied=True)
+    return OpKind(name=name, compute=compute, integer=integer, tied=True, elementwise=True)
 
 
 QUANTIZE = OpKind(
@@ -70,6 +70,12 @@ QUANTIZE = OpKind(
     integer=_integer_quantize,
     ratios=_quantize_ratios,
 )
-RELU = OpKind(name="relu", compute=_compute_relu, integer=_integer_relu, ratios=_relu_ratios)
+RELU = OpKind(
+    name="relu",
+    compute=_compute_relu,
+    integer=_integer_relu,
+    ratios=_relu_ratios,
+    elementwise=True,
+)
 RELU6 = _bounded("relu6")
 RELU_N1_TO_1 = _bounded("relu_n1_to_1")

@@ -1,0 +1,248 @@
+"""Functions of one tensor, element by element: every one is a table of 256 integers.
+
+LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU and ABS are operators of TFLite's.  `lookup` is any other
+function: an operator where the target has one (GELU, EXP, LOG), otherwise a gather from the table.
+
+Two sorts of tables: TFLite fills most by evaluating the function in float32 (`function`); the
+others follow from integer arithmetic (`table`).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int32
+
+from attokit.quant import fixed_point
+from attokit.quant.ops.kind import Function, Kernels, Multiplier, Op, OpKind, Ratio, Scales
+
+
+def entries(
+    function: Callable[[Any], Any],
+    input_range: tuple[Any, Any],
+    output_range: tuple[Any, Any],
+    numpy: Any = jnp,
+) -> Any:
+    """Returns the output's int8 for each input from -128 to 127, as TFLite fills its tables.
+
+    Every step is rounded to float32.  Where the function has no value (log of a negative number)
+    the nearest entry that has one counts.
+
+    Args:
+      function: On float32 [256].
+      input_range: Scale and zero point.
+      output_range: Likewise.
+      numpy: `jax.numpy`, or `numpy` itself.
+
+    Returns:
+      Integer-valued float32 [256].
+    """
+    (scale, zero_point), (scale_out, zero_out) = input_range, output_range
+    reals = scale * (numpy.arange(-128, 128, dtype=numpy.float32) - zero_point)
+    scaled = _without_gaps(function(reals), numpy) * (numpy.float32(1) / scale_out)
+    bounded = numpy.clip(scaled, -1e6, 1e6)
+    whole = numpy.trunc(bounded)
+    rounded = whole + numpy.where(numpy.abs(bounded - whole) >= 0.5, numpy.sign(bounded), 0)
+    return numpy.clip(rounded + zero_out, -128, 127).astype(numpy.float32)
+
+
+def _without_gaps(values: Any, numpy: Any) -> Any:
+    """Returns the values with each NaN replaced by the nearest number to its right, else left."""
+    place = numpy.arange(256)
+    valid = ~numpy.isnan(values)
+    right: Any
+    left: Any
+    if numpy is np:
+        right = np.minimum.accumulate(np.where(valid, place, 256)[::-1])[::-1]
+        left = np.maximum.accumulate(np.where(valid, place, -1))
+    else:
+        right = jax.lax.cummin(jnp.where(valid, place, 256), reverse=True)
+        left = jax.lax.cummax(jnp.where(valid, place, -1))
+    nearest = numpy.where(right < 256, right, numpy.maximum(left, 0))
+    return numpy.nan_to_num(values[nearest], nan=0, posinf=numpy.inf, neginf=-numpy.inf)
+
+
+def _f32(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a float32 function that rounds correctly, as the C library's does."""
+    return lambda x: function(x.astype(np.float64)).astype(np.float32)
+
+
+_exp, _log, _tanh, _expm1 = map(_f32, (np.exp, np.log, np.tanh, np.expm1))
+_erfc = _f32(np.vectorize(math.erfc, otypes=[np.float64]))
+_HALF, _ONE = np.float32(0.5), np.float32(1)
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return _ONE / (_ONE + _exp(-x))
+
+
+def _log_or_lowest(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, _log(np.where(x > 0, x, _ONE)), np.float32(-np.inf))
+
+
+def _gelu_by_erf(x: np.ndarray) -> np.ndarray:
+    return _HALF * x * _erfc(x * np.float32(-math.sqrt(0.5)))
+
+
+def _gelu_by_tanh(x: np.ndarray) -> np.ndarray:
+    inner = x + np.float32(0.044715) * x * x * x
+    return _HALF * x * (_ONE + _tanh(np.float32(math.sqrt(2 / math.pi)) * inner))
+
+
+# Functions that some target has an operator for.  The second form is what its kernel computes.
+FUNCTIONS: Mapping[str, Function] = MappingProxyType(
+    {
+        "exp": Function(jnp.exp, _exp),
+        "log": Function(jnp.log, _log_or_lowest),
+        "gelu": Function(lambda x: jax.nn.gelu(x, approximate=False), _gelu_by_erf),
+        "gelu_tanh": Function(lambda x: jax.nn.gelu(x, approximate=True), _gelu_by_tanh),
+    }
+)
+
+
+def _of_attribute(op: Op) -> Function:
+    return op["function"]
+
+
+def _apply(op: Op, values: Float[Array, "..."]) -> tuple[Array, ...]:
+    """Attributes: `function` (a `Function`), `name` (of `FUNCTIONS`, or descriptive)."""
+    return (op["function"].real(values),)
+
+
+def _hard_swish_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    """Of the gate and of the product: the kernels multiply floats."""
+    del op, kernels
+    return (
+        Ratio(first=scales.inputs[0], third=scales.outputs[0], exponent=-7, single=True),
+        Ratio(first=scales.inputs[0], third=jnp.float32(3 / 32768), exponent=-7, single=True),
+    )
+
+
+def _hard_swish_table(
+    op: Op, kernels: Kernels, scales: Scales, multipliers: tuple[Multiplier, ...]
+) -> Float[Array, "256"]:
+    """16-bit fixed point: x * min(max(x + 3, 0), 6) / 6 as relu6's ramp times the rescaled x."""
+    del op, kernels
+    value = (jnp.arange(-128, 128) - scales.input_zero_points[0]).astype(jnp.int32) << 7
+    output, ramp = multipliers
+    rescaled = _multiply_16(value, _to_16_bits(output.mantissa[0]))
+    exponent = ramp.exponent[0]
+    gate = _saturated_16(value << jnp.maximum(exponent - 1, 0))
+    gate = _multiply_16(gate, _to_16_bits(ramp.mantissa[0]))
+    gate = jnp.where(exponent > 0, _saturated_16(gate << 1), gate)
+    gate = fixed_point.divide_by_power_of_two(gate, jnp.maximum(-exponent, 0))
+    gate = (gate + (1 << 15)) >> 1
+    product = gate * rescaled
+    product = jnp.sign(product) * (jnp.abs(product) >> 15)
+    shift = jnp.clip(-output.exponent[0], 0, 31)
+    result = fixed_point.divide_by_power_of_two(product, shift) + scales.output_zero_points[0]
+    return jnp.clip(result, -128, 127)
+
+
+def _to_16_bits(mantissa: Int32[Array, ""]) -> Int32[Array, ""]:
+    limit = jnp.int32(2**31 - 1 - 2**15)
+    return jnp.where(mantissa >= limit, 32767, (jnp.minimum(mantissa, limit) + 2**15) >> 16)
+
+
+def _multiply_16(first: Int32[Array, "*n"], second: Int32[Array, ""]) -> Int32[Array, "*n"]:
+    """Saturating rounding doubling high multiply of 16-bit numbers."""
+    product = first * second
+    nudged = product + jnp.where(product >= 0, 1 << 14, 1 - (1 << 14))
+    return jnp.sign(nudged) * (jnp.abs(nudged) >> 15)
+
+
+def _saturated_16(value: Int32[Array, "*n"]) -> Int32[Array, "*n"]:
+    return jnp.clip(value, -(2**15), 2**15 - 1)
+
+
+def _leaky_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    del kernels
+    alpha = jnp.float32(abs(op["alpha"]))
+    return (
+        Ratio(first=scales.inputs[0], third=scales.outputs[0], single=True),
+        Ratio(first=scales.inputs[0] * alpha, third=scales.outputs[0], single=True),
+    )
+
+
+def _leaky_table(
+    op: Op, kernels: Kernels, scales: Scales, multipliers: tuple[Multiplier, ...]
+) -> Float[Array, "256"]:
+    """Attributes: `alpha`.  XNNPACK keeps 8 fractional bits of either ratio."""
+    value = (jnp.arange(-128, 128) - scales.input_zero_points[0]).astype(jnp.int32)
+    positive, negative = multipliers
+    sign = -1 if op["alpha"] < 0 else 1
+    if kernels == "xnnpack":
+        above = jnp.round(-256 * positive.real[0]).astype(jnp.int32)
+        below = jnp.round(-256 * sign * negative.real[0]).astype(jnp.int32)
+        result = (((-value << 7) * jnp.where(value <= 0, below, above)) + (1 << 14)) >> 15
+    else:
+        above = fixed_point.multiply_double_rounding(value, _scalar(positive))
+        below = sign * fixed_point.multiply_double_rounding(value, _scalar(negative))
+        result = jnp.where(value >= 0, above, below)
+    return jnp.clip(result + scales.output_zero_points[0], -128, 127)
+
+
+def _scalar(multiplier: Multiplier) -> Any:
+    return jax.tree.map(lambda x: x[0], multiplier.factor)
+
+
+def _abs_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    del op
+    single = kernels != "micro"
+    return (Ratio(first=scales.inputs[0], third=scales.outputs[0], single=single),)
+
+
+def _abs_table(
+    op: Op, kernels: Kernels, scales: Scales, multipliers: tuple[Multiplier, ...]
+) -> Float[Array, "256"]:
+    del op, kernels
+    value = jnp.abs(jnp.arange(-128, 128) - scales.input_zero_points[0]).astype(jnp.int32)
+    result = fixed_point.multiply_double_rounding(value, _scalar(multipliers[0]))
+    result = jnp.where(scales.inputs[0] == scales.outputs[0], value, result)
+    return jnp.clip(result + scales.output_zero_points[0], -128, 127)
+
+
+def _constantly(function: Function) -> Callable[[Op], Function]:
+    return lambda op: function
+
+
+LOGISTIC = OpKind(
+    name="logistic",
+    compute=lambda op, values: (jax.nn.sigmoid(values),),
+    function=_constantly(Function(jax.nn.sigmoid, _logistic)),
+    fixed_range=(1 / 256, -128),
+    elementwise=True,
+)
+TANH = OpKind(
+    name="tanh",
+    compute=lambda op, values: (jnp.tanh(values),),
+    function=_constantly(Function(jnp.tanh, _tanh)),
+    fixed_range=(1 / 128, 0),
+    elementwise=True,
+)
+HARD_SWISH = OpKind(
+    name="hard_swish",
+    compute=lambda op, values: (jax.nn.hard_swish(values),),
+    table=_hard_swish_table,
+    ratios=_hard_swish_ratios,
+    elementwise=True,
+)
+LEAKY_RELU = OpKind(
+    name="leaky_relu",
+    compute=lambda op, values: (jnp.where(values < 0, values * op["alpha"], values),),
+    table=_leaky_table,
+    ratios=_leaky_ratios,
+    elementwise=True,
+)
+ABS = OpKind(
+    name="abs",
+    compute=lambda op, values: (jnp.abs(values),),
+    table=_abs_table,
+    ratios=_abs_ratios,
+    elementwise=True,
+)
+LOOKUP = OpKind(name="lookup", compute=_apply, function=_of_attribute, elementwise=True)
