@@ -27,7 +27,7 @@ _LARGEST_ARITHMETIC = 2  # adds and multiplications up to which a table of three
 _ARITHMETIC = frozenset({"add", "sub", "mul", "maximum", "minimum"})
 _RECTIFIERS = frozenset({"relu", "relu6", "relu_n1_to_1"})
 # Elementwise nodes that only this pass resolves.
-_PENDING = frozenset({"unary", "div", "convert"})
+_PENDING = frozenset({"unary", "convert"})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,8 +67,6 @@ def _evaluate(node: Node, operands: list[Any]) -> Any:
         return node.attributes["function"](jnp.asarray(operands[0]))
     if node.kind == "convert":
         return jnp.asarray(operands[0]).astype(node.attributes["dtype"])
-    if node.kind == "div":
-        return jnp.divide(*operands)
     op = Op(kind=node.kind, inputs=(), outputs=(), attributes=node.attributes)
     return table.OPS[node.kind].compute(op, *map(jnp.asarray, operands))[0]
 

@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Array
 
 from attokit.quant.functions import resolve_functions
 from attokit.quant.lowering.contraction import pad_images, same_padding
@@ -17,7 +19,7 @@ from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_reshape
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import Activation, Function, Op
+from attokit.quant.ops.kind import Activation, Op
 from attokit.quant.ops.pool import cell_counts
 
 _CONTRACTIONS = ("conv_2d", "depthwise_conv_2d", "fully_connected")
@@ -57,11 +59,18 @@ class Program:
 def rewrite(program: Program) -> None:
     """Runs every pass, in place."""
     program.drop_dead()
-    for rule in (_softmax, _mean, _average_pool, _division, _merge_reshapes, _keep_dimensions):
+    for rule in (
+        _softmax,
+        _mean,
+        _average_pool,
+        _division,
+        _quotient,
+        _merge_reshapes,
+        _keep_dimensions,
+    ):
         _apply(program, rule)
     _resolve_functions(program)
-    for rule in (_quotient, _conversion):
-        _apply(program, rule)
+    _apply(program, _conversion)
     _fold_affine(program)
     _apply(program, _same_padding_of_pad)
     _apply(program, _drop_identity)
@@ -216,21 +225,27 @@ def _division(node: Node, build: Builder) -> Value | None:
 
 def _quotient(node: Node, build: Builder) -> Value | None:
     """A division by something that is not known is a product with its reciprocal."""
-    if node.kind != "div":
+    if node.kind != "div" or isinstance(node.inputs[1], Known):
         return None
     dividend, divisor = node.inputs
-    function = Function(lambda x: 1 / x)
-    inverse = build.emit("lookup", [divisor], divisor.shape, function=function, name="reciprocal")
-    if isinstance(dividend, Known) and dividend.scalar() == 1 and dividend.name is None:
-        return inverse
+    inverse = build.emit("unary", [divisor], divisor.shape, function=_reciprocal, name="reciprocal")
     return build.emit("mul", [dividend, inverse], node.output.shape)
+
+
+def _reciprocal(values: Array) -> Array:
+    return 1 / values
 
 
 def _conversion(node: Node, build: Builder) -> Value | None:
     """A condition as a number is a choice between 1 and 0."""
-    if node.kind != "convert" or np.dtype(node.inputs[0].dtype) != np.bool_:
+    if node.kind != "convert":
         return None
-    dtype = node.attributes["dtype"]
+    dtype, old = node.attributes["dtype"], node.inputs[0].dtype
+    if np.dtype(old) != np.bool_ or not jax.dtypes.issubdtype(dtype, np.floating):
+        raise build.error(
+            f"a conversion from {old} to {dtype}",
+            "Convert outside of the function, or use what is converted in arithmetic of floats.",
+        )
     numbers = [Known(np.asarray(n, dtype)) for n in (1, 0)]
     return build.emit("select", [node.inputs[0], *numbers], node.output.shape)
 

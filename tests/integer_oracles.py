@@ -308,3 +308,10 @@ def largest_difference(case: Case, kernels: quant.Kernels, draws: int = 3) -> in
 
 def _difference(first, second) -> int:
     return int(np.abs(first.astype(np.int64) - second).max(initial=0))
+
+
+def entries(function, si, zi, so, zo):
+    """A table of 256: float32 steps, the inverse of the output's scale, half away from zero."""
+    reals = f32(si) * (np.arange(-128, 128) - zi).astype(f32)
+    scaled = f32(function(reals)) * (f32(1) / f32(so))
+    return np.clip(half_away(scaled) + int(zo), -128, 127)

@@ -10,8 +10,8 @@ Lowering = Callable[..., Any]
 
 # Each takes (builder, the equation's parameters, *operands) and returns a value or several.
 LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
-    {
-        **{name: elementwise.unary(name) for name in elementwise.UNARY},
+    {name: elementwise.unary(name) for name in elementwise.UNARY}
+    | {
         "add": elementwise.add,
         "and": elementwise.logical("logical_and"),
         "broadcast_in_dim": movement.broadcast_in_dim,

@@ -147,7 +147,7 @@ FUNCTIONS = {
     "flip_sign": (lambda v, x: 1 - x @ v, SQUARE, ROWS, ["fully_connected"]),
     "scaled": (lambda v, x: (x @ v) / 3 - v[0][None], SQUARE, ROWS, ["fully_connected"]),
     "divided": (lambda v, x: x / v[0][None], SQUARE, ROWS, ["mul"]),
-    "squared": (lambda _, x: x**2 - x**3, (), ROWS, ["mul", "mul", "mul", "sub"]),
+    "squared": (lambda _, x: x**2 - x**3, (), ROWS, ["lookup"]),
     "per_channel": (
         lambda v, x: x * jnp.broadcast_to(v, x.shape) + v.reshape(1, 1, 1, -1),
         CHANNELS,
@@ -232,16 +232,13 @@ def test_shapes_are_enough_and_the_batch_may_differ():
 @pytest.mark.parametrize(
     ("function", "names"),
     [
-        (lambda _, x: jnp.tanh(x), "'tanh'"),
         (lambda _, x: jnp.sort(x, -1), "'sort'"),
-        (lambda _, x: jnp.where(x > 0, x, 0), "'gt'"),
         (lambda _, x: x @ x.T, "both depend on the inputs"),
-        (lambda _, x: jnp.maximum(x, 0.5), "'maximum'"),
         (lambda _, x: x.astype(jnp.int32), "conversion from float32 to int32"),
         (lambda _, x: jnp.sum(x, -1), "'sum'"),
         (lambda _, x: jnp.pad(x, 1, constant_values=2), "filling 2"),
         (lambda _, x: jnp.concatenate([x, jnp.ones_like(x)], 0), "with a constant"),
-        (lambda _, x: jnp.exp(x) / jnp.exp(x[:, :3]).sum(0)[None, :1], "'div'|'exp'"),
+        (lambda _, x: jnp.exp(x) / jnp.exp(x[:, :3]).sum(0)[None, :1], "'sum'"),
     ],
 )
 def test_what_no_op_stands_for_is_named_with_the_users_line(function, names):
@@ -256,7 +253,7 @@ def test_softmax_over_the_wrong_axis_is_not_taken_for_one():
         e = jnp.exp(x)
         return e / e.sum(-1)[None]
 
-    with pytest.raises(quant.UnsupportedOpError, match="'exp'"):
+    with pytest.raises(quant.UnsupportedOpError, match="'sum'"):
         quant.trace(function, (), SQUARE)
 
 

@@ -1,0 +1,88 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+from traced import error, kinds, normal
+
+from attokit import quant
+
+X = 3 * normal(3, 40)
+
+ONE_OP = {
+    "hard_swish": (lambda x: x * nn.relu6(x + 3) / 6, "hard_swish"),
+    "hard_swish_clip": (lambda x: x * jnp.clip(x / 6 + 0.5, 0, 1), "hard_swish"),
+    "sigmoid_by_exp": (lambda x: 1 / (1 + jnp.exp(-x)), "logistic"),
+    "sigmoid_by_tanh": (lambda x: 0.5 * jnp.tanh(x / 2) + 0.5, "logistic"),
+    "tanh_by_exp": (lambda x: 1 - 2 / (jnp.exp(2 * x) + 1), "tanh"),
+    "relu6_by_where": (lambda x: jnp.where(x < 0, 0.0, jnp.where(x > 6, 6.0, x)), "relu6"),
+    "relu_by_abs": (lambda x: (x + jnp.abs(x)) / 2, "relu"),
+    "hard_tanh": (jax.nn.hard_tanh, "relu_n1_to_1"),
+    "leaky": (lambda x: jnp.where(x > 0, x, 0.1 * x), "leaky_relu"),
+    "leaky_by_maximum": (lambda x: jnp.maximum(x, 0.2 * x), "leaky_relu"),
+    "abs_by_where": (lambda x: jnp.where(x > 0, x, -x), "abs"),
+    "identity": (lambda x: nn.relu(x) - nn.relu(-x), None),
+    "mish": (lambda x: x * jnp.tanh(jnp.log1p(jnp.exp(x))), "lookup"),
+    "softplus": (jax.nn.softplus, "lookup"),
+    "elu": (jax.nn.elu, "lookup"),
+    "selu": (jax.nn.selu, "lookup"),
+    "gelu": (lambda x: 0.5 * x * (1 + jax.lax.erf(x / jnp.sqrt(2.0))), "lookup"),
+    "log_sigmoid": (jax.nn.log_sigmoid, "lookup"),
+    "sin": (jnp.sin, "lookup"),
+    "power": (lambda x: jnp.power(jnp.abs(x), 1.7), "lookup"),
+}
+
+
+@pytest.mark.parametrize("name", ONE_OP)
+def test_however_a_function_is_spelled_it_is_one_op(name):
+    function, want = ONE_OP[name]
+
+    def scaled(_, x):
+        return function(x) * normal(1, 40)
+
+    graph, weights = quant.trace(scaled, (), X)
+    assert kinds(graph) == [*([want] if want else []), "mul"]
+    assert error(graph, weights, scaled, (), X) < 1e-5
+
+
+def test_functions_that_a_target_has_an_op_for_have_its_name():
+    graph, _ = quant.trace(lambda _, x: (jax.nn.gelu(x), jax.nn.gelu(x, approximate=False)), (), X)
+    assert [op["name"] for op in graph.ops] == ["gelu_tanh", "gelu"]
+
+
+def test_silu_is_a_gate():
+    graph, _ = quant.trace(lambda _, x: jax.nn.silu(x), (), X)
+    assert kinds(graph) == ["logistic", "mul"]
+
+
+def test_short_arithmetic_stays():
+    graph, _ = quant.trace(lambda _, x: jax.nn.hard_sigmoid(x), (), X)
+    assert kinds(graph) == ["add+relu6", "mul"]
+
+
+def test_what_precedes_a_function_folds_into_the_convolution():
+    def function(v, x):
+        return 1 / (1 + jnp.exp(-(x @ v)))
+
+    v = normal(40, 3)
+    graph, weights = quant.trace(function, v, X)
+    assert kinds(graph) == ["fully_connected", "logistic"]
+    assert error(graph, weights, function, v, X) < 1e-5
+
+
+def test_a_weight_is_never_absorbed():
+    def function(v, x):
+        return jax.nn.softplus(x * v)
+
+    graph, weights = quant.trace(function, jnp.float32(0.7), X)
+    assert kinds(graph) == ["mul", "lookup"]
+    assert error(graph, weights, function, jnp.float32(0.7), X) < 1e-5
+
+
+def test_functions_that_leave_are_kept_beside_those_made_of_them():
+    def function(_, x):
+        y = jnp.exp(x)
+        return y, jnp.sin(y) * y + 1
+
+    graph, weights = quant.trace(function, (), X / 3)
+    assert kinds(graph) == ["lookup", "lookup"]
+    assert error(graph, weights, function, (), X / 3) < 1e-5
