@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import AxisType, NamedSharding
 from jaxtyping import Array, Float
 
 from attokit.zoo.initialization import he_fan_out
@@ -100,12 +101,26 @@ def _by_platform_forward(window: Window, x: Array, kernel: Array) -> tuple[Array
 def _by_platform_backward(window: Window, residuals: _Pair, cotangent: Array) -> _Pair:
     # The choice is made again instead of differentiated through: a differentiated choice would save
     # the residuals of every platform.
-    return lax.platform_dependent(
-        *residuals,
-        cotangent,
+    choose = functools.partial(
+        lax.platform_dependent,
         cpu=functools.partial(_gradients, functools.partial(_on_cpu, window)),
         default=functools.partial(_gradients, functools.partial(_native, window)),
     )
+    return _sharded_as(residuals, choose)(*residuals, cotangent)
+
+
+def _sharded_as(primals: _Pair, gradients: Callable[..., _Pair]) -> Callable[..., _Pair]:
+    """Returns the gradients, sharded like what they are of where a mesh has explicit axes.
+
+    There every op must say how its result is sharded, which the sums over the batch in the kernel's
+    gradient leave open; so inside the compiler decides, as it does on meshes with automatic axes.
+    """
+    shardings = [jax.typeof(primal).sharding for primal in primals]
+    meshes = [s.mesh for s in shardings if AxisType.Explicit in (s.mesh.axis_types or ())]
+    if not meshes:
+        return gradients
+    out = tuple(NamedSharding(meshes[0], s.spec) for s in shardings)
+    return jax.sharding.auto_axes(gradients, out_sharding=out)
 
 
 _by_platform.defvjp(_by_platform_forward, _by_platform_backward)

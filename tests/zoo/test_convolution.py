@@ -87,12 +87,23 @@ def test_vmap_over_images_and_kernels():
     np.testing.assert_allclose(both, jnp.stack([one, -2 * one]), atol=1e-5)
 
 
-def test_batch_may_be_sharded():
-    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
-    x, kernel, arguments = _inputs("grouped")
-    sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
-    gradient = jax.jit(jax.grad(lambda kernel, x: jnp.sum(conv(x, kernel, **arguments) ** 2)))
-    np.testing.assert_allclose(gradient(kernel, sharded), gradient(kernel, x), rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])  # explicit: JAX's default
+@pytest.mark.parametrize("name", ["pointwise", "dense", "grouped", "depthwise"])
+def test_batch_may_be_sharded(name, kind):
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,), devices=jax.devices()[:2])
+    x, kernel, arguments = _inputs(name)
+    batch = NamedSharding(mesh, PartitionSpec("data"))
+    sharded = jax.device_put(x, batch)
+    placed = jax.device_put(kernel, NamedSharding(mesh, PartitionSpec()))
+    gradients = jax.jit(
+        jax.grad(lambda x, kernel: jnp.sum(conv(x, kernel, **arguments) ** 2), argnums=(0, 1))
+    )
+    wanted = gradients(x, kernel)
+    for of_kernel in (kernel, placed):  # from no mesh, and from the images'
+        found = gradients(sharded, of_kernel)
+        assert found[0].sharding.is_equivalent_to(batch, 4)
+        for mine, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(mine, np.asarray(other), rtol=1e-4, atol=1e-4)
 
 
 def test_module_has_the_parameters_of_flax():
