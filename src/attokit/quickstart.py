@@ -76,7 +76,11 @@ class Summary:
 
     def rows(self) -> list[tuple[str, str]]:
         """Returns the table that is printed."""
-        missing = "it does not take the file" if is_installed() else "not installed"
+        missing = (
+            "it does not take the file"
+            if is_installed()
+            else "not installed (attokit[micro], on Linux on x86-64)"
+        )
         arena = missing if self.arena_bytes is None else f"{self.arena_bytes:,} bytes"
         return [
             ("float accuracy", f"{100 * self.float_accuracy:.2f} %"),
