@@ -13,11 +13,10 @@ from attokit.export.anatomy import Inspection
 from attokit.export.integers import Ranges
 from attokit.export.run import to_file
 from attokit.quant.graph import Graph, Weights
+from attokit.quant.ops import table
 from attokit.quant.ops.kind import Kernels
 from attokit.quant.params import QParams
 
-# XNNPACK and the graph may differ by one unit in ops whose rounding is not reproduced.
-_TOLERANCE_LSB = {"reference": 0, "micro": 0, "xnnpack": 1}
 _FLOAT_TOLERANCE = 1e-4  # of the tensor's largest magnitude: sums in another order
 
 
@@ -120,7 +119,8 @@ def verify(
 
     "reference" (LiteRT's reference kernels) and "micro" (TFLite Micro) must give the integers of
     `quant.fake_quant` with the same kernels, from input to output, on every element.  With
-    "xnnpack" (LiteRT's default) each op is compared given the same input, and may differ by 1.
+    "xnnpack" (LiteRT's default) each op is compared given the same input.  What may differ at most
+    is in the op's row (`OpKind.bounds`; docs/ops.md lists it).
 
     Args:
       file: Path or bytes, of `to_tflite(graph, weights, qparams)`.
@@ -195,10 +195,12 @@ def _compare_integers(
         if graph.tensors[name].quantized:
             real = (real - np.float32(ranges.zero_point(name))) * ranges.scale(name)
         difference = np.abs(value.astype(np.int32) - wanted[name].astype(np.int32))
-        rows.append(
-            _row(name, kind, difference, _TOLERANCE_LSB[kernels], np.abs(real - reals[name]))
-        )
+        rows.append(_row(name, kind, difference, _bound(kind, kernels), np.abs(real - reals[name])))
     return rows
+
+
+def _bound(kind: str, kernels: Kernels) -> int:
+    return table.OPS[kind].bounds.get(kernels, 0) if kind in table.OPS else 0
 
 
 def _compare_float(

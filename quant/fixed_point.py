@@ -300,6 +300,14 @@ def _shift_right(words: tuple[Array, Array, Array], count: Array) -> Int32[Array
     return (((low >> shift) | carried) & jnp.uint32(0x7FFFFFFF)).astype(jnp.int32)
 
 
+def product(first: Float[Array, "*n"], second: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Returns first * second, rounded to float32 even where the result is added to something.
+
+    XLA fuses a product into the sum that reads it, unrounded; zero is what it may add instead.
+    """
+    return first * second + jnp.float32(0) * second
+
+
 def round_half_away(value: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Returns std::round(value): the nearest integer, ties away from zero."""
     return jax.lax.round(value, jax.lax.RoundingMethod.AWAY_FROM_ZERO)

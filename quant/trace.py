@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant import naming, rewrite
-from attokit.quant.graph import Graph
+from attokit.quant.graph import Graph, is_quantized
 from attokit.quant.lowering import known
 from attokit.quant.lowering.primitives import LOWERINGS
 from attokit.quant.lowering.values import Builder, Known, Symbol, UnsupportedOpError, Value
@@ -162,6 +162,13 @@ def _lower(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     return list(results) if isinstance(results, list | tuple) else [results]
 
 
+def _stored_type(dtype: Any) -> Any:
+    """Returns the type that a weight or constant has in a graph."""
+    if is_quantized(dtype):
+        return np.float32
+    return np.bool_ if np.dtype(dtype) == np.bool_ else np.int32
+
+
 def _freeze(program: rewrite.Program, inputs: Mapping[str, Symbol], shapes: Any):
     """Returns the immutable graph of a program, and its weights."""
     names = naming.Names(inputs)
@@ -175,7 +182,7 @@ def _freeze(program: rewrite.Program, inputs: Mapping[str, Symbol], shapes: Any)
         key = (id(value.array), value.name)
         if key not in arrays:
             name = names.weight(value.name, role)
-            array = np.array(value.array, np.float32)
+            array = np.array(value.array, _stored_type(value.dtype))
             if value.name is None:
                 constants[name] = array
             else:

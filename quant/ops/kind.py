@@ -216,6 +216,8 @@ class OpKind:
       channel_axis: Axis of the kernel with one scale per entry.
       bilinear: Linear in the activation and in the kernel, so that gradients may be taken on
         integers and scaled afterwards.
+      bounds: Largest difference to the runtime, in units of the integer, by kernel set; 0 where a
+        set is not named.
       activations: What may be fused into it.
       macs: `(op, shape_of) -> int`.
     """
@@ -232,6 +234,7 @@ class OpKind:
     fixed_range: tuple[float, int] | None = None
     channel_axis: int = -1
     bilinear: bool = False
+    bounds: Mapping[Kernels, int] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     activations: frozenset[str] = frozenset()
     macs: Callable[[Op, Callable[[str], Shape]], int] = no_macs
 

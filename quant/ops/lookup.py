@@ -127,7 +127,7 @@ def _hard_swish_table(
 ) -> Float[Array, "256"]:
     """16-bit fixed point: x * min(max(x + 3, 0), 6) / 6 as relu6's ramp times the rescaled x."""
     del op, kernels
-    value = (jnp.arange(-128, 128) - scales.input_zero_points[0]).astype(jnp.int32) << 7
+    value = _centred(scales) << 7
     output, ramp = multipliers
     rescaled = _multiply_16(value, _to_16_bits(output.mantissa[0]))
     exponent = ramp.exponent[0]
@@ -139,8 +139,17 @@ def _hard_swish_table(
     product = gate * rescaled
     product = jnp.sign(product) * (jnp.abs(product) >> 15)
     shift = jnp.clip(-output.exponent[0], 0, 31)
-    result = fixed_point.divide_by_power_of_two(product, shift) + scales.output_zero_points[0]
-    return jnp.clip(result, -128, 127)
+    return _stored(fixed_point.divide_by_power_of_two(product, shift), scales)
+
+
+def _centred(scales: Scales) -> Int32[Array, "256"]:
+    """Returns every int8 minus the zero point."""
+    return jnp.arange(-128, 128) - scales.input_zero_points[0].astype(jnp.int32)
+
+
+def _stored(centred: Int32[Array, "256"], scales: Scales) -> Float[Array, "256"]:
+    """Returns outputs as the file holds them."""
+    return jnp.clip(centred.astype(jnp.float32) + scales.output_zero_points[0], -128, 127)
 
 
 def _to_16_bits(mantissa: Int32[Array, ""]) -> Int32[Array, ""]:
@@ -172,7 +181,7 @@ def _leaky_table(
     op: Op, kernels: Kernels, scales: Scales, multipliers: tuple[Multiplier, ...]
 ) -> Float[Array, "256"]:
     """Attributes: `alpha`.  XNNPACK keeps 8 fractional bits of either ratio."""
-    value = (jnp.arange(-128, 128) - scales.input_zero_points[0]).astype(jnp.int32)
+    value = _centred(scales)
     positive, negative = multipliers
     sign = -1 if op["alpha"] < 0 else 1
     if kernels == "xnnpack":
@@ -183,7 +192,7 @@ def _leaky_table(
         above = fixed_point.multiply_double_rounding(value, _scalar(positive))
         below = sign * fixed_point.multiply_double_rounding(value, _scalar(negative))
         result = jnp.where(value >= 0, above, below)
-    return jnp.clip(result + scales.output_zero_points[0], -128, 127)
+    return _stored(result, scales)
 
 
 def _scalar(multiplier: Multiplier) -> Any:
@@ -200,10 +209,10 @@ def _abs_table(
     op: Op, kernels: Kernels, scales: Scales, multipliers: tuple[Multiplier, ...]
 ) -> Float[Array, "256"]:
     del op, kernels
-    value = jnp.abs(jnp.arange(-128, 128) - scales.input_zero_points[0]).astype(jnp.int32)
+    value = jnp.abs(_centred(scales))
     result = fixed_point.multiply_double_rounding(value, _scalar(multipliers[0]))
     result = jnp.where(scales.inputs[0] == scales.outputs[0], value, result)
-    return jnp.clip(result + scales.output_zero_points[0], -128, 127)
+    return _stored(result, scales)
 
 
 def _constantly(function: Function) -> Callable[[Op], Function]:

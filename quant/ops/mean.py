@@ -6,6 +6,7 @@ Attributes: `axes` (sorted, non-negative), `keepdims`.  The output has a scale o
 import math
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
 
 from attokit.quant import fixed_point
 from attokit.quant.ops.kind import Multiplier, Op, OpKind, Ratio, Rescaled, Scales
@@ -22,14 +23,26 @@ def _ratios(op: Op, scales: Scales, kernels: str) -> tuple[Ratio, ...]:
 
 def _integer(op, kernels, integers, multipliers, scales):
     """Sums, then multiplies by the ratio of scales divided by the number of cells."""
-    del kernels, scales
     (values,) = integers
     count = math.prod(values.shape[axis] for axis in op["axes"])
     total = jnp.sum(values.astype(jnp.int32), axis=op["axes"], keepdims=op["keepdims"])
     factor = fixed_point.factor(*_divided(multipliers[0], count))
-    integers = fixed_point.multiply_double_rounding(total, factor)
+    result = fixed_point.multiply_double_rounding(total, factor)
+    if kernels == "xnnpack":
+        result = _xnnpack_mean(total, count, multipliers[0].real[0], scales)
     real = total.astype(jnp.float32) * (multipliers[0].real[0] / count)
-    return (Rescaled(integers=integers, real=real),)
+    return (Rescaled(integers=result, real=real),)
+
+
+def _xnnpack_mean(
+    total: Int32[Array, "..."], count: int, ratio: Float[Array, ""], scales: Scales
+) -> Float[Array, "..."]:
+    """Multiplies the sum of stored integers in float32; both zero points are within the rounding."""
+    zero_in, zero_out = scales.input_zero_points[0], scales.output_zero_points[0]
+    factor = fixed_point.product(ratio, jnp.float32(1 / count))
+    stored = (total + (zero_in * count).astype(jnp.int32)).astype(jnp.float32)
+    shift = zero_out - fixed_point.product(zero_in * count, factor)
+    return jnp.round(fixed_point.product(stored, factor) + shift) - zero_out
 
 
 def _divided(multiplier: Multiplier, count: int):

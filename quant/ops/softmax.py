@@ -3,6 +3,8 @@
 The output's range is fixed by the spec: scale 1/256, zero point -128.
 """
 
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32
@@ -108,4 +110,5 @@ SOFTMAX = OpKind(
     integer=_integer,
     ratios=_ratios,
     fixed_range=(1 / 256, -128),
+    bounds=MappingProxyType({"xnnpack": 1}),  # its kernel reads a table of float exponentials
 )

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import pytest
 from single_op import Case, Drawer, differences, largest_difference
 
+from attokit.quant.ops.table import OPS
+
 _TWO = ((2, 5, 4, 3), (2, 5, 4, 3))
 _ROW = ((2, 5, 4, 3), (2, 1, 1, 3))
 
@@ -28,6 +30,35 @@ CASES = {
     "relu": Case("relu", lambda _, x: jax.nn.relu(x)),
     "relu6": Case("relu6", lambda _, x: jax.nn.relu6(x * jnp.float32(1)), ()),
     "relu_n1_to_1": Case("relu_n1_to_1", lambda _, x: jnp.clip(x, -1, 1)),
+    "logistic": Case("logistic", lambda _, x: jax.nn.sigmoid(x)),
+    "tanh": Case("tanh", lambda _, x: jnp.tanh(x)),
+    "hard_swish": Case("hard_swish", lambda _, x: jax.nn.hard_swish(x)),
+    "leaky_relu": Case("leaky_relu", lambda _, x: jax.nn.leaky_relu(x, 0.3)),
+    "leaky_relu_negative": Case("leaky_relu", lambda _, x: jnp.where(x > 0, x, -0.2 * x)),
+    "abs": Case("abs", lambda _, x: jnp.abs(x)),
+    "exp": Case("lookup", lambda _, x: jnp.exp(x)),
+    "log": Case("lookup", lambda _, x: jnp.log(jnp.maximum(x, 0) + jnp.float32(0.5))),
+    "gelu": Case("lookup", lambda _, x: jax.nn.gelu(x, approximate=False)),
+    "gelu_tanh": Case("lookup", lambda _, x: jax.nn.gelu(x)),
+    "mish": Case("lookup", lambda _, x: jax.nn.mish(x)),
+    "reciprocal": Case("lookup", lambda _, x, y: x / (y * y + 1), (), _TWO),
+    "maximum": Case("maximum", lambda _, x, y: jnp.maximum(x, y), (), _ROW),
+    "minimum_weight": Case("minimum", _variable(jnp.minimum), ((1, 1, 1, 3),), _TWO[:1]),
+    "clip": Case("maximum", lambda _, x: jnp.clip(x, -0.5, 0.8)),
+    "select": Case("select", lambda _, x, y: jnp.where(x > y, x, y * 2), (), _ROW),
+    "select_constant": Case("select", lambda _, x, y: jnp.where(x <= y, x, -1e30), (), _TWO),
+    "select_known": Case(
+        "select",
+        lambda _, x: jnp.where(jnp.arange(3) != 1, x, jnp.float32(0.25)),
+        (),
+        ((2, 5, 4, 3),),
+    ),
+    "conditions": Case(
+        "logical_and",
+        lambda _, x, y: jnp.where((x > y) & ~(x >= 0.5) | (x < -1) ^ (x == y), x, y),
+        (),
+        _TWO,
+    ),
     "softmax": Case("softmax", lambda _, x: jax.nn.softmax(x), (), ((4, 13),)),
     "softmax_rank_4": Case("softmax", lambda _, x: jax.nn.softmax(x)),
 }
@@ -37,18 +68,22 @@ def _runs(name: str, kernels: str) -> bool:
     return not (name == "relu_n1_to_1" and kernels == "micro")  # TFLite Micro has none
 
 
+def _bound(name: str, kernels: str) -> int:
+    return OPS[CASES[name].kind].bounds.get(kernels, 0)
+
+
 PAIRS = [(n, k) for n in CASES for k in ("reference", "micro", "xnnpack") if _runs(n, k)]
 
 
 @pytest.mark.parametrize(("name", "kernels"), PAIRS)
 def test_every_element_equals_the_runtime(name, kernels):
-    assert largest_difference(CASES[name], kernels, draws=4) == 0
+    assert largest_difference(CASES[name], kernels, draws=4) <= _bound(name, kernels)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kernels"), PAIRS)
 def test_every_element_equals_the_runtime_in_many_draws(name, kernels):
-    assert largest_difference(CASES[name], kernels, draws=200, seed=1) == 0
+    assert largest_difference(CASES[name], kernels, draws=200, seed=1) <= _bound(name, kernels)
 
 
 @pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
