@@ -2,19 +2,22 @@
 
 `jax.make_jaxpr` gives the function's primitives.  What depends on variables alone is computed here
 and becomes the graph's weights; calls (jit, custom derivatives, remat, named scopes) are inlined; a
-choice by platform takes its default branch; every other primitive is lowered (`quant.lowering`)
-and rewritten (`quant.rewrite`) into ops of `quant.ops`.
+choice by platform takes its default branch; loops are unrolled (`quant.control`); every other
+primitive is lowered (`quant.lowering`) and rewritten (`quant.rewrite`) into ops of `quant.ops`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant import naming, rewrite
+from attokit.quant.control import CONTROL
 from attokit.quant.graph import Graph, is_quantized
 from attokit.quant.lowering import known
 from attokit.quant.lowering.primitives import LOWERINGS
@@ -60,8 +63,7 @@ def trace(
     Raises:
       UnsupportedOpError: if the function holds an op that no graph op stands for; it names the op
         and the line in the user's source.
-      ValueError: if an input is not of a float type, nothing is returned, or an output depends on
-        no input.
+      ValueError: if an input is not of a float type, or nothing is returned.
     """
     names = naming.input_names(inputs, input_names)
     _check_inputs(names, inputs)
@@ -75,19 +77,9 @@ def trace(
     outputs = _interpret(build, closed.jaxpr, closed.consts, [*leaves, *symbols])
     if not outputs:
         raise ValueError("the function returns nothing (None or an empty tree); return an array")
-    for i, output in enumerate(outputs):
-        if isinstance(output, Known):
-            raise ValueError(
-                f"output {i} does not depend on any input; "
-                "return it from another function, a graph computes what inputs decide"
-            )
-        if any(output is earlier for earlier in outputs[:i]):
-            raise ValueError(
-                f"output {i} is the same value as output {outputs.index(output)}; "
-                "return it once, a file's outputs are tensors of their own"
-            )
     program = rewrite.Program(build.nodes, outputs)
     rewrite.rewrite(program)
+    _give_outputs_tensors(program)
     return _freeze(program, dict(zip(names, symbols, strict=True)), shapes)
 
 
@@ -126,39 +118,50 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     name = eqn.primitive.name
     if name == "platform_index":
         return [Known(np.asarray(len(eqn.params["platforms"]) - 1, np.int32))]
-    if name == "cond" and isinstance(operands[0], Known):
-        branches = eqn.params["branches"]
-        branch = branches[min(max(int(operands[0].array), 0), len(branches) - 1)]
-        return _interpret(build, branch.jaxpr, branch.consts, operands[1:])
     if name in _CALLS:
         inner = next(eqn.params[key] for key in _INLINED if key in eqn.params)
-        jaxpr, held = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
-        outer = build.source, build.scope
-        build.source = naming.source_line(eqn) or build.source
-        build.scope = naming.joined_scope(build.scope, eqn)
-        results = _interpret(build, jaxpr, held, operands)
-        build.source, build.scope = outer
-        return results
-    constants = [operand for operand in operands if isinstance(operand, Known)]
-    if len(constants) == len(operands):
-        arrays = known.evaluate(eqn, [constant.array for constant in constants])
-        weight = next((constant.name for constant in constants if constant.name is not None), None)
+        with _located(build, eqn):
+            return _call(build, inner, operands)
+    # A loop over what is known is for JAX; a branch not taken may not even compile here.
+    if name in CONTROL and (name == "cond" or not _all_known(operands)):
+        with _located(build, eqn):
+            return CONTROL[name](build, functools.partial(_call, build), eqn.params, operands)
+    if _all_known(operands):
+        arrays = known.evaluate(eqn, [constant.array for constant in operands])
+        weight = next((constant.name for constant in operands if constant.name is not None), None)
         return [Known(array, weight) for array in arrays]
-    return _lower(build, eqn, operands)
+    with _located(build, eqn):
+        return _lower(build, eqn, operands)
+
+
+def _all_known(operands: list[Value]) -> TypeGuard[list[Known]]:
+    return all(isinstance(operand, Known) for operand in operands)
+
+
+def _call(build: Builder, inner: Any, operands: Sequence[Value]) -> list[Value]:
+    """Interprets a jaxpr, closed or not."""
+    jaxpr, held = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
+    return _interpret(build, jaxpr, held, operands)
+
+
+@contextlib.contextmanager
+def _located(build: Builder, eqn: Any) -> Iterator[None]:
+    """Lets nodes and errors name an equation's line and module."""
+    outer = build.source, build.scope
+    build.source = naming.source_line(eqn) or build.source  # inside of a library's jit: its caller
+    build.scope = naming.joined_scope(build.scope, eqn)
+    yield
+    build.source, build.scope = outer
 
 
 def _lower(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     name = eqn.primitive.name
-    outer = build.source, build.scope
-    build.source = naming.source_line(eqn) or build.source  # inside of a library's jit: its caller
-    build.scope = naming.joined_scope(build.scope, eqn)
     if name not in LOWERINGS:
         raise build.error(
             f"no graph op stands for the JAX primitive {name!r}",
             f"Supported primitives: {', '.join(sorted(LOWERINGS))}.",
         )
     results = LOWERINGS[name](build, eqn.params, *operands)
-    build.source, build.scope = outer
     return list(results) if isinstance(results, list | tuple) else [results]
 
 
@@ -169,21 +172,37 @@ def _stored_type(dtype: Any) -> Any:
     return np.bool_ if np.dtype(dtype) == np.bool_ else np.int32
 
 
+def _give_outputs_tensors(program: rewrite.Program) -> None:
+    """Copies constants that leave, and what leaves more than once: outputs are tensors of a file."""
+    build = Builder(scope="function/output")
+    left: list[Value] = []
+    for value in program.outputs:
+        if isinstance(value, Known) or any(value is earlier for earlier in left):
+            keeps_batch = isinstance(value, Symbol) and bool(value.shape)
+            attributes = {"shape": value.shape, "keeps_batch": keeps_batch}
+            value = build.emit("reshape", [value], value.shape, **attributes)
+        left.append(value)
+    program.nodes += build.nodes
+    program.outputs = left
+
+
 def _freeze(program: rewrite.Program, inputs: Mapping[str, Symbol], shapes: Any):
     """Returns the immutable graph of a program, and its weights."""
     names = naming.Names(inputs)
     weights: dict[str, Array] = {}
     constants: dict[str, np.ndarray] = {}
-    arrays: dict[tuple[int, str | None], str] = {}
+    arrays: dict[Any, str] = {}
 
     def operand(value: Value, role: str) -> str:
         if isinstance(value, Symbol):
             return names.of(value)
-        key = (id(value.array), value.name)
+        # An unrolled loop makes the same array of a weight again in each step.
+        own = id(value.array) if value.name is None else value.array.tobytes()
+        key = (value.name, value.shape, str(value.dtype), own)
         if key not in arrays:
             name = names.weight(value.name, role)
             array = np.array(value.array, _stored_type(value.dtype))
-            if value.name is None:
+            if value.name is None or not is_quantized(array.dtype):
                 constants[name] = array
             else:
                 weights[name] = jax.numpy.asarray(array)

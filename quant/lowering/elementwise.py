@@ -222,17 +222,27 @@ def logical(kind: str):
 
 
 def select_n(build: Builder, params, which: Value, *cases: Value) -> Value:
-    """A choice between two values by a condition."""
+    """A choice between two values by a condition, or among several by an index."""
     del params
     if isinstance(which, Known) and (chosen := which.scalar()) is not None:
         return cases[int(chosen)]
-    if len(cases) != 2 or np.dtype(which.dtype) != np.bool_:
-        raise build.error(
-            f"a choice among {len(cases)} values by {which.dtype}",
-            "Choose between two values by a condition.",
-        )
-    otherwise, chosen_ = (_narrowed(case, which) for case in cases)
-    return build.emit("select", [stripped(which), chosen_, otherwise], cases[0].shape)
+    if all(case is cases[0] for case in cases):
+        return cases[0]
+    asked = producer(which, "convert")  # a batched `cond` has its condition as a number
+    condition = which if asked is None else asked.inputs[0]
+    if np.dtype(condition.dtype) == np.bool_:
+        return _choice(build, condition, *cases[::-1])
+    result = cases[-1]
+    for i in reversed(range(len(cases) - 1)):
+        index = Known(np.asarray(i, which.dtype))
+        at_least = build.emit("less_equal", [stripped(which), index], which.shape, result=np.bool_)
+        result = _choice(build, at_least, cases[i], result)
+    return result
+
+
+def _choice(build: Builder, condition: Value, chosen: Value, otherwise: Value) -> Symbol:
+    values = [stripped(condition), _narrowed(chosen, condition), _narrowed(otherwise, condition)]
+    return build.emit("select", values, chosen.shape)
 
 
 def _shape(first: Value, second: Value) -> tuple[int, ...]:

@@ -262,7 +262,6 @@ def test_softmax_over_the_wrong_axis_is_not_taken_for_one():
     [
         (lambda v, x: x * 2, (jnp.ones(3, jnp.int32),), "input 'input' is int32"),
         (lambda v, x: x * 2, (1.0,), "input 'input' is float"),
-        (lambda v, x: (x, jnp.ones(3)), (ROWS,), "output 1 does not depend on any input"),
         (lambda v, x: None, (ROWS,), "returns nothing"),
     ],
 )
@@ -286,10 +285,42 @@ def test_bfloat16_constants_divide_as_floats():
     assert np.asarray(weights["weight"]).dtype == np.float32
 
 
-def test_a_value_returned_twice_is_refused():
-    def function(_, x):
-        y = jax.nn.relu(x)
-        return {"a": y, "b": y}
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda v, x: (x, x),
+        lambda v, x: (lambda y: {"a": y, "b": y})(jax.nn.relu(x)),
+        lambda v, x: (x * 2, v, jnp.ones(3), jnp.arange(2)),
+        lambda v, x: (x + 1, x.reshape(3, 6)),
+        lambda v, x: x[0, 0] * 0 + 3,
+    ],
+)
+def test_constants_inputs_and_copies_may_leave(function):
+    variables = {"params": {"table": SQUARE}}
+    graph, weights = quant.trace(lambda v, x: function(v["params"]["table"], x), variables, ROWS)
+    assert len(set(graph.outputs)) == len(graph.outputs)
+    assert set(weights) <= {"table"}
+    got, want = graph(weights, ROWS), function(SQUARE, ROWS)
+    for found, wanted in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert found.dtype == wanted.dtype
+        np.testing.assert_allclose(found, wanted)
 
-    with pytest.raises(ValueError, match="output 1 is the same value as output 0"):
-        quant.trace(function, (), normal(2, 3))
+
+@jax.custom_vjp
+def _tripled(x):
+    return x * 3
+
+
+_tripled.defvjp(lambda x: (_tripled(x), None), lambda _, g: (g,))
+
+
+def test_calls_of_every_sort_are_inlined():
+    def function(v, x):
+        x = jax.vmap(_tripled)(x)
+        x = jax.vmap(lambda row: row @ v)(x)
+        x = jax.named_call(jnp.tanh, name="block")(x)
+        return jax.remat(lambda x: jax.jit(jnp.exp)(x))(x)
+
+    graph, weights = quant.trace(function, SQUARE, ROWS)
+    assert kinds(graph) == ["mul", "fully_connected", "lookup"]
+    assert error(graph, weights, function, SQUARE, ROWS) < 1e-5

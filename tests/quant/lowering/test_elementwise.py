@@ -5,6 +5,8 @@ import pytest
 from traced import error, kinds, normal
 
 from attokit import quant
+from attokit.quant.lowering import elementwise
+from attokit.quant.lowering.values import Builder, Symbol
 
 X = normal(3, 5)
 
@@ -68,3 +70,13 @@ def test_float_types_are_one_in_the_graph():
     graph, weights = quant.trace(function, (), X)
     assert kinds(graph) == ["add"]
     np.testing.assert_allclose(graph(weights, X), X + 1, rtol=1e-6)
+
+
+def test_an_index_chooses_among_several():
+    build = Builder()
+    which, *cases = (Symbol((2,), np.dtype(t)) for t in ("int32", "float32", "float32", "float32"))
+    elementwise.select_n(build, {}, which, *cases)
+    assert [node.kind for node in build.nodes] == ["less_equal", "select"] * 2
+    assert build.nodes[1].inputs == [build.nodes[0].output, cases[1], cases[2]]
+    assert build.nodes[3].inputs == [build.nodes[2].output, cases[0], build.nodes[1].output]
+    assert build.nodes[2].inputs[1].scalar() == 0
