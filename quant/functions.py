@@ -8,7 +8,7 @@ compared by their values on a grid of points, not by how they are written.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,45 +30,92 @@ _RECTIFIERS = frozenset({"relu", "relu6", "relu_n1_to_1"})
 _PENDING = frozenset({"unary", "convert"})
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Composite:
-    """A function of one variable, made of nodes.
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One operation of a composite.
 
     Attributes:
-      root: The variable.
-      nodes: In execution order; each reads the root, earlier nodes and numbers.
+      kind: Of a node.
+      attributes: Of the node.
+      operands: Numbers, or as `int` the position of an earlier value (0 is the variable itself).
+    """
+
+    kind: str
+    attributes: Mapping[str, Any]
+    operands: tuple[np.ndarray | int, ...]
+
+    def __call__(self, values: Sequence[Any]) -> Any:
+        """Returns the step's value, given the variable and the values of earlier steps."""
+        operands = [values[x] if isinstance(x, int) else x for x in self.operands]
+        if self.kind == "unary":
+            return self.attributes["function"](jnp.asarray(operands[0]))
+        if self.kind == "convert":
+            return jnp.asarray(operands[0]).astype(self.attributes["dtype"])
+        op = Op(kind=self.kind, inputs=(), outputs=(), attributes=self.attributes)
+        return table.OPS[self.kind].compute(op, *map(jnp.asarray, operands))[0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Composite:
+    """A function of one variable, made of steps.
+
+    Attributes:
+      steps: In execution order; the last one is the function's value.
+    """
+
+    steps: tuple[Step, ...]
+
+    def __call__(self, values: Any) -> Any:
+        """Returns the function, elementwise."""
+        known = [values]
+        for step in self.steps:
+            known.append(step(known))
+        return known[-1]
+
+    @property
+    def name(self) -> str:
+        """What the function is called: its first and its last step."""
+        names = [str(step.attributes.get("name", step.kind)) for step in self.steps]
+        return "_".join(dict.fromkeys(names)) if len(names) < 4 else f"{names[0]}_to_{names[-1]}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Part:
+    """Nodes that compute a function of one symbol.
+
+    Attributes:
+      root: The symbol.
+      nodes: In execution order.
     """
 
     root: Symbol
     nodes: tuple[Node, ...]
 
-    def __call__(self, values: Any) -> Any:
-        """Returns the function, elementwise."""
-        known: dict[Symbol, Any] = {self.root: values}
-
-        def read(value: Value) -> Any:
-            if isinstance(value, Known):
-                return np.asarray(value.scalar(), value.dtype)
-            return known[value]
-
-        for node in self.nodes:
-            known[node.output] = _evaluate(node, [read(value) for value in node.inputs])
-        return known[self.nodes[-1].output]
-
     @property
-    def name(self) -> str:
-        """What the function is called: by the last step that has a name."""
-        steps = [node.attributes.get("name", node.kind) for node in self.nodes]
-        return "_".join(dict.fromkeys(steps)) if len(steps) < 4 else f"{steps[0]}_to_{steps[-1]}"
+    def kinds(self) -> list[str]:
+        return [node.kind for node in self.nodes]
 
+    def function(self) -> Composite:
+        """Returns the function, which does not change with the nodes."""
+        place: dict[Symbol, int] = {self.root: 0}
+        steps = []
+        for node in self.nodes:
+            operands = (
+                place[value]
+                if isinstance(value, Symbol)
+                else np.asarray(value.scalar(), value.dtype)
+                for value in node.inputs
+            )
+            steps.append(Step(node.kind, dict(node.attributes), tuple(operands)))
+            place[node.output] = len(steps)
+        return Composite(tuple(steps))
 
-def _evaluate(node: Node, operands: list[Any]) -> Any:
-    if node.kind == "unary":
-        return node.attributes["function"](jnp.asarray(operands[0]))
-    if node.kind == "convert":
-        return jnp.asarray(operands[0]).astype(node.attributes["dtype"])
-    op = Op(kind=node.kind, inputs=(), outputs=(), attributes=node.attributes)
-    return table.OPS[node.kind].compute(op, *map(jnp.asarray, operands))[0]
+    def after(self, cut: Symbol) -> "_Part | None":
+        """Returns the same as a function of an inner symbol, or None if it is not one."""
+        nodes = _between((cut, self.root), self.nodes[-1])
+        own = {cut, *(node.output for node in nodes)}
+        reads = (value for node in nodes for value in node.inputs if isinstance(value, Symbol))
+        return _Part(cut, tuple(nodes)) if all(value in own for value in reads) else None
 
 
 def resolve_functions(
@@ -92,17 +139,23 @@ def resolve_functions(
         result.append(node)
         if regions.leaves(node):
             build = Builder(node.source, node.scope)
-            value = _realize(build, regions.function_of(node))
+            value = _realize(build, regions.part_of(node))
             if value is not None:
                 result.extend(build.nodes)
                 replaced[node.output] = value
+                regions.made.add(value)
     return result, replaced
 
 
 class _Regions:
-    """Maximal sets of elementwise nodes that depend on one symbol alone."""
+    """Maximal sets of elementwise nodes that depend on one symbol alone.
+
+    Attributes:
+      made: Values that replaced others.
+    """
 
     def __init__(self, nodes: Sequence[Node], outputs: Sequence[Value]):
+        self.made: set[Value] = set()
         self._roots: dict[Symbol, Symbol] = {}
         self._readers: dict[Symbol, list[Node]] = {}
         self._leaving = {value for value in outputs if isinstance(value, Symbol)}
@@ -138,10 +191,16 @@ class _Regions:
         )
         return output in self._leaving or not all(inside) or output not in self._readers
 
-    def function_of(self, node: Node) -> Composite:
-        """Returns the node's output as a function of its region's root."""
+    def part_of(self, node: Node) -> _Part:
+        """Returns what makes the node's output of the nearest value that is needed anyway."""
         root = self._roots[node.output]
-        return Composite(root, tuple(_between(root, node)))
+        part = _Part(root, tuple(_between((root,), node)))
+        for inner in reversed(part.nodes[:-1]):
+            if inner.output in self.made or self.leaves(inner):
+                nearer = part.after(inner.output)
+                if nearer is not None:
+                    return nearer
+        return part
 
 
 def _is_elementwise(node: Node) -> bool:
@@ -154,8 +213,8 @@ def _is_real(symbol: Symbol) -> bool:
     return jax.dtypes.issubdtype(symbol.dtype, np.floating)
 
 
-def _between(root: Symbol, last: Node) -> list[Node]:
-    """Returns the nodes from a root to a node, in execution order."""
+def _between(roots: Sequence[Symbol], last: Node) -> list[Node]:
+    """Returns the nodes from some roots to a node, in execution order."""
     order: dict[Node, None] = {}
     pending = [(last, False)]
     while pending:
@@ -167,45 +226,46 @@ def _between(root: Symbol, last: Node) -> list[Node]:
             continue
         pending.append((node, True))
         for value in node.inputs:
-            if isinstance(value, Symbol) and value is not root and value.node is not None:
+            if isinstance(value, Symbol) and value not in roots and value.node is not None:
                 pending.append((value.node, False))
     return list(order)
 
 
-def _realize(build: Builder, function: Composite) -> Value | None:
+def _realize(build: Builder, part: _Part) -> Value | None:
     """Returns the cheapest form of a function, or None if it has that already."""
-    kinds = [node.kind for node in function.nodes]
+    kinds = part.kinds
     if len(kinds) == 1 and kinds[0] not in _PENDING:
         return None
     plain = all(kind in _ARITHMETIC or kind in _RECTIFIERS for kind in kinds)
-    if plain and (line := _affine(build, function)) is not None:
+    if plain and (line := _affine(build, part)) is not None:
         return line
-    for part in _tails(function):
-        named = _named(build, part)
+    for tail in _tails(part):
+        named = _named(build, tail)
         if named is not None:
             return named
     arithmetic = [kind for kind in kinds if kind not in _RECTIFIERS]
     if plain and len(arithmetic) <= _LARGEST_ARITHMETIC:
         return None
+    composite = part.function()
     return build.emit(
         "lookup",
-        [function.root],
-        function.root.shape,
-        function=Function(function),
-        name=function.name,
+        [part.root],
+        part.root.shape,
+        function=Function(composite),
+        name=composite.name,
     )
 
 
-def _affine(build: Builder, function: Composite) -> Value | None:
+def _affine(build: Builder, part: _Part) -> Value | None:
     """Returns a * x + b as one product and one sum, which fold into a convolution; else None."""
-    if any(node.kind not in ("add", "sub", "mul") for node in function.nodes):
+    if any(kind not in ("add", "sub", "mul") for kind in part.kinds):
         return None
-    values = _values(function)
+    values = _values(part.function())
     shift = values[-1]  # at zero, where the grid ends
     factor = (values[_GRID.argmax()] - shift) / _GRID.max()
     if not _agree(values, factor * _GRID + shift):
         return None
-    result = function.root
+    result = part.root
     if factor != 1:
         result = build.emit("mul", [result, Known(np.asarray(factor))], result.shape)
     if shift != 0:
@@ -213,19 +273,18 @@ def _affine(build: Builder, function: Composite) -> Value | None:
     return result
 
 
-def _tails(function: Composite) -> list[Composite]:
+def _tails(part: _Part) -> list[_Part]:
     """Returns the function, then what is left of it without leading additions and products.
 
     Those fold into the convolution before them, so that `1 / (1 + exp(-x))` is a logistic even
     where the minus sign belongs to the kernel.
     """
-    tails, nodes, root = [function], list(function.nodes), function.root
-    while len(nodes) > 1 and nodes[0].kind in ("add", "sub", "mul"):
-        cut = nodes[0].output
-        if any(root in node.inputs for node in nodes[1:]):
+    tails = [part]
+    while len(part.nodes) > 1 and part.nodes[0].kind in ("add", "sub", "mul"):
+        rest = part.after(part.nodes[0].output)
+        if rest is None:
             break
-        root, nodes = cut, nodes[1:]
-        tails.append(Composite(root, tuple(nodes)))
+        tails.append(part := rest)
     return tails
 
 
@@ -238,10 +297,10 @@ def _agree(found: np.ndarray, wanted: np.ndarray) -> bool:
     return np.allclose(found, wanted, rtol=2e-5, atol=2e-6, equal_nan=True)
 
 
-def _named(build: Builder, function: Composite) -> Value | None:
+def _named(build: Builder, part: _Part) -> Value | None:
     """Returns the function as one of TFLite's own ops, or None."""
-    values = _values(function)
-    root, shape = function.root, function.root.shape
+    values = _values(part.function())
+    root, shape = part.root, part.root.shape
     if _agree(values, _GRID):
         return root
     for kind in _KINDS:
@@ -253,9 +312,9 @@ def _named(build: Builder, function: Composite) -> Value | None:
     slope = float(values[_GRID.argmin()] / _GRID.min())
     if _agree(values, np.where(_GRID < 0, _GRID * np.float32(slope), _GRID)):
         return build.emit("leaky_relu", [root], shape, alpha=slope)
-    for name, function_ in lookup.FUNCTIONS.items():
+    for name, function in lookup.FUNCTIONS.items():
         if _agree(values, _values_of(name)):
-            return build.emit("lookup", [root], shape, function=function_, name=name)
+            return build.emit("lookup", [root], shape, function=function, name=name)
     return None
 
 

@@ -86,3 +86,30 @@ def test_functions_that_leave_are_kept_beside_those_made_of_them():
     graph, weights = quant.trace(function, (), X / 3)
     assert kinds(graph) == ["lookup", "lookup"]
     assert error(graph, weights, function, (), X / 3) < 1e-5
+
+
+def test_a_value_that_is_needed_anyway_is_where_a_function_starts():
+    def function(v, x):
+        gate = jax.nn.sigmoid(x @ v + 1)
+        y = nn.relu(x @ v)
+        return gate * y + (1 - gate) * x[:, :3], y, jax.nn.sigmoid(y)
+
+    v = normal(40, 3)
+    graph, weights = quant.trace(function, v, X)
+    assert "lookup" not in kinds(graph)
+    assert kinds(graph).count("logistic") == 2
+    assert error(graph, weights, function, v, X) < 1e-5
+    qparams = quant.calibrate(graph, weights, [X], input_range=None)
+    found = quant.fake_quant(graph)(weights, qparams, X)
+    assert all(jnp.isfinite(leaf).all() for leaf in found)
+
+
+def test_a_table_does_not_change_when_what_it_reads_is_folded():
+    def function(v, x):
+        y = x @ v + jnp.float32(0.5) * normal(1, 3)
+        return jax.nn.softplus(y), jnp.sin(y)
+
+    v = normal(40, 3)
+    graph, weights = quant.trace(function, v, X)
+    assert kinds(graph) == ["fully_connected", "lookup", "lookup"]
+    assert error(graph, weights, function, v, X) < 1e-5
