@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import jax.numpy as jnp
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
 from attokit.export.integers import Ranges, integer_operands
+from attokit.quant import params
 from attokit.quant.graph import Graph, Weights, is_quantized
 from attokit.quant.ops.kind import Op
 from attokit.quant.params import QParams
@@ -140,6 +142,24 @@ class Context:
             shape=(256,),
             dtype="int8",
             data=self._tables[name].astype(np.int8),
+            quantization=self._ranges.quantization(name),
+        )
+
+    def number(self, op: Op, role: str, value: float) -> Tensor:
+        """Returns a real constant on the scale of the op's output, rounded half away from zero."""
+        name = op.outputs[0]
+        if not self.quantized:
+            return self._float(f"{name}/{role}", np.asarray([value], np.float32))
+        centred = params.quantize_centred(
+            jnp.float32(value),
+            jnp.asarray(self._ranges.scale(name)),
+            jnp.float32(self._ranges.zero_point(name)),
+        )
+        return Tensor(
+            name=f"{name}/{role}",
+            shape=(1,),
+            dtype="int8",
+            data=np.asarray([centred + self._ranges.zero_point(name)], np.int8),
             quantization=self._ranges.quantization(name),
         )
 

@@ -146,6 +146,31 @@ def softmax(context: Context, op: Op) -> tuple[Operator, ...]:
     return (context.operator(op, code, inputs, options, context.version(int8=2)),)
 
 
+def relu_n1_to_1(context: Context, op: Op) -> tuple[Operator, ...]:
+    """RELU_N1_TO_1; TFLite Micro, which has none, gets MAXIMUM and MINIMUM with the bounds."""
+    if context.target != "micro":
+        code = schema.BuiltinOperator.RELU_N1_TO_1
+        return rectifier(code, int8=1)(context, op)
+    values = context.operand(op, 0)
+    raised = Tensor(
+        name=f"{op.outputs[0]}/raised",
+        shape=values.shape,
+        dtype=values.dtype,
+        quantization=values.quantization,
+    )
+    low, high = (context.number(op, "bound", bound) for bound in (-1, 1))
+    options, version = schema.MaximumMinimumOptionsT(), context.version(int8=2)
+    codes = schema.BuiltinOperator
+    first = Operator(
+        code=codes.MAXIMUM,
+        version=version,
+        options=options,
+        inputs=(values, low),
+        outputs=(raised,),
+    )
+    return first, context.operator(op, codes.MINIMUM, (raised, high), options, version)
+
+
 def rectifier(code: int, int8: int) -> Lowering:
     """Returns the lowering of RELU or one of its bounded kin."""
 

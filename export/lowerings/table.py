@@ -62,7 +62,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "quantize": elementwise.quantize,
         "relu": elementwise.rectifier(BuiltinOperator.RELU, int8=2),
         "relu6": elementwise.rectifier(BuiltinOperator.RELU6, int8=2),
-        "relu_n1_to_1": elementwise.rectifier(BuiltinOperator.RELU_N1_TO_1, int8=1),
+        "relu_n1_to_1": elementwise.relu_n1_to_1,
         "reshape": movement.reshape,
         "select": elementwise.comparison(BuiltinOperator.SELECT_V2, schema.SelectV2OptionsT, 1),
         "slice": movement.slice_,

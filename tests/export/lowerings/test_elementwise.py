@@ -64,15 +64,11 @@ CASES = {
 }
 
 
-def _runs(name: str, kernels: str) -> bool:
-    return not (name == "relu_n1_to_1" and kernels == "micro")  # TFLite Micro has none
-
-
 def _bound(name: str, kernels: str) -> int:
     return OPS[CASES[name].kind].bounds.get(kernels, 0)
 
 
-PAIRS = [(n, k) for n in CASES for k in ("reference", "micro", "xnnpack") if _runs(n, k)]
+PAIRS = [(n, k) for n in CASES for k in ("reference", "micro", "xnnpack")]
 
 
 @pytest.mark.parametrize(("name", "kernels"), PAIRS)
