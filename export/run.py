@@ -11,6 +11,7 @@ from attokit.quant.ops.kind import Kernels
 
 _BATCH_MEMORY = 1 << 26  # bytes of activations that one call may take
 _LARGEST_BATCH = 256
+_HOLDS_BATCH = frozenset({"TRANSPOSE_CONV"})  # operators with the output's shape in a constant
 
 
 def run(
@@ -65,7 +66,8 @@ class Runner:
         self._load()
         self._own_batch = next((t.shape[0] for t in self.inputs.values() if t.shape), 1)
         self._batch = self._own_batch
-        self._resizable = kernels != "micro"
+        kinds = {operator.kind for operator in self._info.main.operators}
+        self._resizable = kernels != "micro" and not kinds & _HOLDS_BATCH
         sample = max(self._info.peak_ram // max(self._own_batch, 1), 1)
         self._limit = min(max(_BATCH_MEMORY // sample, 1), _LARGEST_BATCH)
 

@@ -13,16 +13,16 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from attokit.quant.commuting import CONTRACTIONS, Commuting, channel_vector
 from attokit.quant.functions import resolve_functions
 from attokit.quant.lowering.contraction import pad_images, same_padding
 from attokit.quant.lowering.elementwise import stripped
-from attokit.quant.lowering.movement import emit_reshape
+from attokit.quant.lowering.movement import emit_reshape, emit_transpose
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation, Op
 from attokit.quant.ops.pool import cell_counts
 
-_CONTRACTIONS = ("conv_2d", "depthwise_conv_2d", "fully_connected")
 _RECTIFIERS: tuple[Activation, ...] = ("relu", "relu6", "relu_n1_to_1")
 
 
@@ -71,7 +71,10 @@ def rewrite(program: Program) -> None:
         _apply(program, rule)
     _resolve_functions(program)
     _apply(program, _conversion)
+    _apply(program, Commuting(program.uses()))
     _fold_affine(program)
+    for rule in (_merge_reshapes, _merge_transposes):
+        _apply(program, rule)
     _apply(program, _same_padding_of_pad)
     _apply(program, _drop_identity)
     _fuse_activations(program)
@@ -260,6 +263,17 @@ def _merge_reshapes(node: Node, build: Builder) -> Value | None:
     return emit_reshape(build, value, node.output.shape)
 
 
+def _merge_transposes(node: Node, build: Builder) -> Value | None:
+    """A permutation of a permutation is one permutation, or none."""
+    inner = producer(node.inputs[0], "transpose") if node.kind == "transpose" else None
+    if inner is None:
+        return None
+    value, first = inner.inputs[0], inner.attributes["permutation"]
+    assert isinstance(value, Symbol)  # what is known was transposed while tracing
+    order = [first[axis] for axis in node.attributes["permutation"]]
+    return emit_transpose(build, value, order)
+
+
 def _keep_dimensions(node: Node, build: Builder) -> Value | None:
     """A mean that is reshaped to keep its axes keeps them itself."""
     inner = producer(node.inputs[0], "mean") if node.kind == "reshape" else None
@@ -335,10 +349,10 @@ def _fold_into_producer(node: Node, uses: dict[Symbol, int]) -> Symbol | None:
         symbol, known = known, symbol
     if not isinstance(symbol, Symbol) or not isinstance(known, Known) or uses.get(symbol) != 1:
         return None
-    target = producer(symbol, *_CONTRACTIONS)
+    target = producer(symbol, *CONTRACTIONS)
     if target is None:
         return None
-    vector = _channel_vector(known.array, target.output.shape)
+    vector = channel_vector(known.array, target.output.shape)
     if vector is None or target.activation != "none" or node.output.shape != symbol.shape:
         return None
     flipped = node.kind == "sub" and known is node.inputs[0]
@@ -347,19 +361,6 @@ def _fold_into_producer(node: Node, uses: dict[Symbol, int]) -> Symbol | None:
     shift = None if node.kind == "mul" else sign * vector
     _scale_and_shift(target, factor, shift)
     return symbol
-
-
-def _channel_vector(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Returns the array as one float64 per last axis, or None if it varies along others."""
-    channels = shape[-1]
-    if array.ndim > len(shape) or any(n != 1 for n in array.shape[:-1]):
-        if array.size == 0 or array.ndim > len(shape):
-            return None
-        rows = array.reshape(-1, array.shape[-1])
-        if not (rows == rows[:1]).all():
-            return None
-        array = rows[0]
-    return np.broadcast_to(array.reshape(-1).astype(np.float64), (channels,))
 
 
 def _scale_and_shift(target: Node, factor: Any, shift: Any) -> None:

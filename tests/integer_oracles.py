@@ -74,6 +74,8 @@ def contract(op, x, kernel):
     """Sums of products in int64; padding adds nothing."""
     if op.kind == "fully_connected":
         return x @ kernel
+    if op.kind == "transpose_conv":
+        return transpose_conv(op, x, kernel)
     (kh, kw, cin, cout), (sh, sw), (dh, dw) = kernel.shape, op["strides"], op["dilation"]
     groups, sizes = op["groups"], []
     for axis, k, s, d in ((1, kh, sh, dh), (2, kw, sw, dw)):
@@ -93,6 +95,28 @@ def contract(op, x, kernel):
                 own = slice(g * per_group, (g + 1) * per_group)
                 result[..., own] += taps[..., g * cin : (g + 1) * cin] @ kernel[i, j][:, own]
     return result
+
+
+def transpose_conv(op, x, kernel):
+    """Lays each pixel's multiple of the turned kernel down, and cuts the output out."""
+    (sh, sw), (top, left), size = op["strides"], op["offset"], op["size"]
+    reach = [max(n, o + w) + 50 for n, o, w in zip(x.shape[1:3], op["offset"], size, strict=True)]
+    canvas = np.zeros((x.shape[0], reach[0] * sh, reach[1] * sw, kernel.shape[3]), np.int64)
+    kh, kw = kernel.shape[:2]
+    for i, j in np.ndindex(*x.shape[1:3]):
+        patch = np.einsum("bc,hwco->bhwo", x[:, i, j], kernel[::-1, ::-1])
+        canvas[:, i * sh : i * sh + kh, j * sw : j * sw + kw] += patch
+    return canvas[:, top : top + size[0], left : left + size[1]]
+
+
+def batch_matmul(op, kernels, x, y, s, zero_point, so):
+    """XNNPACK takes only seconds whose zero point is 0."""
+    x = np.swapaxes(x, -1, -2) if op["adj_x"] else x
+    y = np.swapaxes(y, -1, -2) if op["adj_y"] else y
+    product = f32(s[0] * s[1])
+    if kernels == "xnnpack" and zero_point == 0:
+        return half_even((x @ y).astype(f32) * f32(product / so))
+    return multiply(x @ y, *quantize_multiplier(np.float64(product) / np.float64(so)))
 
 
 def contraction(op, kernels, x, kernel, bias, si, sk, so):
@@ -245,7 +269,10 @@ class Oracle:
         s, z = zip(*map(self.quantization, op.inputs[:2]), strict=True)
         if op.kind == "softmax":
             return np.clip(softmax(stored[0], s[0]), -128, 127)
-        if op.kind in ("conv_2d", "depthwise_conv_2d", "fully_connected"):
+        if op.kind == "batch_matmul":
+            x, y = (q - zn for q, zn in zip(stored, z, strict=True))
+            y = batch_matmul(op, self.kernels, x, y, s, z[1], so)
+        elif op.kind in ("conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv"):
             kernel = np.clip(half_even(self.array(op.inputs[1]) / s[1]), -127, 127)
             bias = [half_even(self.array(n) / (s[0] * s[1])) for n in op.inputs[2:]]
             y = contraction(

@@ -24,7 +24,7 @@ _ACTIVATIONS = {
     "relu6": schema.ActivationFunctionType.RELU6,
     "relu_n1_to_1": schema.ActivationFunctionType.RELU_N1_TO_1,
 }
-_PADDINGS = {"SAME": schema.Padding.SAME, "VALID": schema.Padding.VALID}
+PADDINGS = {"SAME": schema.Padding.SAME, "VALID": schema.Padding.VALID}
 
 
 class Context:
@@ -91,19 +91,20 @@ class Context:
             quantization=self._ranges.quantization(self._graph.range_of(op, position)),
         )
 
-    def kernel(self, op: Op, order: Sequence[int], axis: int) -> Tensor:
+    def kernel(self, op: Op, order: Sequence[int], axis: int, flip: tuple[int, ...] = ()) -> Tensor:
         """Returns the op's kernel (its second input) with transposed axes.
 
         Args:
           op: A convolution or dense layer.
           order: Of the graph's axes, as the file wants them.
           axis: Of the file's kernel, the one with a scale per entry.
+          flip: Of the file's kernel, those that run backwards.
         """
         name = op.inputs[1]
         if not self.quantized:
-            return self._float(name, self._array(name).transpose(order))
+            return self._float(name, np.flip(self._array(name).transpose(order), flip))
         integers = self._integers[self._position[id(op)], 1]
-        data = integers.values.transpose(order)
+        data = np.flip(integers.values.transpose(order), flip)
         return Tensor(
             name=name,
             shape=data.shape,
@@ -196,4 +197,4 @@ def fused(op: Op) -> int:
 
 def padding(op: Op) -> int:
     """Returns the schema's code of an op's padding."""
-    return _PADDINGS[op["padding"]]
+    return PADDINGS[op["padding"]]

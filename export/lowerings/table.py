@@ -22,6 +22,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "abs": elementwise.abs_,
         "add": elementwise.add,
         "average_pool_2d": reduction.pool(BuiltinOperator.AVERAGE_POOL_2D),
+        "batch_matmul": contraction.batch_matmul,
         "concatenation": movement.concatenation,
         "conv_2d": contraction.conv_2d,
         "depthwise_conv_2d": contraction.depthwise_conv_2d,
@@ -52,10 +53,10 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "maximum": elementwise.comparison(
             BuiltinOperator.MAXIMUM, schema.MaximumMinimumOptionsT, 2
         ),
+        "mean": reduction.mean,
         "minimum": elementwise.comparison(
             BuiltinOperator.MINIMUM, schema.MaximumMinimumOptionsT, 2
         ),
-        "mean": reduction.mean,
         "mul": elementwise.mul,
         "not_equal": elementwise.comparison(BuiltinOperator.NOT_EQUAL, schema.NotEqualOptionsT, 2),
         "pad": movement.pad,
@@ -71,5 +72,6 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "sub": elementwise.sub,
         "tanh": elementwise.tanh,
         "transpose": movement.transpose,
+        "transpose_conv": contraction.transpose_conv,
     }
 )

@@ -1,10 +1,34 @@
-"""Convolutions and matrix products with a known kernel."""
+"""Convolutions with a known kernel, ordinary and transposed, and the padding that they take."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from attokit.quant.lowering.movement import concatenate, emit_reshape, emit_transpose, slice_
 from attokit.quant.lowering.values import Builder, Known, Symbol, Value
+
+Pair = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Window:
+    """How a 2-D kernel moves over images; rows first.
+
+    Attributes:
+      strides: Steps.
+      padding: (before, after) per axis.
+      dilation: Of the kernel.
+      spread: Of the images: more than 1 makes the convolution a transposed one.
+      groups: Into which the channels are divided.
+    """
+
+    strides: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair
+    spread: Pair
+    groups: int
 
 
 def same_padding(
@@ -44,43 +68,72 @@ def resolve_padding(
 
 
 def conv_general_dilated(build: Builder, params, images: Value, kernel: Value) -> Symbol:
-    """Lowers a 2-D convolution in any layout."""
+    """Lowers a 1-D or 2-D convolution in any layout."""
     if not isinstance(images, Symbol) or not isinstance(kernel, Known):
         raise build.error(
             "a convolution whose kernel depends on the inputs",
             "TFLite wants kernels that are constant; make it a weight.",
         )
-    if len(images.shape) != 4 or params["batch_group_count"] != 1:
+    if len(images.shape) not in (3, 4):
         raise build.error(
-            f"a convolution of rank {len(images.shape)} "
-            f"with batch_group_count={params['batch_group_count']}",
-            "Supported are 2-D convolutions of images [b, h, w, c].",
+            f"a convolution over {len(images.shape) - 2} axes (images of shape {images.shape})",
+            "INT8 kernels have one or two: fold an axis into the batch or into the channels.",
         )
-    if tuple(params["lhs_dilation"]) != (1, 1):
+    if params["batch_group_count"] != 1:
         raise build.error(
-            f"a transposed convolution (lhs_dilation={params['lhs_dilation']})",
-            "Supported are ordinary convolutions; resize, then convolve.",
+            f"a convolution with batch_group_count={params['batch_group_count']}",
+            "Split the batch and convolve each part, or use feature_group_count.",
         )
     numbers = params["dimension_numbers"]
-    images = _transposed(build, images, [numbers.lhs_spec[i] for i in (0, 2, 3, 1)])
-    hwio = [numbers.rhs_spec[i] for i in (2, 3, 1, 0)]
-    if hwio != [0, 1, 2, 3]:  # a kernel that stays as it is stays one weight if used twice
-        kernel = Known(np.transpose(kernel.array, hwio), kernel.name)
-    result = _convolve(build, params, images, kernel)
-    nhwc_to_out = np.argsort([numbers.out_spec[i] for i in (0, 2, 3, 1)])
-    return _transposed(build, result, nhwc_to_out.tolist())
+    images = emit_transpose(build, images, _channels_last(numbers.lhs_spec))
+    output, inner, *spatial = numbers.rhs_spec
+    order = [*spatial, inner, output]
+    if order != sorted(order):  # a kernel that stays as it is stays one weight if used twice
+        kernel = Known(np.transpose(kernel.array, order), kernel.name)
+    result = _convolve_1d_or_2d(build, params, images, kernel)
+    return emit_transpose(build, result, np.argsort(_channels_last(numbers.out_spec)).tolist())
 
 
-def _convolve(build: Builder, params, images: Symbol, kernel: Known) -> Symbol:
-    strides, dilation = tuple(params["window_strides"]), tuple(params["rhs_dilation"])
+def _channels_last(spec: Sequence[int]) -> list[int]:
+    """Returns the order of axes that makes (batch, channels, *spatial) NHWC."""
+    batch, channels, *spatial = spec
+    return [batch, *spatial, channels]
+
+
+def _convolve_1d_or_2d(build: Builder, params, images: Symbol, kernel: Known) -> Symbol:
+    """Returns the convolution; a signal is an image of one row."""
+    signal = len(images.shape) == 3
+    if signal:
+        images = emit_reshape(build, images, (images.shape[0], 1, *images.shape[1:]))
+        kernel = Known(kernel.array[None], kernel.name)
+
+    def rows(name: str, of_one_row: Any) -> tuple[Any, Any]:
+        first, second = (of_one_row, *params[name]) if signal else params[name]
+        return first, second
+
+    window = _Window(
+        strides=rows("window_strides", 1),
+        padding=rows("padding", (0, 0)),
+        dilation=rows("rhs_dilation", 1),
+        spread=rows("lhs_dilation", 1),
+        groups=params["feature_group_count"],
+    )
+    convolve = _transposed_convolution if max(window.spread) > 1 else _convolution
+    result = convolve(build, images, kernel, window)
+    if signal:
+        result = emit_reshape(build, result, (result.shape[0], *result.shape[2:]))
+    return result
+
+
+def _convolution(build: Builder, images: Symbol, kernel: Known, window: _Window) -> Symbol:
+    strides, dilation = window.strides, window.dilation
     windows = [(k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilation, strict=True)]
-    groups = params["feature_group_count"]
-    images, padding = resolve_padding(build, images, params["padding"], windows, strides)
+    images, padding = resolve_padding(build, images, window.padding, windows, strides)
     sizes = [
         -(-n // s) if padding == "SAME" else (n - w) // s + 1
         for n, w, s in zip(images.shape[1:3], windows, strides, strict=True)
     ]
-    depthwise = groups == images.shape[3] and groups > 1
+    depthwise = window.groups == images.shape[3] and window.groups > 1
     return build.emit(
         "depthwise_conv_2d" if depthwise else "conv_2d",
         [images, kernel],
@@ -88,42 +141,62 @@ def _convolve(build: Builder, params, images: Symbol, kernel: Known) -> Symbol:
         strides=strides,
         padding=padding,
         dilation=dilation,
-        groups=groups,
+        groups=window.groups,
     )
 
 
-def _transposed(build: Builder, value: Symbol, permutation: Sequence[int]) -> Symbol:
-    permutation = tuple(int(axis) for axis in permutation)
-    if permutation == tuple(range(len(permutation))):
-        return value
-    shape = tuple(value.shape[axis] for axis in permutation)
-    return build.emit("transpose", [value], shape, permutation=permutation)
-
-
-def dot_general(build: Builder, params, left: Value, right: Value) -> Symbol:
-    """Lowers a product with a known matrix to a dense layer over the last axis."""
-    ((left_axes, right_axes), (left_batch, right_batch)) = params["dimension_numbers"]
-    if isinstance(left, Known) and isinstance(right, Symbol) and len(left.shape) == 2:
-        product = _dense(build, right, right_axes, left, left_axes)
-        rank = len(product.shape)  # the matrix's axis comes first in JAX's result
-        return _transposed(build, product, [rank - 1, *range(rank - 1)])
-    if not isinstance(left, Symbol) or not isinstance(right, Known) or left_batch or right_batch:
-        raise build.error(
-            "a matrix product of two values that both depend on the inputs",
-            "Supported are products with a weight matrix.",
-        )
-    return _dense(build, left, left_axes, right, right_axes)
-
-
-def _dense(
-    build: Builder, values: Symbol, axes: Sequence[int], matrix: Known, matrix_axes: Sequence[int]
+def _transposed_convolution(
+    build: Builder, images: Symbol, kernel: Known, window: _Window
 ) -> Symbol:
-    if len(axes) != 1 or len(matrix.shape) != 2 or len(values.shape) < 2:
+    """Returns the convolution of images with zeros between their pixels."""
+    if max(*window.strides, *window.dilation) > 1:
         raise build.error(
-            f"a matrix product of shapes {values.shape} and {matrix.shape} over axes {tuple(axes)}",
-            "Reshape so that one axis is contracted with one axis of a [k, n] matrix.",
+            f"a transposed convolution with strides {window.strides} "
+            f"and a kernel dilated by {window.dilation}",
+            "Take every n-th pixel of the result afterwards; write the zeros into the kernel.",
         )
-    rest = [axis for axis in range(len(values.shape)) if axis != axes[0]]
-    values = _transposed(build, values, [*rest, axes[0]])
-    kernel = matrix if matrix_axes[0] == 0 else Known(matrix.array.T, matrix.name)
-    return build.emit("fully_connected", [values, kernel], (*values.shape[:-1], kernel.shape[1]))
+    # A pixel's patch starts at spread * position - offset; TFLite wants offsets >= 0 and patches
+    # that reach the end, which pixels of zeros around the images see to.
+    offsets, sizes, extra = [], [], []
+    for n, k, s, (before, after) in zip(
+        images.shape[1:3], kernel.shape[:2], window.spread, window.padding, strict=True
+    ):
+        offset, size = k - 1 - before, (n - 1) * s + 2 + before + after - k
+        in_front = max(0, -(offset // s))
+        uncovered = offset + size - ((n - 1) * s + k)  # a bias alone reaches s - 1 of them
+        offsets.append(offset + in_front * s)
+        sizes.append(size)
+        extra.append((in_front, max(0, uncovered // s)))
+    if any(map(any, extra)):
+        images = pad_images(build, images, extra)
+
+    def part(group: int) -> Symbol:
+        entering, leaving = (n // window.groups for n in (images.shape[3], kernel.shape[3]))
+        own = slice(group * leaving, (group + 1) * leaving)
+        return build.emit(
+            "transpose_conv",
+            [
+                _channels(build, images, group * entering, entering),
+                Known(kernel.array[..., own], kernel.name) if window.groups > 1 else kernel,
+            ],
+            (images.shape[0], *sizes, leaving),
+            strides=window.spread,
+            offset=tuple(offsets),
+            size=tuple(sizes),
+        )
+
+    parts = [part(group) for group in range(window.groups)]
+    return concatenate(build, {"dimension": 3}, *parts) if len(parts) > 1 else parts[0]
+
+
+def _channels(build: Builder, images: Symbol, start: int, count: int) -> Symbol:
+    """Returns some of the images' channels."""
+    return slice_(
+        build,
+        {
+            "start_indices": (0, 0, 0, start),
+            "limit_indices": (*images.shape[:3], start + count),
+            "strides": None,
+        },
+        images,
+    )

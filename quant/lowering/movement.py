@@ -1,6 +1,7 @@
 """Reshaping, padding, joining and cutting."""
 
 import math
+from collections.abc import Sequence
 
 from attokit.quant.lowering.values import Builder, Known, Symbol, Value
 
@@ -12,6 +13,15 @@ def emit_reshape(build: Builder, value: Symbol, shape: tuple[int, ...]) -> Symbo
         return value
     keeps_batch = bool(shape) and bool(value.shape) and shape[0] == value.shape[0]
     return build.emit("reshape", [value], shape, shape=shape, keeps_batch=keeps_batch)
+
+
+def emit_transpose(build: Builder, value: Symbol, permutation: Sequence[int]) -> Symbol:
+    """Emits a permutation of axes unless it leaves them in place."""
+    permutation = tuple(int(axis) for axis in permutation)
+    if permutation == tuple(range(len(permutation))):
+        return value
+    shape = tuple(value.shape[axis] for axis in permutation)
+    return build.emit("transpose", [value], shape, permutation=permutation)
 
 
 def reshape(build: Builder, params, value: Symbol, *_: Value) -> Symbol:
@@ -48,11 +58,7 @@ def broadcast_in_dim(build: Builder, params, value: Symbol, *_: Value) -> Symbol
 
 def transpose(build: Builder, params, value: Symbol) -> Symbol:
     """A permutation of axes."""
-    permutation = tuple(int(axis) for axis in params["permutation"])
-    if permutation == tuple(range(len(permutation))):
-        return value
-    shape = tuple(value.shape[axis] for axis in permutation)
-    return build.emit("transpose", [value], shape, permutation=permutation)
+    return emit_transpose(build, value, params["permutation"])
 
 
 def pad(build: Builder, params, value: Symbol, filling: Value) -> Symbol:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from attokit.quant.lowering import contraction, elementwise, movement, reduction
+from attokit.quant.lowering import contraction, elementwise, movement, products, reduction
 
 Lowering = Callable[..., Any]
 
@@ -20,8 +20,13 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "conv_general_dilated": contraction.conv_general_dilated,
         "convert_element_type": elementwise.convert_element_type,
         "copy": elementwise.identity,
+        "cumlogsumexp": products.refused("cumlogsumexp"),
+        "cummax": products.refused("cummax"),
+        "cummin": products.refused("cummin"),
+        "cumprod": products.refused("cumprod"),
+        "cumsum": products.cumsum,
         "div": elementwise.div,
-        "dot_general": contraction.dot_general,
+        "dot_general": products.dot_general,
         "eq": elementwise.compare("equal"),
         "expand_dims": movement.expand_dims,
         "ge": elementwise.compare("greater_equal"),

@@ -7,6 +7,7 @@ Kernel scales run along cout (TFLite: axis 0 of OHWI, axis 3 of a depthwise kern
 
 import functools
 import operator
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
@@ -17,6 +18,7 @@ from attokit.zoo.convolution import conv
 
 # float32 holds every integer up to 2**24; an int8 product is at most 255 * 127.
 EXACT_PRODUCTS = 2**24 // (255 * 127)
+Convolve = Callable[[Array, Array], Array]
 
 
 def _compute(op, images, kernel, bias=None):
@@ -38,32 +40,47 @@ def _convolve(op: Op, images: Float[Array, "b h w c"], kernel: Float[Array, "kh 
 def accumulate(
     op: Op, images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw i o"]
 ) -> Int32[Array, "b h w o"]:
-    """Returns the exact integer convolution of integers held in float32.
+    """Returns the exact integer convolution of integers held in float32."""
+    return exact_sum(functools.partial(_convolve, op), images, kernel, op["groups"])
+
+
+def exact_sum(
+    convolve: Convolve,
+    images: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw i o"],
+    groups: int = 1,
+) -> Int32[Array, "b oh ow o"]:
+    """Returns what a convolution makes of integers held in float32, exactly.
 
     Sums of up to `EXACT_PRODUCTS` products are exact in float32 in any order, so longer ones are
     split along the input channels and added as int32.  (On TPU and GPU the default precision is
     exact too: the factors need 8 bits, and accumulation is in float32.)
+
+    Args:
+      convolve: Linear in images and kernel; sums over all taps and input channels at most.
+      images: Integers.
+      kernel: Likewise.
+      groups: Into which the channels are divided.
     """
     taps, channels = kernel.shape[0] * kernel.shape[1], kernel.shape[2]
     if taps > EXACT_PRODUCTS:  # kernels beyond 22x22: two passes over the kernel's bits
-        coarse = jnp.floor(kernel / 16)
-        high = _accumulate_channels(op, images, coarse, max(1, 8 * EXACT_PRODUCTS // taps))
-        low = _accumulate_channels(
-            op, images, kernel - coarse * 16, max(1, 8 * EXACT_PRODUCTS // taps)
-        )
-        return high * 16 + low
-    return _accumulate_channels(op, images, kernel, min(channels, EXACT_PRODUCTS // taps))
+        coarse, step = jnp.floor(kernel / 16), max(1, 8 * EXACT_PRODUCTS // taps)
+        high = _sum_channels(convolve, images, coarse, groups, step)
+        return high * 16 + _sum_channels(convolve, images, kernel - coarse * 16, groups, step)
+    return _sum_channels(convolve, images, kernel, groups, min(channels, EXACT_PRODUCTS // taps))
 
 
-def _accumulate_channels(op: Op, images: Array, kernel: Array, step: int) -> Int32[Array, "..."]:
-    channels, groups = kernel.shape[2], op["groups"]
+def _sum_channels(
+    convolve: Convolve, images: Array, kernel: Array, groups: int, step: int
+) -> Int32[Array, "..."]:
+    channels = kernel.shape[2]
     if channels <= step:
-        return _convolve(op, images, kernel).astype(jnp.int32)
+        return convolve(images, kernel).astype(jnp.int32)
     grouped = images.reshape(*images.shape[:3], groups, channels)
 
     def partial(start: int) -> Int32[Array, "..."]:
         part = grouped[..., start : start + step].reshape(*images.shape[:3], -1)
-        return _convolve(op, part, kernel[:, :, start : start + step]).astype(jnp.int32)
+        return convolve(part, kernel[:, :, start : start + step]).astype(jnp.int32)
 
     return functools.reduce(operator.add, map(partial, range(0, channels, step)))
 
@@ -105,4 +122,4 @@ def _kind(name: str) -> OpKind:
 CONV_2D = _kind("conv_2d")
 DEPTHWISE_CONV_2D = _kind("depthwise_conv_2d")
 
-__all__ = ["CONV_2D", "DEPTHWISE_CONV_2D", "accumulate"]
+__all__ = ["CONV_2D", "DEPTHWISE_CONV_2D", "accumulate", "exact_sum"]

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from attokit.quant.ops import (
     arithmetic,
+    batch_matmul,
     convolution,
     fully_connected,
     lookup,
@@ -14,6 +15,7 @@ from attokit.quant.ops import (
     rectifier,
     selection,
     softmax,
+    transposed_convolution,
 )
 from attokit.quant.ops.kind import OpKind
 
@@ -21,6 +23,7 @@ _KINDS = (
     arithmetic.ADD,
     arithmetic.MUL,
     arithmetic.SUB,
+    batch_matmul.BATCH_MATMUL,
     convolution.CONV_2D,
     convolution.DEPTHWISE_CONV_2D,
     fully_connected.FULLY_CONNECTED,
@@ -56,6 +59,7 @@ _KINDS = (
     selection.NOT_EQUAL,
     selection.SELECT,
     softmax.SOFTMAX,
+    transposed_convolution.TRANSPOSE_CONV,
 )
 
 OPS: Mapping[str, OpKind] = MappingProxyType({kind.name: kind for kind in _KINDS})

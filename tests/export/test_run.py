@@ -1,9 +1,13 @@
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attokit import export
+from attokit import export, quant
+
+RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference", "micro"])
@@ -61,3 +65,14 @@ def test_unknown_kernels_and_missing_runtimes_are_named(small, monkeypatch):
         export.Runner(small.file, kernels="micro")
     with pytest.raises(ValueError, match=r"cannot read .nowhere\.tflite."):
         export.Runner("nowhere.tflite")
+
+
+@pytest.mark.parametrize("kernels", ["reference", "xnnpack"])
+def test_a_file_that_holds_its_batch_runs_others_one_by_one(kernels):
+    v, x = jnp.asarray(RNG.normal(size=(3, 3, 2, 2)), jnp.float32), jnp.ones((1, 3, 3, 2))
+    graph, weights = quant.trace(lambda v, x: jax.lax.conv_transpose(x, v, (2, 2), "SAME"), v, x)
+    qparams = quant.calibrate(graph, weights, [x])
+    images = RNG.random((3, 3, 3, 2), np.float32)
+    got = export.run(export.to_tflite(graph, weights, qparams), images, kernels=kernels)
+    want = quant.fake_quant(graph, kernels).integers(weights, qparams, images)
+    np.testing.assert_array_equal(got["output"], want[graph.outputs[0]])

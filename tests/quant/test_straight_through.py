@@ -18,7 +18,9 @@ def _all(v, x, y):
     return (
         conv(x, v["conv"], padding="SAME") + v["bias"].reshape(1, 1, 1, -1),
         conv(x, v["depthwise"], padding="SAME", groups=4),
+        jax.lax.conv_transpose(x, v["transposed"], (2, 2), "SAME"),
         y @ v["dense"],
+        x @ y,
         x + y,
         x - y,
         x * y,
@@ -34,6 +36,7 @@ V = {
     "conv": normal(3, 3, 4, 5),
     "bias": normal(5),
     "depthwise": normal(3, 3, 1, 4),
+    "transposed": normal(3, 3, 4, 2),
     "dense": normal(4, 6),
     "scalar": jnp.float32(-1.5),
 }

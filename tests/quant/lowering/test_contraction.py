@@ -1,7 +1,8 @@
+import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from traced import error, kinds, normal
 
 from attokit import quant
@@ -57,15 +58,32 @@ def test_other_layouts_are_transposed():
     ("function", "v", "x", "match"),
     [
         (lambda _, x: jax.lax.conv(x, x, (1, 1), "SAME"), (), (3, 3, 3, 3), "depends on the inp"),
-        (_conv(lhs_dilation=(2, 2)), (3, 3, 3, 4), (1, 5, 5, 3), "transposed convolution"),
+        (
+            lambda v, x: jax.lax.conv_general_dilated(
+                x,
+                v,
+                (1, 1),
+                ((0, 0), (0, 0)),
+                lhs_dilation=(2, 2),
+                rhs_dilation=(2, 1),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            ),
+            (3, 3, 3, 4),
+            (1, 5, 5, 3),
+            r"kernel dilated by \(2, 1\)",
+        ),
+        (
+            lambda v, x: jax.lax.conv(x, v, (1, 1, 1), "SAME"),
+            (4, 3, 2, 2, 2),
+            (1, 3, 4, 4, 4),
+            "3 axes",
+        ),
         (
             _conv(batch_group_count=2),
             (3, 3, 3, 4),
             (2, 5, 5, 3),
             "batch_group_count=2",
         ),
-        (lambda v, x: x @ v, (3, 2), (3,), "matrix product of shapes"),
-        (lambda _, x: x @ x, (), (3, 3), "both depend on the inputs"),
     ],
 )
 def test_what_tflite_cannot_contract_is_refused(function, v, x, match):
@@ -73,17 +91,98 @@ def test_what_tflite_cannot_contract_is_refused(function, v, x, match):
         quant.trace(function, normal(*v), normal(*x))
 
 
-@pytest.mark.parametrize("spec", ["bij,jk->bik", "bij,kj->bik", "bij,ik->bjk", "kj,bij->kbi"])
-def test_products_over_any_axis_become_dense_layers(spec):
-    left, right = spec.split("->")[0].split(",")
-    sizes = {"b": 2, "i": 4, "j": 3, "k": 5}
-    weight_first = left == "kj"
-    v = normal(*(sizes[c] for c in (left if weight_first else right)))
-    x = normal(*(sizes[c] for c in (right if weight_first else left)))
+def _conv_transpose(strides, padding, **options):
+    return lambda v, x: jax.lax.conv_transpose(x, v, strides, padding, **options)
+
+
+def _dilated_images(padding, groups=1):
+    return lambda v, x: jax.lax.conv_general_dilated(
+        x,
+        v,
+        (1, 1),
+        padding,
+        lhs_dilation=(2, 3),
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "kernel", "want"),
+    [
+        (_conv_transpose((2, 2), "SAME"), (3, 3, 3, 5), ["transpose_conv"]),
+        (_conv_transpose((2, 2), "VALID"), (4, 3, 3, 5), ["transpose_conv"]),
+        (_conv_transpose((3, 2), "SAME"), (2, 1, 3, 5), ["transpose_conv"]),
+        (_conv_transpose((2, 1), "SAME", transpose_kernel=True), (3, 3, 5, 3), ["transpose_conv"]),
+        (_dilated_images(((1, 2), (2, 0))), (3, 3, 3, 4), ["transpose_conv"]),
+        (_dilated_images(((0, -1), (-1, 0))), (3, 3, 3, 4), ["transpose_conv"]),
+        (_dilated_images(((5, 0), (0, 9))), (3, 3, 3, 4), ["pad", "transpose_conv"]),
+        (
+            _dilated_images(((2, 2), (2, 2)), groups=3),
+            (4, 4, 1, 6),
+            ["slice", "transpose_conv"] * 3 + ["concatenation"],
+        ),
+    ],
+)
+def test_transposed_convolutions_are_one_op(function, kernel, want):
+    v, x = normal(*kernel), normal(2, 4, 5, 3)
+    graph, weights = quant.trace(function, v, x)
+    assert kinds(graph) == want
+    assert error(graph, weights, function, v, x) < 1e-5
+
+
+@pytest.mark.parametrize("module", [nn.ConvTranspose, nnx.ConvTranspose])
+def test_flax_modules_and_their_norms_are_one_op(module):
+    x = normal(2, 4, 4, 3)
+    scale, shift = normal(6), normal(6, seed=1)
+    if module is nn.ConvTranspose:
+        layer = module(6, (3, 3), strides=(2, 2))
+        variables = layer.init(jax.random.key(0), x)
+        apply = layer.apply
+    else:
+        apply, variables = _functional(module(3, 6, (3, 3), strides=(2, 2), rngs=nnx.Rngs(0)))
 
     def function(v, x):
-        return jnp.einsum(spec, *((v, x) if weight_first else (x, v)))
+        return nn.relu(apply(v, x) * scale.reshape(1, 1, 1, -1) - shift.reshape(1, 1, 1, -1))
+
+    graph, weights = quant.trace(function, variables, x)
+    assert kinds(graph) == ["transpose_conv", "relu"]
+    assert error(graph, weights, function, variables, x) < 1e-5
+
+
+def _functional(module):
+    definition, state = nnx.split(module)
+    return (lambda state, x: nnx.merge(definition, state)(x)), state
+
+
+@pytest.mark.parametrize(
+    ("options", "kernel", "want"),
+    [
+        ({"padding": "SAME"}, (3, 4, 6), "conv_2d"),
+        ({"padding": "CAUSAL", "kernel_dilation": 2}, (3, 4, 6), "conv_2d"),
+        ({"padding": "VALID", "strides": 2}, (4, 4, 6), "conv_2d"),
+        ({"feature_group_count": 2}, (3, 2, 6), "conv_2d"),
+        ({"feature_group_count": 4}, (3, 1, 4), "depthwise_conv_2d"),
+    ],
+)
+def test_signals_are_images_of_one_row(options, kernel, want):
+    layer = nn.Conv(kernel[-1], kernel[:1], **options)
+    v, x = {"params": {"kernel": normal(*kernel), "bias": normal(kernel[-1])}}, normal(2, 9, 4)
+
+    def function(v, x):
+        return nn.relu(layer.apply(v, x))
 
     graph, weights = quant.trace(function, v, x)
-    assert "fully_connected" in kinds(graph)
+    assert [k for k in kinds(graph) if k not in ("reshape", "pad")] == [f"{want}+relu"]
+    assert set(weights) == {"kernel", "bias"}
+    assert error(graph, weights, function, v, x) < 1e-5
+
+
+def test_signals_are_convolved_with_channels_first_and_transposed():
+    def function(v, x):
+        return jax.lax.conv_general_dilated(x, v, (1,), [(2, 2)], lhs_dilation=(2,))
+
+    v, x = normal(5, 3, 4), normal(2, 3, 7)
+    graph, weights = quant.trace(function, v, x)
+    assert "transpose_conv" in kinds(graph)
     assert error(graph, weights, function, v, x) < 1e-5
