@@ -311,3 +311,10 @@ def product(first: Float[Array, "*n"], second: Float[Array, "*n"]) -> Float[Arra
 def round_half_away(value: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Returns std::round(value): the nearest integer, ties away from zero."""
     return jax.lax.round(value, jax.lax.RoundingMethod.AWAY_FROM_ZERO)
+
+
+def saturating_shift(value: Int32[Array, "*n"], bits: int) -> Int32[Array, "*n"]:
+    """Returns value * 2**bits, or the int32 nearest to it."""
+    limit = (2**31 - 1) >> bits
+    shifted = jnp.where(value > limit, jnp.int32(2**31 - 1), value << bits)
+    return jnp.where(value < -limit - 1, jnp.int32(-(2**31)), shifted)

@@ -169,7 +169,7 @@ class _Regions:
 
     def _root_of(self, node: Node) -> Symbol | None:
         """Returns the one symbol that an elementwise node is a function of, or None."""
-        if not _is_elementwise(node):
+        if not is_elementwise(node):
             return None
         symbols = [value for value in node.inputs if isinstance(value, Symbol)]
         numbers = [value for value in node.inputs if isinstance(value, Known)]
@@ -203,7 +203,8 @@ class _Regions:
         return part
 
 
-def _is_elementwise(node: Node) -> bool:
+def is_elementwise(node: Node) -> bool:
+    """Tells whether each element of a node's output depends on one element of every input."""
     if len(node.outputs) != 1 or node.activation != "none":
         return False
     return node.kind in _PENDING or (node.kind in table.OPS and table.OPS[node.kind].elementwise)

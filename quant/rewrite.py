@@ -1,27 +1,30 @@
 """Rewrites lowered nodes into what TFLite runs: fewer, larger ops.
 
-Passes, in order: constants are normalized, softmax, means and average pools are recognized, batch
-norms and other affine chains fold into the convolution before them, activations fuse.  Every pass
-keeps the function that the nodes compute, up to float rounding.
+Passes, in order: softmax, means, average pools and normalizations are recognized, functions of one
+variable become ops or tables, batch norms and other affine chains fold into the convolution before
+them, activations fuse.  Every pass keeps the function that the nodes compute, up to float rounding.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
+from attokit.quant import affine, normalization
 from attokit.quant.commuting import CONTRACTIONS, Commuting, channel_vector
 from attokit.quant.functions import resolve_functions
 from attokit.quant.lowering.contraction import pad_images, same_padding
 from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_reshape, emit_transpose
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
+from attokit.quant.normalization import unshaped
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation, Op
 from attokit.quant.ops.pool import cell_counts
+from attokit.quant.parametric import prelu
 
 _RECTIFIERS: tuple[Activation, ...] = ("relu", "relu6", "relu_n1_to_1")
 
@@ -67,6 +70,16 @@ def rewrite(program: Program) -> None:
         _quotient,
         _merge_reshapes,
         _keep_dimensions,
+        _drop_identity,
+        normalization.variance,
+        normalization.nonnegative,
+        normalization.narrow_mean,
+        normalization.gain,
+        _merge_reshapes,
+        _keep_dimensions,
+        _merging_equals(),
+        normalization.l2,
+        prelu,
     ):
         _apply(program, rule)
     _resolve_functions(program)
@@ -75,6 +88,7 @@ def rewrite(program: Program) -> None:
     _fold_affine(program)
     for rule in (_merge_reshapes, _merge_transposes):
         _apply(program, rule)
+    _apply(program, affine.joining(program.uses()))
     _apply(program, _same_padding_of_pad)
     _apply(program, _drop_identity)
     _fuse_activations(program)
@@ -116,13 +130,6 @@ def _apply(program: Program, rule: Rule) -> None:
     program.drop_dead()
 
 
-def _unshaped(value: Value) -> Value:
-    """Returns the value before reshapes and broadcasts that only add axes of size 1 or repeat."""
-    while (node := producer(value, "reshape", "broadcast")) is not None:
-        value = node.inputs[0]
-    return value
-
-
 def _unary(value: Value, name: str) -> Node | None:
     """Returns the node that makes a value if it is the named function of one variable."""
     node = producer(value, "unary")
@@ -134,7 +141,7 @@ def _softmax(node: Node, build: Builder) -> Value | None:
     if node.kind != "div" or not all(isinstance(v, Symbol) for v in node.inputs):
         return None
     exponential = _unary(node.inputs[0], "exp")
-    total = producer(_unshaped(node.inputs[1]), "sum")
+    total = producer(unshaped(node.inputs[1]), "sum")
     if exponential is None or total is None or total.inputs[0] is not exponential.output:
         return None
     values = exponential.inputs[0]
@@ -142,7 +149,7 @@ def _softmax(node: Node, build: Builder) -> Value | None:
     if total.attributes["axes"] != last or stripped(node.inputs[1]).shape != rows:
         return None
     if (shifted := producer(values, "sub")) is not None:
-        peak = producer(_unshaped(shifted.inputs[1]), "reduce_max")
+        peak = producer(unshaped(shifted.inputs[1]), "reduce_max")
         if (
             peak is not None
             and peak.inputs[0] is shifted.inputs[0]
@@ -172,7 +179,7 @@ def _mean(node: Node, build: Builder) -> Value | None:
     if pair is None:
         return None
     dividend, divisor = pair
-    total = producer(_unshaped(dividend), "sum")
+    total = producer(unshaped(dividend), "sum")
     if total is None:
         return None
     values, axes = total.inputs[0], total.attributes["axes"]
@@ -284,6 +291,32 @@ def _keep_dimensions(node: Node, build: Builder) -> Value | None:
     if node.output.shape != kept:
         return None
     return build.emit("mean", [values], node.output.shape, axes=axes, keepdims=True)
+
+
+def _merging_equals() -> Rule:
+    """Returns the rule by which what is computed twice is computed once.
+
+    Not so contractions: what follows each folds into its own kernel.
+    """
+    found: dict[Any, Symbol] = {}
+
+    def merge(node: Node, build: Builder) -> Value | None:
+        del build
+        if node.kind in CONTRACTIONS or len(node.outputs) != 1:
+            return None
+        inputs = tuple(
+            (id(value.array), value.name) if isinstance(value, Known) else value
+            for value in node.inputs
+        )
+        attributes = tuple((name, _hashable(v)) for name, v in sorted(node.attributes.items()))
+        same = found.setdefault((node.kind, inputs, attributes), node.output)
+        return None if same is node.output else same
+
+    return merge
+
+
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, Hashable) else id(value)
 
 
 def _drop_identity(node: Node, build: Builder) -> Value | None:

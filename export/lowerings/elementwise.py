@@ -139,6 +139,18 @@ def _unary(context: Context, op: Op, code: int, options: object, int8: int) -> O
     return context.operator(op, code, (context.operand(op, 0),), options, version)
 
 
+def prelu(context: Context, op: Op) -> tuple[Operator, ...]:
+    """PRELU; the slopes have a scale of their own."""
+    inputs = (context.operand(op, 0), context.operand(op, 1))
+    return (context.operator(op, schema.BuiltinOperator.PRELU, inputs, None, 1),)
+
+
+def l2_normalization(context: Context, op: Op) -> tuple[Operator, ...]:
+    """L2_NORMALIZATION over the last axis."""
+    code, options = schema.BuiltinOperator.L2_NORMALIZATION, schema.L2NormOptionsT()
+    return (_unary(context, op, code, options, 2),)
+
+
 def softmax(context: Context, op: Op) -> tuple[Operator, ...]:
     """SOFTMAX over the last axis."""
     inputs, options = (context.operand(op, 0),), schema.SoftmaxOptionsT(beta=1.0)

@@ -33,6 +33,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
             BuiltinOperator.GREATER_EQUAL, schema.GreaterEqualOptionsT, 2
         ),
         "hard_swish": elementwise.hard_swish,
+        "l2_normalization": elementwise.l2_normalization,
         "leaky_relu": elementwise.leaky_relu,
         "less": elementwise.comparison(BuiltinOperator.LESS, schema.LessOptionsT, 2),
         "less_equal": elementwise.comparison(
@@ -60,6 +61,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "mul": elementwise.mul,
         "not_equal": elementwise.comparison(BuiltinOperator.NOT_EQUAL, schema.NotEqualOptionsT, 2),
         "pad": movement.pad,
+        "prelu": elementwise.prelu,
         "quantize": elementwise.quantize,
         "relu": elementwise.rectifier(BuiltinOperator.RELU, int8=2),
         "relu6": elementwise.rectifier(BuiltinOperator.RELU6, int8=2),

@@ -9,7 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32
 
-from attokit.quant.fixed_point import divide_by_power_of_two, doubling_high_multiply
+from attokit.quant.fixed_point import (
+    divide_by_power_of_two,
+    doubling_high_multiply,
+    saturating_shift,
+)
 from attokit.quant.ops.kind import Kernels, Op, OpKind, Ratio, Rescaled, Scales
 
 _DIFFERENCE_BITS = 26  # scaled differences are Q5.26
@@ -94,14 +98,8 @@ def _one_over_one_plus(value: Int32[Array, "..."]) -> Int32[Array, "..."]:
     x = jnp.int32(1515870810) + doubling_high_multiply(half, jnp.int32(-1010580540))
     for _ in range(3):
         error = jnp.int32(1 << 29) - doubling_high_multiply(half, x)
-        x = x + _saturating_shift(doubling_high_multiply(x, error), 2)
-    return _saturating_shift(x, 1)
-
-
-def _saturating_shift(value: Int32[Array, "..."], bits: int) -> Int32[Array, "..."]:
-    limit = _MAX >> bits
-    shifted = jnp.where(value > limit, jnp.int32(_MAX), value << bits)
-    return jnp.where(value < -limit - 1, jnp.int32(-(2**31)), shifted)
+        x = x + saturating_shift(doubling_high_multiply(x, error), 2)
+    return saturating_shift(x, 1)
 
 
 SOFTMAX = OpKind(

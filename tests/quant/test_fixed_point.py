@@ -126,3 +126,9 @@ def test_round_half_away_takes_ties_outwards():
     values = np.float32([-2.5, -1.5, -0.5, -0.4, 0.5, 1.5, 2.5, 0.49999997, 8388609])
     got = fixed_point.round_half_away(values)
     np.testing.assert_array_equal(got, np.float32([-3, -2, -1, 0, 1, 2, 3, 0, 8388609]))
+
+
+def test_a_shift_saturates():
+    values = jnp.asarray([3, -3, 2**29, 2**29 - 1, -(2**29), -(2**29) - 1], jnp.int32)
+    wanted = [12, -12, 2**31 - 1, 2**31 - 4, -(2**31), -(2**31)]
+    assert fixed_point.saturating_shift(values, 2).tolist() == wanted

@@ -97,3 +97,8 @@ def test_constants_are_used_once_per_use():
     (node,) = program.nodes
     assert node.kind == "mul"
     np.testing.assert_array_equal(node.inputs[1].array, [0.5, 0.25])
+
+
+def test_what_is_computed_twice_is_computed_once():
+    graph, _ = _traced(lambda _, x: x.mean(-1, keepdims=True) + (x - x.mean(-1, keepdims=True)), ())
+    assert kinds(graph) == ["mean", "sub", "add"]

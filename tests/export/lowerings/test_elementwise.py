@@ -59,6 +59,18 @@ CASES = {
         (),
         _TWO,
     ),
+    "prelu": Case(
+        "prelu", _variable(lambda x, w: jnp.where(x >= 0, x, w * x)), ((1, 1, 1, 3),), _TWO[:1]
+    ),
+    "prelu_scalar": Case(
+        "prelu", _variable(lambda x, w: jnp.where(x >= 0, x, w * x)), ((),), _TWO[:1]
+    ),
+    "l2_normalization": Case(
+        "l2_normalization",
+        lambda _, x: x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True)),
+        (),
+        ((2, 7, 6, 12),),
+    ),
     "softmax": Case("softmax", lambda _, x: jax.nn.softmax(x), (), ((4, 13),)),
     "softmax_rank_4": Case("softmax", lambda _, x: jax.nn.softmax(x)),
 }
