@@ -7,7 +7,12 @@ from jaxtyping import Array, Float
 
 from attokit.zoo.convolution import Conv, Padding
 
-_ACTIVATIONS = {"none": lambda x: x, "relu": nn.relu, "relu6": nn.relu6}
+_ACTIVATIONS = {
+    "none": lambda x: x,
+    "relu": nn.relu,
+    "relu6": nn.relu6,
+    "hard_swish": nn.hard_swish,
+}
 
 
 class ConvNorm(nn.Module):
@@ -30,7 +35,7 @@ class ConvNorm(nn.Module):
     strides: int = 1
     padding: Padding = "SAME"
     groups: int = 1
-    activation: Literal["none", "relu", "relu6"] = "relu"
+    activation: Literal["none", "relu", "relu6", "hard_swish"] = "relu"
     scale_init: nn.initializers.Initializer = nn.initializers.ones_init()
 
     @nn.compact

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
-from attokit.zoo.sizes import check_positive
+from attokit.zoo.sizes import check_positive, round_to_8
 
 _STEM, _LAST = 32, 1280
 
@@ -60,18 +60,18 @@ class MobileNetV2(nn.Module):
     ) -> Float[Array, "b k"]:
         """Returns the logits of images in [0, 1]; `train` updates the batch statistics."""
         width = self.config.width
-        x = ConvNorm(_round_to_8(_STEM * width), 3, strides=2, activation="relu6", name="stem")(
+        x = ConvNorm(round_to_8(_STEM * width), 3, strides=2, activation="relu6", name="stem")(
             images, train=train
         )
         for stage, (expansion, channels, repetitions, stride) in enumerate(_ROWS, start=1):
             for block in range(1, repetitions + 1):
                 x = InvertedResidual(
-                    features=_round_to_8(channels * width),
+                    features=round_to_8(channels * width),
                     expansion=expansion,
                     stride=stride if block == 1 else 1,
                     name=f"stage{stage}_block{block}",
                 )(x, train=train)
-        last = _round_to_8(_LAST * max(1.0, width))
+        last = round_to_8(_LAST * max(1.0, width))
         x = ConvNorm(last, activation="relu6", name="last")(x, train=train)
         x = jnp.mean(x, axis=(1, 2))  # [b, c]
         return nn.Dense(
@@ -105,11 +105,6 @@ class InvertedResidual(nn.Module):
         )(x, train=train)
         x = ConvNorm(self.features, activation="none", name="project")(x, train=train)
         return x + shortcut if x.shape == shortcut.shape else x
-
-
-def _round_to_8(channels: float) -> int:
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 VARIANTS: Mapping[str, MobileNetV2Config] = MappingProxyType(

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attokit.zoo import attonet, mobilenet_v1, mobilenet_v2
+from attokit.zoo import attonet, mobilenet_v1, mobilenet_v2, mobilenet_v3
 from attokit.zoo.cost import count_macs, count_parameters
 
 
@@ -54,6 +54,13 @@ _FAMILIES = (
         variants=mobilenet_v2.VARIANTS,
         source="https://arxiv.org/abs/1801.04381",
         module=mobilenet_v2,
+    ),
+    Family(
+        name="MobileNetV3",
+        build=mobilenet_v3.MobileNetV3,
+        variants=mobilenet_v3.VARIANTS,
+        source="https://arxiv.org/abs/1905.02244",
+        module=mobilenet_v3,
     ),
 )
 

@@ -9,3 +9,9 @@ def check_positive(config: Any, *names: str) -> None:
         value = getattr(config, name)
         if not value > 0:
             raise ValueError(f"{name}={value}: give a positive number")
+
+
+def round_to_8(channels: float) -> int:
+    """Returns the multiple of 8 that is nearest and loses no more than a tenth; at least 8."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -2,7 +2,7 @@ import types
 
 import pytest
 
-from attokit.zoo.sizes import check_positive
+from attokit.zoo.sizes import check_positive, round_to_8
 
 
 @pytest.mark.parametrize("value", [0, -1, 0.0, float("nan")])
@@ -11,3 +11,10 @@ def test_refuses_what_is_not_above_zero(value):
     check_positive(config, "depth")
     with pytest.raises(ValueError, match=f"^width={value}: give a positive number$"):
         check_positive(config, "depth", "width")
+
+
+@pytest.mark.parametrize(
+    ("channels", "want"), [(1, 8), (11.9, 16), (12, 16), (15.9, 16), (17.9, 24)]
+)
+def test_channels_are_multiples_of_8_that_lose_at_most_a_tenth(channels, want):
+    assert round_to_8(channels) == want
