@@ -9,6 +9,7 @@ compared by their values on a grid of points, not by how they are written.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -44,6 +45,17 @@ class Step:
     attributes: Mapping[str, Any]
     operands: tuple[np.ndarray | int, ...]
 
+    def on_host(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns the same in NumPy, where it can: JAX would compile every step first."""
+        function = _ON_HOST.get(self.attributes["name"] if self.kind == "unary" else self.kind)
+        if self.kind == "convert":
+            return values[self.operands[0]].astype(self.attributes["dtype"])
+        if function is None:
+            return np.asarray(self(values))
+        return np.asarray(
+            function(*(values[x] if isinstance(x, int) else x for x in self.operands))
+        )
+
     def __call__(self, values: Sequence[Any]) -> Any:
         """Returns the step's value, given the variable and the values of earlier steps."""
         operands = [values[x] if isinstance(x, int) else x for x in self.operands]
@@ -71,6 +83,13 @@ class Composite:
         for step in self.steps:
             known.append(step(known))
         return known[-1]
+
+    def on_host(self, values: np.ndarray) -> np.ndarray:
+        """Returns the function of float32 values, in NumPy as far as that goes."""
+        known = [values]
+        for step in self.steps:
+            known.append(step.on_host(known))
+        return known[-1].astype(np.float32)
 
     @property
     def name(self) -> str:
@@ -252,7 +271,7 @@ def _realize(build: Builder, part: _Part) -> Value | None:
         "lookup",
         [part.root],
         part.root.shape,
-        function=Function(composite),
+        function=Function(composite, composite.on_host),
         name=composite.name,
     )
 
@@ -261,7 +280,7 @@ def _affine(build: Builder, part: _Part) -> Value | None:
     """Returns a * x + b as one product and one sum, which fold into a convolution; else None."""
     if any(kind not in ("add", "sub", "mul") for kind in part.kinds):
         return None
-    values = _values(part.function())
+    values = _values(part.function().on_host)
     shift = values[-1]  # at zero, where the grid ends
     factor = (values[_GRID.argmax()] - shift) / _GRID.max()
     if not _agree(values, factor * _GRID + shift):
@@ -291,7 +310,7 @@ def _tails(part: _Part) -> list[_Part]:
 
 def _values(function: Callable[[Any], Any]) -> np.ndarray:
     with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
-        return np.asarray(function(jnp.asarray(_GRID)), np.float32)
+        return np.asarray(function(_GRID), np.float32)
 
 
 def _agree(found: np.ndarray, wanted: np.ndarray) -> bool:
@@ -300,7 +319,7 @@ def _agree(found: np.ndarray, wanted: np.ndarray) -> bool:
 
 def _named(build: Builder, part: _Part) -> Value | None:
     """Returns the function as one of TFLite's own ops, or None."""
-    values = _values(part.function())
+    values = _values(part.function().on_host)
     root, shape = part.root, part.root.shape
     if _agree(values, _GRID):
         return root
@@ -323,11 +342,58 @@ def _named(build: Builder, part: _Part) -> Value | None:
 _KINDS = ("relu", "relu6", "relu_n1_to_1", "logistic", "tanh", "hard_swish", "abs")
 
 
+_HOST_FORMS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "abs": np.abs,
+        "hard_swish": lambda x: x * np.clip(x + np.float32(3), 0, 6) / np.float32(6),
+        "logistic": lambda x: 1 / (1 + np.exp(-x)),
+        "relu": lambda x: np.maximum(x, 0),
+        "relu6": lambda x: np.clip(x, 0, 6),
+        "relu_n1_to_1": lambda x: np.clip(x, -1, 1),
+        "silu": lambda x: x / (1 + np.exp(-x)),
+        "tanh": np.tanh,
+    }
+)
+# What composites are made of, by kind of op or name of JAX's primitive.
+_ON_HOST: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        **_HOST_FORMS,
+        "add": np.add,
+        "ceil": np.ceil,
+        "cos": np.cos,
+        "equal": np.equal,
+        "exp": np.exp,
+        "exp2": np.exp2,
+        "expm1": np.expm1,
+        "floor": np.floor,
+        "greater": np.greater,
+        "greater_equal": np.greater_equal,
+        "is_finite": np.isfinite,
+        "less": np.less,
+        "less_equal": np.less_equal,
+        "log": np.log,
+        "log1p": np.log1p,
+        "logical_and": np.logical_and,
+        "logical_not": np.logical_not,
+        "logical_or": np.logical_or,
+        "maximum": np.maximum,
+        "minimum": np.minimum,
+        "mul": np.multiply,
+        "not_equal": np.not_equal,
+        "reciprocal": lambda x: 1 / x,
+        "rsqrt": lambda x: 1 / np.sqrt(x),
+        "select": np.where,
+        "sign": np.sign,
+        "sin": np.sin,
+        "sqrt": np.sqrt,
+        "square": np.square,
+        "sub": np.subtract,
+    }
+)
+
+
 @functools.cache
 def _values_of(name: str) -> np.ndarray:
-    if name == "silu":
-        return _values(jax.nn.silu)
-    if name in lookup.FUNCTIONS:
-        return _values(lookup.FUNCTIONS[name].real)
-    op = Op(kind=name, inputs=(), outputs=())
-    return _values(lambda x: table.OPS[name].compute(op, x)[0])
+    function = _HOST_FORMS.get(name) or lookup.FUNCTIONS[name].host
+    assert function is not None, f"{name!r} has no form in NumPy"
+    return _values(function)

@@ -86,6 +86,7 @@ class Names:
 
     def __init__(self, inputs: Mapping[str, Symbol]):
         self._taken: set[str] = set(inputs)
+        self._numbers: dict[str, int] = {}
         self._symbols: dict[Symbol, str] = {symbol: name for name, symbol in inputs.items()}
         self.shapes: dict[str, tuple[tuple[int, ...], str]] = {
             name: (symbol.shape, str(symbol.dtype)) for name, symbol in inputs.items()
@@ -115,8 +116,11 @@ class Names:
 
     def _unique(self, candidates: Iterable[str]) -> str:
         candidates = [name for name in candidates if name]
-        numbered = (f"{candidates[-1]}_{i}" for i in range(1, len(self._taken) + 2))
-        name = next(n for n in (*candidates, *numbered) if n not in self._taken)
+        name = next((n for n in candidates if n not in self._taken), "")
+        while not name or name in self._taken:
+            base = candidates[-1]
+            self._numbers[base] = self._numbers.get(base, 0) + 1
+            name = f"{base}_{self._numbers[base]}"
         self._taken.add(name)
         return name
 

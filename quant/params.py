@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant.fixed_point import round_half_away
@@ -31,11 +30,6 @@ class QuantParams:
 
     scale: Float[Array, "*c"]
     zero_point: Float[Array, ""]
-
-
-def host(entry: QuantParams) -> QuantParams:
-    """Returns the parameters as NumPy arrays."""
-    return QuantParams(*map(np.asarray, (entry.scale, entry.zero_point)))  # type: ignore[arg-type]
 
 
 QParams = Mapping[str, QuantParams]

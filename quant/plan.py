@@ -49,8 +49,9 @@ class OpPlan:
 class Ranges:
     """Scales and zero points of a graph's tensors, prescribed ones included."""
 
-    def __init__(self, graph: Graph, qparams: QParams):
-        self._graph, self._qparams = graph, qparams
+    def __init__(self, graph: Graph, qparams: QParams, numpy: Any = jnp):
+        """Looks into qparams with `jax.numpy`, or with `numpy` where no gradient is asked for."""
+        self._graph, self._qparams, self._numpy = graph, qparams, numpy
         self._kernels = {
             name
             for op in graph.ops
@@ -63,12 +64,13 @@ class Ranges:
         tensor = self._graph.tensors[name]
         return self._range(tensor.range_name) if tensor.quantized else (None, None)
 
-    def _range(self, key: str) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def _range(self, key: str) -> tuple[Any, Any]:
         if key in self._graph.fixed_ranges:
             scale, zero_point = self._graph.fixed_ranges[key]
-            return jnp.float32(scale), jnp.float32(zero_point)
+            return self._numpy.float32(scale), self._numpy.float32(zero_point)
         entry = self._entry(key)
-        return entry.scale, _round_through(entry.zero_point)
+        rounded = _round_through if self._numpy is jnp else np.round
+        return entry.scale, rounded(entry.zero_point)
 
     def scales(self, op: Op) -> Scales:
         """Returns the scales of an op's operands."""
@@ -101,7 +103,8 @@ class Ranges:
                 f"the graph wants {wanted}; take qparams from quant.calibrate(graph, ...)"
             )
         # An optimizer may step across zero; the kernels divide by scales.
-        return params.QuantParams(jnp.maximum(entry.scale, params.MIN_SCALE), entry.zero_point)
+        scale = self._numpy.maximum(entry.scale, self._numpy.float32(params.MIN_SCALE))
+        return params.QuantParams(scale, entry.zero_point)
 
     def _scale_shape(self, name: str) -> tuple[int, ...]:
         return self._graph.operand_shape(name)[-1:] if name in self._kernels else ()
@@ -124,7 +127,7 @@ def function_tables(graph: Graph, qparams: QParams) -> dict[str, np.ndarray] | N
     ops = [op for op in graph.ops if table.OPS[op.kind].function is not None]
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(dict(qparams))):
         return None
-    ranges = Ranges(graph, {k: params.host(v) for k, v in qparams.items()} if ops else {})
+    ranges = Ranges(graph, jax.device_get(dict(qparams)) if ops else {}, np)
     return {op.outputs[0]: _host_table(op, ranges) for op in ops}
 
 
@@ -137,10 +140,9 @@ def _host_table(op: Op, ranges: Ranges) -> np.ndarray:
     def evaluate(values: np.ndarray) -> np.ndarray:
         if function.host is not None:
             return function.host(values)
-        with jax.ensure_compile_time_eval():
-            return np.asarray(function.real(jnp.asarray(values)), np.float32)
+        return np.asarray(function.real(jnp.asarray(values)), np.float32)
 
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), jax.ensure_compile_time_eval():
         return lookup.entries(evaluate, own, result, np)
 
 

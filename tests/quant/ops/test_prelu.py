@@ -34,5 +34,6 @@ def test_slopes_learn():
 
     gradient = jax.grad(loss)(weights)["weight"]
     wanted = jnp.minimum(X, 0).sum(0, keepdims=True)
-    inside = (SLOPES > SLOPES.min()) & (SLOPES < SLOPES.max())  # of the range that they share
+    lowest, highest = SLOPES.min(), SLOPES.max()
+    inside = (SLOPES > lowest) & (SLOPES < highest)  # of the range that they share
     np.testing.assert_allclose(gradient[inside], wanted[inside], atol=0.2)
