@@ -48,13 +48,10 @@ class Step:
     def on_host(self, values: Sequence[np.ndarray]) -> np.ndarray:
         """Returns the same in NumPy, where it can: JAX would compile every step first."""
         function = _ON_HOST.get(self.attributes["name"] if self.kind == "unary" else self.kind)
+        operands = [values[x] if isinstance(x, int) else x for x in self.operands]
         if self.kind == "convert":
-            return values[self.operands[0]].astype(self.attributes["dtype"])
-        if function is None:
-            return np.asarray(self(values))
-        return np.asarray(
-            function(*(values[x] if isinstance(x, int) else x for x in self.operands))
-        )
+            return operands[0].astype(self.attributes["dtype"])
+        return np.asarray(self(values) if function is None else function(*operands))
 
     def __call__(self, values: Sequence[Any]) -> Any:
         """Returns the step's value, given the variable and the values of earlier steps."""
