@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, between
 from attokit.quant.ops import lookup, table
 from attokit.quant.ops.kind import Function, Op
 
@@ -128,7 +128,7 @@ class _Part:
 
     def after(self, cut: Symbol) -> "_Part | None":
         """Returns the same as a function of an inner symbol, or None if it is not one."""
-        nodes = _between((cut, self.root), self.nodes[-1])
+        nodes = between((cut, self.root), self.nodes[-1])
         own = {cut, *(node.output for node in nodes)}
         reads = (value for node in nodes for value in node.inputs if isinstance(value, Symbol))
         return _Part(cut, tuple(nodes)) if all(value in own for value in reads) else None
@@ -210,7 +210,7 @@ class _Regions:
     def part_of(self, node: Node) -> _Part:
         """Returns what makes the node's output of the nearest value that is needed anyway."""
         root = self._roots[node.output]
-        part = _Part(root, tuple(_between((root,), node)))
+        part = _Part(root, tuple(between((root,), node)))
         for inner in reversed(part.nodes[:-1]):
             if inner.output in self.made or self.leaves(inner):
                 nearer = part.after(inner.output)
@@ -228,24 +228,6 @@ def is_elementwise(node: Node) -> bool:
 
 def _is_real(symbol: Symbol) -> bool:
     return jax.dtypes.issubdtype(symbol.dtype, np.floating)
-
-
-def _between(roots: Sequence[Symbol], last: Node) -> list[Node]:
-    """Returns the nodes from some roots to a node, in execution order."""
-    order: dict[Node, None] = {}
-    pending = [(last, False)]
-    while pending:
-        node, ready = pending.pop()
-        if node in order:
-            continue
-        if ready:
-            order[node] = None
-            continue
-        pending.append((node, True))
-        for value in node.inputs:
-            if isinstance(value, Symbol) and value not in roots and value.node is not None:
-                pending.append((value.node, False))
-    return list(order)
 
 
 def _realize(build: Builder, part: _Part) -> Value | None:

@@ -47,6 +47,13 @@ def is_quantized(dtype: Any) -> bool:
     return jax.dtypes.issubdtype(dtype, np.floating)
 
 
+def carried_type(dtype: Any) -> str:
+    """Returns the type that a graph holds values of a type in: float32, bool or int32."""
+    if is_quantized(dtype):
+        return "float32"
+    return "bool" if np.dtype(dtype) == np.bool_ else "int32"
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Graph:
     """A traced function.  Compared and hashed by identity, so it is a legal static argument.
@@ -151,8 +158,7 @@ class Graph:
 
     def carried(self, name: str) -> str:
         """Returns the type that an activation is computed in: float32, int32 or bool."""
-        tensor = self.tensors[name]
-        return "float32" if tensor.quantized else tensor.dtype
+        return carried_type(self.tensors[name].dtype)
 
     def range_of(self, op: Op, position: int) -> str:
         """Returns the range of one of the op's inputs; a weight's or constant's own is its name."""

@@ -8,6 +8,7 @@ from typing import Any
 import flax
 import jax
 
+from attokit.quant.graph import is_quantized
 from attokit.quant.lowering.values import Node, Symbol, UnsupportedOpError, Value
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op
@@ -135,6 +136,13 @@ def to_op(node: Node, names: Names, operand: Callable[[Value, str], str]) -> Op:
             f"Supported ops: {', '.join(sorted(table.OPS))}."
         )
     kind = table.OPS[node.kind]
+    plain = [value for value in node.inputs if not is_quantized(value.dtype)]
+    if plain and not kind.moves:
+        where = f" at {node.source}" if node.source else ""
+        raise UnsupportedOpError(
+            f"{node.kind!r} of {plain[0].dtype}{where}: integers are indices here, which move values "
+            "but are not computed with. Compute them outside of the graph, or as float32."
+        )
     roles = [role.value for role in kind.roles] + ["constant"] * len(node.inputs)
     inputs = tuple(operand(v, role) for v, role in zip(node.inputs, roles, strict=False))
     return Op(

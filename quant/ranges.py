@@ -80,7 +80,7 @@ def assign_ranges(
         if kind.tied:
             op, anchor = _tie(op, groups, shapes, placed)
             for i, name in enumerate(op.inputs):
-                if name not in shapes and anchor:
+                if anchor and name not in shapes and _on_a_scale(name, constants):
                     tied_constants[op.outputs[0], i] = anchor
         placed.append(op)
     tensors = {
@@ -104,6 +104,11 @@ def assign_ranges(
         ),
         **rest,
     )
+
+
+def _on_a_scale(name: str, constants: Mapping[str, Any]) -> bool:
+    """Tells weights and constants that become int8 from indices and conditions."""
+    return name not in constants or is_quantized(constants[name].dtype)
 
 
 def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> tuple[Op, str]:

@@ -1,8 +1,9 @@
 """Rewrites lowered nodes into what TFLite runs: fewer, larger ops.
 
-Passes, in order: softmax, means, average pools and normalizations are recognized, functions of one
+Passes, in order: softmax, means, pools, normalizations and resizes are recognized, functions of one
 variable become ops or tables, batch norms and other affine chains fold into the convolution before
-them, activations fuse.  Every pass keeps the function that the nodes compute, up to float rounding.
+them, movements are recognized, activations fuse.  Every pass keeps the function that the nodes
+compute, up to float rounding.
 """
 
 import math
@@ -16,16 +17,21 @@ from jaxtyping import Array
 from attokit.quant import affine, normalization
 from attokit.quant.commuting import CONTRACTIONS, Commuting, channel_vector
 from attokit.quant.functions import resolve_functions
-from attokit.quant.lowering.contraction import pad_images, same_padding
+from attokit.quant.graph import is_quantized
+from attokit.quant.lowering import resize
+from attokit.quant.lowering.contraction import same_padding
 from attokit.quant.lowering.elementwise import stripped
-from attokit.quant.lowering.movement import emit_reshape, emit_transpose
+from attokit.quant.lowering.movement import emit_pad, emit_reshape, emit_transpose
+from attokit.quant.lowering.pooling import Windows, emit_pool
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
+from attokit.quant.movements import resolve_movements
 from attokit.quant.normalization import unshaped
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import Activation, Op
-from attokit.quant.ops.pool import cell_counts
+from attokit.quant.ops.kind import Activation
 from attokit.quant.parametric import prelu
 
+_REDUCTIONS = ("mean", "reduce_all", "reduce_max", "reduce_min", "sum")
+_RANK = 4  # up to which every runtime transposes
 _RECTIFIERS: tuple[Activation, ...] = ("relu", "relu6", "relu_n1_to_1")
 
 
@@ -82,22 +88,28 @@ def rewrite(program: Program) -> None:
         prelu,
     ):
         _apply(program, rule)
-    _resolve_functions(program)
+    for rule in (_total, _window_total, resize.merge, resize.resolve):
+        _apply(program, rule)
+    _resolve(program, resolve_functions)
     _apply(program, _conversion)
     _apply(program, Commuting(program.uses()))
     _fold_affine(program)
     for rule in (_merge_reshapes, _merge_transposes):
         _apply(program, rule)
+    _resolve(program, resolve_movements)
+    for rule in (_narrow_transpose, _merge_reshapes):
+        _apply(program, rule)
     _apply(program, affine.joining(program.uses()))
     _apply(program, _same_padding_of_pad)
-    _apply(program, _drop_identity)
+    for rule in (_drop_identity, _broadcast):
+        _apply(program, rule)
     _fuse_activations(program)
     program.drop_dead()
 
 
-def _resolve_functions(program: Program) -> None:
-    """Functions of one variable become ops or tables."""
-    program.nodes, replaced = resolve_functions(program.nodes, program.outputs)
+def _resolve(program: Program, recognize: Callable[..., Any]) -> None:
+    """Functions of one variable become ops or tables, movements fewer ops."""
+    program.nodes, replaced = recognize(program.nodes, program.outputs)
     program.outputs = [
         replaced.get(value, value) if isinstance(value, Symbol) else value
         for value in program.outputs
@@ -203,25 +215,24 @@ def _average_pool(node: Node, build: Builder) -> Value | None:
     total = producer(dividend, "window_sum")
     if total is None:
         return None
-    images = total.inputs[0]
-    counts = cell_counts(_as_op(total), *images.shape[1:3])
-    if np.broadcast_shapes(divisor.shape, counts.shape) != counts.shape and divisor.ndim != 4:
+    images, windows = total.inputs[0], total.attributes["windows"]
+    assert isinstance(images, Symbol)  # what is known was summed while tracing
+    whole = math.prod(windows.sizes)
+    if np.allclose(divisor, whole, rtol=1e-6):  # the padding counts
+        return _padded_average(build, images, windows)
+    counts = windows.counts(images.shape)
+    fits = np.broadcast_shapes(divisor.shape, counts.shape, total.output.shape)
+    if fits != total.output.shape or not windows.same(images.shape):
         return None
-    if np.allclose(divisor, counts, rtol=1e-6):
-        return build.emit("average_pool_2d", [images], node.output.shape, **total.attributes)
-    window = total.attributes["window"]
-    if total.attributes["padding"] == "SAME" and np.allclose(divisor, math.prod(window), rtol=1e-6):
-        # The padding counts: TFLite needs explicit zeros, and then only whole windows.
-        padding = same_padding(images.shape[1:3], window, total.attributes["strides"])
-        attributes = {**total.attributes, "padding": "VALID"}
-        assert isinstance(images, Symbol)  # what is known was summed while tracing
-        padded = pad_images(build, images, padding)
-        return build.emit("average_pool_2d", [padded], node.output.shape, **attributes)
-    return None
+    if not np.allclose(divisor, counts, rtol=1e-6):
+        return None
+    return emit_pool(build, "average_pool_2d", images, windows, None)
 
 
-def _as_op(node: Node) -> Op:
-    return Op(kind=node.kind, inputs=(), outputs=(), attributes=node.attributes)
+def _padded_average(build: Builder, images: Symbol, windows: Windows) -> Symbol:
+    """An average that counts padding as zeros, which TFLite wants to see: whole windows only."""
+    padded = emit_pad(build, images, windows.padding)
+    return emit_pool(build, "average_pool_2d", padded, windows.without_padding(), None)
 
 
 def _division(node: Node, build: Builder) -> Value | None:
@@ -231,6 +242,28 @@ def _division(node: Node, build: Builder) -> Value | None:
     divisor = node.inputs[1]
     inverse = Known(1 / divisor.array.astype(np.float64), divisor.name)
     return build.emit("mul", [node.inputs[0], inverse], node.output.shape)
+
+
+def _total(node: Node, build: Builder) -> Value | None:
+    """A sum that is no mean is a mean times the count, which keeps its precision."""
+    if node.kind != "sum":
+        return None
+    values, axes = node.inputs[0], node.attributes["axes"]
+    mean = build.emit("mean", [values], node.output.shape, **node.attributes)
+    return _times(build, mean, math.prod(values.shape[axis] for axis in axes))
+
+
+def _window_total(node: Node, build: Builder) -> Value | None:
+    """A sum over windows is an average times their size; what pads counts as zeros."""
+    if node.kind != "window_sum":
+        return None
+    images, windows = node.inputs[0], node.attributes["windows"]
+    assert isinstance(images, Symbol)  # what is known was summed while tracing
+    return _times(build, _padded_average(build, images, windows), math.prod(windows.sizes))
+
+
+def _times(build: Builder, value: Symbol, count: int) -> Symbol:
+    return build.emit("mul", [value, Known(np.asarray(count, np.float32))], value.shape)
 
 
 def _quotient(node: Node, build: Builder) -> Value | None:
@@ -247,10 +280,12 @@ def _reciprocal(values: Array) -> Array:
 
 
 def _conversion(node: Node, build: Builder) -> Value | None:
-    """A condition as a number is a choice between 1 and 0."""
+    """A condition as a number is a choice between 1 and 0, an index is read from a table."""
     if node.kind != "convert":
         return None
     dtype, old = node.attributes["dtype"], node.inputs[0].dtype
+    if (index := _index_as_number(node, build)) is not None:
+        return index
     if np.dtype(old) != np.bool_ or not jax.dtypes.issubdtype(dtype, np.floating):
         raise build.error(
             f"a conversion from {old} to {dtype}",
@@ -258,6 +293,16 @@ def _conversion(node: Node, build: Builder) -> Value | None:
         )
     numbers = [Known(np.asarray(n, dtype)) for n in (1, 0)]
     return build.emit("select", [node.inputs[0], *numbers], node.output.shape)
+
+
+def _index_as_number(node: Node, build: Builder) -> Value | None:
+    """A position among n is the n-th entry of 0, 1, ..., n - 1."""
+    position = producer(unshaped(node.inputs[0]), "arg_max", "arg_min")
+    if position is None or not is_quantized(node.attributes["dtype"]):
+        return None
+    numbers = np.arange(position.inputs[0].shape[position.attributes["axis"]], dtype=np.float32)
+    inputs: list[Value] = [Known(numbers), node.inputs[0]]
+    return build.emit("gather", inputs, node.output.shape, axis=0)
 
 
 def _merge_reshapes(node: Node, build: Builder) -> Value | None:
@@ -282,15 +327,45 @@ def _merge_transposes(node: Node, build: Builder) -> Value | None:
 
 
 def _keep_dimensions(node: Node, build: Builder) -> Value | None:
-    """A mean that is reshaped to keep its axes keeps them itself."""
-    inner = producer(node.inputs[0], "mean") if node.kind == "reshape" else None
+    """A reduction that is reshaped to keep its axes keeps them itself."""
+    inner = producer(node.inputs[0], *_REDUCTIONS) if node.kind == "reshape" else None
     if inner is None or inner.attributes["keepdims"]:
         return None
     values, axes = inner.inputs[0], inner.attributes["axes"]
     kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
     if node.output.shape != kept:
         return None
-    return build.emit("mean", [values], node.output.shape, axes=axes, keepdims=True)
+    return build.emit(inner.kind, [values], node.output.shape, axes=axes, keepdims=True)
+
+
+def _narrow_transpose(node: Node, build: Builder) -> Value | None:
+    """Axes that stay neighbours move as one: runtimes transpose few axes only."""
+    if node.kind != "transpose" or len(node.output.shape) <= _RANK:
+        return None
+    (value,), order = node.inputs, node.attributes["permutation"]
+    assert isinstance(value, Symbol)  # what is known was transposed while tracing
+    groups = [[order[0]]]
+    for axis in order[1:]:
+        if axis == groups[-1][-1] + 1 and groups[-1] != [0]:  # the batch stays an axis
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    if len(groups) == len(order):
+        return None
+    before = sorted(groups)
+    merged = tuple(math.prod(value.shape[axis] for axis in group) for group in before)
+    narrow = emit_reshape(build, value, merged)
+    moved = emit_transpose(build, narrow, [before.index(group) for group in groups])
+    return emit_reshape(build, moved, node.output.shape)
+
+
+def _broadcast(node: Node, build: Builder) -> Value | None:
+    """What grows and is not left to the ops that broadcast by themselves."""
+    if node.kind != "broadcast":
+        return None
+    (value,), shape = node.inputs, node.output.shape
+    keeps = bool(value.shape) and bool(shape) and value.shape[0] == shape[0]
+    return build.emit("broadcast_to", [value], shape, shape=shape, keeps_batch=keeps)
 
 
 def _merging_equals() -> Rule:
@@ -309,7 +384,7 @@ def _merging_equals() -> Rule:
             for value in node.inputs
         )
         attributes = tuple((name, _hashable(v)) for name, v in sorted(node.attributes.items()))
-        same = found.setdefault((node.kind, inputs, attributes), node.output)
+        same = found.setdefault((node.kind, inputs, attributes, node.output.shape), node.output)
         return None if same is node.output else same
 
     return merge

@@ -18,12 +18,13 @@ from jaxtyping import Array, Float
 
 from attokit.quant import naming, rewrite
 from attokit.quant.control import CONTROL
-from attokit.quant.graph import Graph, is_quantized
+from attokit.quant.graph import Graph, carried_type, is_quantized
 from attokit.quant.lowering import known
-from attokit.quant.lowering.primitives import LOWERINGS
+from attokit.quant.lowering.primitives import CURES, LOWERINGS
 from attokit.quant.lowering.values import Builder, Known, Symbol, UnsupportedOpError, Value
 from attokit.quant.ranges import assign_ranges
 
+_PLAIN = (np.dtype(np.int32), np.dtype(np.bool_))  # inputs that stay as they are
 _INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
 _CALLS = frozenset(
     {
@@ -56,14 +57,15 @@ def trace(
     Args:
       function: Pure; its inference form (`model.apply`, `functools.partial(f, train=False)`).
       variables: A pytree of arrays, usually {"params": ..., "batch_stats": ...}.
-      *inputs: Example inputs (float arrays or `jax.ShapeDtypeStruct`); their shapes are final; the
-        graph takes other batches, the file has the batch of the example.
+      *inputs: Example inputs (arrays or `jax.ShapeDtypeStruct`), float, or int32 and bool for
+        indices and conditions; their shapes are final; the graph takes other batches, the file has
+        the batch of the example.
       input_names: Names of the inputs in the file's signature; "input" or "input_0", ... if None.
 
     Raises:
       UnsupportedOpError: if the function holds an op that no graph op stands for; it names the op
         and the line in the user's source.
-      ValueError: if an input is not of a float type, or nothing is returned.
+      ValueError: if an input is of another type, or nothing is returned.
     """
     names = naming.input_names(inputs, input_names)
     _check_inputs(names, inputs)
@@ -85,10 +87,11 @@ def trace(
 
 def _check_inputs(names: Sequence[str], inputs: Sequence[Any]) -> None:
     for name, value in zip(names, inputs, strict=True):
-        if not hasattr(value, "shape") or not jax.dtypes.issubdtype(value.dtype, np.floating):
+        dtype = getattr(value, "dtype", None) if hasattr(value, "shape") else None
+        if dtype is None or not (is_quantized(dtype) or np.dtype(dtype) in _PLAIN):
             raise ValueError(
-                f"input {name!r} is {getattr(value, 'dtype', type(value).__name__)}; "
-                "trace with float arrays (images in [0, 1]): the file may still take bytes"
+                f"input {name!r} is {dtype or type(value).__name__}; trace with float arrays "
+                "(images in [0, 1]: the file may still take bytes), or with int32 for indices"
             )
 
 
@@ -159,17 +162,10 @@ def _lower(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     if name not in LOWERINGS:
         raise build.error(
             f"no graph op stands for the JAX primitive {name!r}",
-            f"Supported primitives: {', '.join(sorted(LOWERINGS))}.",
+            CURES.get(name, f"Supported primitives: {', '.join(sorted(LOWERINGS))}."),
         )
     results = LOWERINGS[name](build, eqn.params, *operands)
     return list(results) if isinstance(results, list | tuple) else [results]
-
-
-def _stored_type(dtype: Any) -> Any:
-    """Returns the type that a weight or constant has in a graph."""
-    if is_quantized(dtype):
-        return np.float32
-    return np.bool_ if np.dtype(dtype) == np.bool_ else np.int32
 
 
 def _give_outputs_tensors(program: rewrite.Program) -> None:
@@ -201,7 +197,7 @@ def _freeze(program: rewrite.Program, inputs: Mapping[str, Symbol], shapes: Any)
         key = (value.name, value.shape, str(value.dtype), own)
         if key not in arrays:
             name = names.weight(value.name, role)
-            array = np.array(value.array, _stored_type(value.dtype))
+            array = np.array(value.array, carried_type(value.dtype))
             if value.name is None or not is_quantized(array.dtype):
                 constants[name] = array
             else:

@@ -219,10 +219,56 @@ def _reciprocal(a):
     return np.minimum(x << 1, 2**31 - 1)
 
 
+def resize_bilinear(op, kernels, q):
+    """On stored integers; along each axis two neighbours and the weight of the second."""
+
+    def axis(n, m):
+        i, corners = np.arange(m), int(op["mode"] == "align_corners" and m > 1)
+        half = op["mode"] == "half_pixel"
+        if kernels == "xnnpack":
+            step = f32(f32(n - corners) / f32(m - corners))
+            place = i.astype(f32) * step
+            place = place + f32(f32(0.5) * step - f32(0.5)) if half else place
+            place = np.clip(place, 0, n - 1)
+            low = place.astype(int)
+            return low, np.minimum(low + 1, n - 1), half_even((place - low.astype(f32)) * f32(2048))
+        rounding = (m - 1) // 2 if corners else m // 2
+        step = (1024 * (n - corners) + rounding) // (m - corners)
+        place = i * step + (step // 2 - 512 if half else 0)
+        low = np.maximum(np.trunc(place / 1024).astype(int), 0)
+        high = np.minimum(np.trunc((place + 1023) / 1024).astype(int), n - 1)
+        return low, high, place - 1024 * low
+
+    (top, bottom, fy), (left, right, fx) = map(axis, q.shape[1:3], op["size"])
+    fy, fx = fy[:, None, None], fx[None, :, None]
+    a, b = q[:, top][:, :, left], q[:, top][:, :, right]
+    c, d = q[:, bottom][:, :, left], q[:, bottom][:, :, right]
+    if kernels == "xnnpack":
+        upper, lower = a * 2048 + (b - a) * fx, c * 2048 + (d - c) * fx
+        return (upper * 2048 + (lower - upper) * fy + 2**21) >> 22
+    total = (a * (1024 - fx) + b * fx) * (1024 - fy) + (c * (1024 - fx) + d * fx) * fy
+    return np.trunc((total + np.where(total > 0, 2**19, -(2**19))) / 2**20).astype(np.int64)
+
+
+def nearest(n, m, mode):
+    """Which cell of n RESIZE_NEAREST_NEIGHBOR takes for each of m."""
+    corners = int(mode == "align_corners" and m > 1)
+    step = f32(f32(n - corners) / f32(m - corners))
+    place = (np.arange(m, dtype=f32) + f32(0.5 * (mode == "half_pixel"))) * step
+    return np.minimum(half_away(place) if corners else np.floor(place).astype(int), n - 1)
+
+
 MOVEMENTS = {
     "concatenation": lambda op, *x: np.concatenate(x, op["axis"]),
     "pad": lambda op, x: np.pad(x, op["widths"]),
+    "reduce_max": lambda op, x: x.max(op["axes"], keepdims=op["keepdims"]),
+    "reduce_min": lambda op, x: x.min(op["axes"], keepdims=op["keepdims"]),
     "reshape": lambda op, x: x.reshape(op["shape"]),
+    "resize_nearest_neighbor": lambda op, x: x[
+        :,
+        nearest(x.shape[1], op["size"][0], op["mode"])[:, None],
+        nearest(x.shape[2], op["size"][1], op["mode"]),
+    ],
     "slice": lambda op, x: x[
         tuple(
             slice(b, None if n == -1 else b + n)
@@ -262,6 +308,8 @@ class Oracle:
         stored = [integers[n].astype(np.int64) if n in integers else None for n in op.inputs]
         if op.kind in ("average_pool_2d", "max_pool_2d"):
             return clamp(average_pool(op, stored[0]), op, so, zo, self.kernels)
+        if op.kind == "resize_bilinear":
+            return resize_bilinear(op, self.kernels, stored[0])
         if op.kind in MOVEMENTS:
             zero_points = [self.quantization(n)[1] for n in op.inputs]
             moved = MOVEMENTS[op.kind](op, *(q - zo for q in stored)) + zo

@@ -26,12 +26,14 @@ class Case:
       function: Of a tuple of variables and of inputs.
       variables: Shapes of the variables.
       inputs: Shapes of the inputs, batch included.
+      below: The last inputs are int32, each below one of these.
     """
 
     kind: str
     function: Callable
     variables: tuple[tuple[int, ...], ...] = ()
     inputs: tuple[tuple[int, ...], ...] = ((2, 7, 6, 4),)
+    below: tuple[int, ...] = ()
 
 
 class Drawer:
@@ -44,9 +46,9 @@ class Drawer:
     def __init__(self, case: Case, seed: int = 0):
         self._random = np.random.default_rng(seed)
         variables = tuple(self._normal(shape) for shape in case.variables)
-        inputs = tuple(self._normal(shape) for shape in case.inputs)
+        self._case = case
+        inputs = self._inputs()
         self.graph, self.weights = quant.trace(case.function, variables, *inputs)
-        self._shapes = case.inputs
         assert case.kind in {op.kind for op in self.graph.ops}
         self._ranges = quant.calibrate(self.graph, self.weights, [inputs], input_range=None)
 
@@ -59,8 +61,17 @@ class Drawer:
             name: jnp.asarray(self._random.normal(size=w.shape), jnp.float32)
             for name, w in self.weights.items()
         }
-        inputs = tuple(self._normal(shape) for shape in self._shapes)
+        inputs = self._inputs()
         return weights, {n: self._jitter(n, q) for n, q in self._ranges.items()}, inputs
+
+    def _inputs(self) -> tuple[jax.Array, ...]:
+        shapes, below = self._case.inputs, self._case.below
+        floats = len(shapes) - len(below)
+        indices = zip(shapes[floats:], below, strict=True)
+        return (
+            *map(self._normal, shapes[:floats]),
+            *(jnp.asarray(self._random.integers(n, size=s), jnp.int32) for s, n in indices),
+        )
 
     def _jitter(self, name: str, entry: quant.QuantParams) -> quant.QuantParams:
         factor = np.exp(self._random.uniform(-0.3, 0.6, np.shape(entry.scale)))

@@ -1,5 +1,7 @@
 """Operators that only move values.  Their shapes and axes are int32 constants."""
 
+from collections.abc import Callable
+
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export.flatbuffer import Operator
@@ -36,6 +38,56 @@ def pad(context: Context, op: Op) -> tuple[Operator, ...]:
     return (
         context.operator(op, schema.BuiltinOperator.PAD, inputs, schema.PadOptionsT(), version),
     )
+
+
+def pad_v2(context: Context, op: Op) -> tuple[Operator, ...]:
+    """PADV2 with a number on the output's scale (rank above 4: version 4)."""
+    widths = context.numbers(op, "widths", op["widths"])
+    inputs = (context.operand(op, 0), widths, context.operand(op, 1))
+    version = 4 if len(op["widths"]) > _RANK else context.version(int8=2)
+    code, options = schema.BuiltinOperator.PADV2, schema.PadV2OptionsT()
+    return (context.operator(op, code, inputs, options, version),)
+
+
+def mirror_pad(context: Context, op: Op) -> tuple[Operator, ...]:
+    """MIRROR_PAD."""
+    inputs = (context.operand(op, 0), context.numbers(op, "widths", op["widths"]))
+    modes = schema.MirrorPadMode
+    mode = modes.REFLECT if op["mode"] == "reflect" else modes.SYMMETRIC
+    code, options = schema.BuiltinOperator.MIRROR_PAD, schema.MirrorPadOptionsT(mode=mode)
+    return (context.operator(op, code, inputs, options, context.version(int8=2)),)
+
+
+def broadcast_to(context: Context, op: Op) -> tuple[Operator, ...]:
+    """BROADCAST_TO (int8: version 3)."""
+    inputs = (context.operand(op, 0), context.numbers(op, "shape", op["shape"]))
+    code, options = schema.BuiltinOperator.BROADCAST_TO, schema.BroadcastToOptionsT()
+    return (context.operator(op, code, inputs, options, context.version(int8=3, float32=2)),)
+
+
+def reverse(context: Context, op: Op) -> tuple[Operator, ...]:
+    """REVERSE_V2 of one axis (int8: version 3)."""
+    inputs = (context.operand(op, 0), context.numbers(op, "axis", [op["axis"]]))
+    code, options = schema.BuiltinOperator.REVERSE_V2, schema.ReverseV2OptionsT()
+    return (context.operator(op, code, inputs, options, context.version(int8=3)),)
+
+
+def gather(context: Context, op: Op) -> tuple[Operator, ...]:
+    """GATHER along one axis; its values may be an activation or a table."""
+    inputs = (context.operand(op, 0), context.operand(op, 1))
+    code, options = schema.BuiltinOperator.GATHER, schema.GatherOptionsT(axis=op["axis"])
+    return (context.operator(op, code, inputs, options, context.version(int8=2)),)
+
+
+def blocks(code: int, options: type, int8: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
+    """Returns the lowering of DEPTH_TO_SPACE or SPACE_TO_DEPTH."""
+
+    def lower(context: Context, op: Op) -> tuple[Operator, ...]:
+        made = options(blockSize=op["block"])
+        inputs = (context.operand(op, 0),)
+        return (context.operator(op, code, inputs, made, context.version(int8=int8)),)
+
+    return lower
 
 
 def concatenation(context: Context, op: Op) -> tuple[Operator, ...]:

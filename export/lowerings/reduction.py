@@ -1,4 +1,4 @@
-"""AVERAGE_POOL_2D, MAX_POOL_2D and MEAN."""
+"""Pools, MEAN, REDUCE_MAX, REDUCE_MIN, REDUCE_ALL, ARG_MAX and ARG_MIN."""
 
 from collections.abc import Callable
 
@@ -27,9 +27,23 @@ def pool(code: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
     return lower
 
 
-def mean(context: Context, op: Op) -> tuple[Operator, ...]:
-    """MEAN over constant axes."""
-    inputs = (context.operand(op, 0), context.numbers(op, "axes", op["axes"]))
-    options = schema.ReducerOptionsT(keepDims=op["keepdims"])
-    code = schema.BuiltinOperator.MEAN
-    return (context.operator(op, code, inputs, options, context.version(int8=2)),)
+def over_axes(code: int, int8: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
+    """Returns the lowering of a reduction over constant axes."""
+
+    def lower(context: Context, op: Op) -> tuple[Operator, ...]:
+        inputs = (context.operand(op, 0), context.numbers(op, "axes", op["axes"]))
+        options = schema.ReducerOptionsT(keepDims=op["keepdims"])
+        return (context.operator(op, code, inputs, options, context.version(int8=int8)),)
+
+    return lower
+
+
+def position(code: int, options: type) -> Callable[[Context, Op], tuple[Operator, ...]]:
+    """Returns the lowering of ARG_MAX or ARG_MIN, whose result is int32."""
+
+    def lower(context: Context, op: Op) -> tuple[Operator, ...]:
+        inputs = (context.operand(op, 0), context.numbers(op, "axis", [op["axis"]]))
+        made = options(outputType=schema.TensorType.INT32)
+        return (context.operator(op, code, inputs, made, context.version(int8=2)),)
+
+    return lower

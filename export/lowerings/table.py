@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
 from attokit.export.flatbuffer import Operator
-from attokit.export.lowerings import contraction, elementwise, movement, reduction
+from attokit.export.lowerings import contraction, elementwise, movement, reduction, resize
 from attokit.export.lowerings.context import Context
 from attokit.quant.ops.kind import Op
 
@@ -21,13 +21,20 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
     {
         "abs": elementwise.abs_,
         "add": elementwise.add,
+        "arg_max": reduction.position(BuiltinOperator.ARG_MAX, schema.ArgMaxOptionsT),
+        "arg_min": reduction.position(BuiltinOperator.ARG_MIN, schema.ArgMinOptionsT),
         "average_pool_2d": reduction.pool(BuiltinOperator.AVERAGE_POOL_2D),
         "batch_matmul": contraction.batch_matmul,
+        "broadcast_to": movement.broadcast_to,
         "concatenation": movement.concatenation,
         "conv_2d": contraction.conv_2d,
+        "depth_to_space": movement.blocks(
+            BuiltinOperator.DEPTH_TO_SPACE, schema.DepthToSpaceOptionsT, 1
+        ),
         "depthwise_conv_2d": contraction.depthwise_conv_2d,
         "equal": elementwise.comparison(BuiltinOperator.EQUAL, schema.EqualOptionsT, 2),
         "fully_connected": contraction.fully_connected,
+        "gather": movement.gather,
         "greater": elementwise.comparison(BuiltinOperator.GREATER, schema.GreaterOptionsT, 2),
         "greater_equal": elementwise.comparison(
             BuiltinOperator.GREATER_EQUAL, schema.GreaterEqualOptionsT, 2
@@ -54,22 +61,37 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "maximum": elementwise.comparison(
             BuiltinOperator.MAXIMUM, schema.MaximumMinimumOptionsT, 2
         ),
-        "mean": reduction.mean,
+        "mean": reduction.over_axes(BuiltinOperator.MEAN, 2),
         "minimum": elementwise.comparison(
             BuiltinOperator.MINIMUM, schema.MaximumMinimumOptionsT, 2
         ),
+        "mirror_pad": movement.mirror_pad,
         "mul": elementwise.mul,
         "not_equal": elementwise.comparison(BuiltinOperator.NOT_EQUAL, schema.NotEqualOptionsT, 2),
         "pad": movement.pad,
+        "pad_v2": movement.pad_v2,
         "prelu": elementwise.prelu,
         "quantize": elementwise.quantize,
+        "reduce_all": reduction.over_axes(BuiltinOperator.REDUCE_ALL, 1),
+        "reduce_max": reduction.over_axes(BuiltinOperator.REDUCE_MAX, 2),
+        "reduce_min": reduction.over_axes(BuiltinOperator.REDUCE_MIN, 2),
         "relu": elementwise.rectifier(BuiltinOperator.RELU, int8=2),
         "relu6": elementwise.rectifier(BuiltinOperator.RELU6, int8=2),
         "relu_n1_to_1": elementwise.relu_n1_to_1,
         "reshape": movement.reshape,
+        "resize_bilinear": resize.resize(
+            BuiltinOperator.RESIZE_BILINEAR, schema.ResizeBilinearOptionsT, 2
+        ),
+        "resize_nearest_neighbor": resize.resize(
+            BuiltinOperator.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT, 3
+        ),
+        "reverse": movement.reverse,
         "select": elementwise.comparison(BuiltinOperator.SELECT_V2, schema.SelectV2OptionsT, 1),
         "slice": movement.slice_,
         "softmax": elementwise.softmax,
+        "space_to_depth": movement.blocks(
+            BuiltinOperator.SPACE_TO_DEPTH, schema.SpaceToDepthOptionsT, 2
+        ),
         "strided_slice": movement.strided_slice,
         "sub": elementwise.sub,
         "tanh": elementwise.tanh,

@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from attokit.quant.lowering import contraction, elementwise, movement, products, reduction
+from attokit.quant.lowering import (
+    contraction,
+    elementwise,
+    indexing,
+    movement,
+    pooling,
+    products,
+    reduction,
+    resize,
+)
 
 Lowering = Callable[..., Any]
 
@@ -14,6 +23,8 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
     | {
         "add": elementwise.add,
         "and": elementwise.logical("logical_and"),
+        "argmax": reduction.position("arg_max"),
+        "argmin": reduction.position("arg_min"),
         "broadcast_in_dim": movement.broadcast_in_dim,
         "clamp": elementwise.clamp,
         "concatenate": movement.concatenate,
@@ -26,9 +37,12 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "cumprod": products.refused("cumprod"),
         "cumsum": products.cumsum,
         "div": elementwise.div,
-        "dot_general": products.dot_general,
+        "dot_general": resize.or_else(products.dot_general),
+        "dynamic_slice": indexing.dynamic_slice,
+        "dynamic_update_slice": indexing.dynamic_update_slice,
         "eq": elementwise.compare("equal"),
         "expand_dims": movement.expand_dims,
+        "gather": indexing.gather,
         "ge": elementwise.compare("greater_equal"),
         "gt": elementwise.compare("greater"),
         "integer_pow": elementwise.integer_pow,
@@ -45,12 +59,17 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "or": elementwise.logical("logical_or"),
         "pad": movement.pad,
         "pow": elementwise.pow_,
-        "reduce_max": reduction.reduce_max,
+        "reduce_and": reduction.reduce_and,
+        "reduce_max": reduction.extreme("reduce_max"),
+        "reduce_min": reduction.extreme("reduce_min"),
+        "reduce_or": reduction.reduce_or,
         "reduce_precision": elementwise.identity,
         "reduce_sum": reduction.reduce_sum,
-        "reduce_window_max": reduction.reduce_window_max,
-        "reduce_window_sum": reduction.reduce_window_sum,
+        "reduce_window_max": pooling.reduce_window_max,
+        "reduce_window_min": pooling.reduce_window_min,
+        "reduce_window_sum": pooling.reduce_window_sum,
         "reshape": movement.reshape,
+        "rev": movement.rev,
         "select_n": elementwise.select_n,
         "sharding_constraint": elementwise.identity,
         "slice": movement.slice_,
@@ -60,7 +79,20 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "stack": movement.stack,
         "stop_gradient": elementwise.identity,
         "sub": elementwise.sub,
+        "tile": movement.tile,
         "transpose": movement.transpose,
         "xor": elementwise.logical("not_equal"),
+    }
+)
+# What to write instead of primitives that no graph op stands for.
+CURES: Mapping[str, str] = MappingProxyType(
+    {
+        "reduce_prod": "Multiply the slices one by one, or take exp(sum(log(x))) of positive values.",
+        "reduce_window": "Pools of a sum, a maximum or a minimum are supported; take the power "
+        "before the pool and the root after it.",
+        "scatter": "Join the parts with jnp.concatenate, or choose with jnp.where and a mask.",
+        "scatter_add": "Add a product with a constant matrix of zeros and ones.",
+        "sort": "Return the values and sort them outside of the graph.",
+        "top_k": "Return the values and choose outside of the graph; the first is jnp.argmax's.",
     }
 )

@@ -2,10 +2,11 @@
 
 Nodes are mutable; rewriting (`quant.rewrite`) changes them in place until they are ops of a graph.
 Besides the kinds of `ops.table` there are a few that only rewriting understands (`window_sum`,
-`sum`, `reduce_max`, `unary`, `convert`, `div`, `broadcast`); those that remain are errors.
+`sum`, `unary`, `convert`, `div`, `broadcast`, `interpolate`); those that remain are errors.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -92,6 +93,24 @@ def producer(value: Value, *kinds: str) -> Node | None:
     """Returns the node that makes a value if it is of one of the kinds, else None."""
     node = value.node if isinstance(value, Symbol) else None
     return node if node is not None and node.kind in kinds else None
+
+
+def between(roots: Sequence[Symbol], last: Node) -> list[Node]:
+    """Returns the nodes from some roots to a node, in execution order."""
+    order: dict[Node, None] = {}
+    pending = [(last, False)]
+    while pending:
+        node, ready = pending.pop()
+        if node in order:
+            continue
+        if ready:
+            order[node] = None
+            continue
+        pending.append((node, True))
+        for value in node.inputs:
+            if isinstance(value, Symbol) and value not in roots and value.node is not None:
+                pending.append((value.node, False))
+    return list(order)
 
 
 class Builder:

@@ -19,7 +19,7 @@ def test_ops_that_move_values_and_pools_share_their_inputs_scale():
         return y.transpose(0, 3, 1, 2).reshape(2, 3)
 
     graph, _ = quant.trace(function, K, X)
-    assert len(graph.ops) == 6
+    assert len(graph.ops) == 5
     assert {graph.tensors[op.outputs[0]].range_name for op in graph.ops} == {"fully_connected"}
     assert graph.tensors["input"].range_name == "input"
 

@@ -78,9 +78,36 @@ def test_a_mean_that_is_reshaped_keeps_its_axes():
     assert graph.ops[0]["keepdims"]
 
 
-def test_a_sum_over_another_count_is_no_mean():
-    with pytest.raises(quant.UnsupportedOpError, match="'sum'"):
-        quant.trace(lambda _, x: jnp.sum(x, -1) / 5, (), X)
+@pytest.mark.parametrize("keepdims", [True, False])
+def test_a_sum_over_another_count_is_a_multiple_of_the_mean(keepdims):
+    graph, _ = _traced(lambda _, x: jnp.sum(x, -1, keepdims=keepdims) / 5, ())
+    assert kinds(graph) == ["mean", "mul"]
+    assert graph.ops[0]["keepdims"] is keepdims
+    np.testing.assert_allclose(graph.constants[graph.ops[1].inputs[1]], 6 / 5, rtol=1e-6)
+
+
+def test_products_with_constants_merge():
+    rows = np.float32([[1], [2], [4]])
+    graph, _ = _traced(lambda _, x: jnp.max(x, -1, keepdims=True) * 3 * rows, ())
+    assert kinds(graph) == ["reduce_max", "mul"]
+
+
+@pytest.mark.parametrize(
+    ("permutation", "rank"), [((0, 1, 2, 4, 3), 4), ((0, 3, 4, 1, 2), 3), ((0, 4, 3, 2, 1), 5)]
+)
+def test_axes_that_stay_neighbours_are_transposed_as_one(permutation, rank):
+    x = normal(2, 2, 3, 2, 3)
+    graph, weights = quant.trace(lambda _, x: x.transpose(permutation), (), x)
+    (op,) = (op for op in graph.ops if op.kind == "transpose")
+    assert len(op["permutation"]) == rank
+    assert (
+        error(graph, weights, lambda _, x: x.transpose(permutation), (), normal(4, 2, 3, 2, 3)) == 0
+    )
+
+
+def test_an_index_as_a_number_is_read_from_a_table():
+    graph, _ = _traced(lambda _, x: jnp.argmax(x, -1).astype(jnp.float32), ())
+    assert kinds(graph) == ["arg_max", "gather"]
 
 
 def test_reshapes_merge():

@@ -1,0 +1,144 @@
+"""Reading by index: slices at a given place, and gathers by known or computed indices."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from attokit.quant.lowering.movement import concatenate, emit_reshape, emit_slice, emit_transpose
+from attokit.quant.lowering.positions import emit_positions, positions_of
+from attokit.quant.lowering.values import Builder, Known, Symbol, Value, producer
+
+
+def _starts(
+    build: Builder, indices: Sequence[Value], shape: Sequence[int], sizes: Sequence[int]
+) -> tuple[int, ...]:
+    """Returns where a dynamic slice begins, moved to where it fits, as XLA moves it."""
+    if not all(isinstance(index, Known) for index in indices):
+        raise build.error(
+            "a dynamic slice whose start depends on the inputs",
+            "TFLite's slices start at constants; take rows by index instead: x[indices].",
+        )
+    given = (int(index.array) for index in indices if isinstance(index, Known))
+    rows = zip(given, shape, sizes, strict=True)
+    return tuple(min(max(start, 0), n - size) for start, n, size in rows)
+
+
+def dynamic_slice(build: Builder, params, value: Symbol, *indices: Value) -> Symbol:
+    """A slice whose start is known by now."""
+    sizes = params["slice_sizes"]
+    begin = _starts(build, indices, value.shape, sizes)
+    return emit_slice(build, value, begin, [b + n for b, n in zip(begin, sizes, strict=True)])
+
+
+def dynamic_update_slice(build: Builder, params, value: Value, part: Value, *indices: Value):
+    """What lies around a part, joined with the part."""
+    del params
+    begin = _starts(build, indices, value.shape, part.shape)
+    return _replaced(build, value, part, begin, 0)
+
+
+def _replaced(build: Builder, value: Value, part: Value, begin: Sequence[int], axis: int) -> Value:
+    """Returns the value with the part in its place; before `axis` both are as long."""
+    if part.shape == value.shape:
+        return part
+    start, end = begin[axis], begin[axis] + part.shape[axis]
+    if part.shape[axis] == value.shape[axis]:
+        return _replaced(build, value, part, begin, axis + 1)
+    inside = _replaced(build, _cut(build, value, axis, start, end), part, begin, axis + 1)
+    before = _cut(build, value, axis, 0, start)
+    after = _cut(build, value, axis, end, value.shape[axis])
+    return concatenate(build, {"dimension": axis}, before, inside, after)
+
+
+def _cut(build: Builder, value: Value, axis: int, start: int, end: int) -> Value:
+    if isinstance(value, Known):
+        index = (slice(None),) * axis + (slice(start, end),)
+        return Known(value.array[index], value.name)
+    low = [start if i == axis else 0 for i in range(len(value.shape))]
+    high = [end if i == axis else n for i, n in enumerate(value.shape)]
+    return emit_slice(build, value, low, high)
+
+
+def gather(build: Builder, params, value: Value, indices: Value) -> Symbol:
+    """Values by index: of known indices whatever moves them there, else a GATHER of rows."""
+    if isinstance(value, Symbol) and isinstance(indices, Known):
+        positions = _gathered_positions(build, params, value.shape, indices.array)
+        return emit_positions(build, value, positions)
+    assert isinstance(indices, Symbol)  # what is known altogether was computed while tracing
+    return _take(build, params, value, indices)
+
+
+def _gathered_positions(
+    build: Builder, params, shape: tuple[int, ...], indices: np.ndarray
+) -> np.ndarray:
+    settings = {**params, "fill_value": -1}
+    with jax.ensure_compile_time_eval():
+        places = jax.numpy.asarray(positions_of(shape))
+        moved = jax.lax.gather_p.bind(places, jax.numpy.asarray(indices), **settings)
+    positions = np.asarray(moved)
+    if (positions < 0).any():
+        raise build.error(
+            f"a gather beyond the ends of shape {shape}", "Give indices that lie within."
+        )
+    return positions
+
+
+def _take(build: Builder, params, value: Value, indices: Symbol) -> Symbol:
+    """Rows along one axis by computed indices."""
+    numbers = params["dimension_numbers"]
+    mapped, shape = tuple(numbers.start_index_map), value.shape
+    axis = int(mapped[0])
+    whole = tuple(1 if i == axis else n for i, n in enumerate(shape))
+    simple = (
+        len(mapped) == 1
+        and tuple(numbers.collapsed_slice_dims) == mapped
+        and tuple(params["slice_sizes"]) == whole
+        and not numbers.operand_batching_dims
+    )
+    if not simple:
+        raise build.error(
+            f"a gather of slices {tuple(params['slice_sizes'])} from shape {shape} "
+            "at indices that depend on the inputs",
+            "Supported are whole rows along one axis: jnp.take(x, indices, axis).",
+        )
+    rows = emit_reshape(build, _not_wrapped(indices), indices.shape[:-1])
+    between = len(rows.shape)
+    taken = build.emit(
+        "gather",
+        [value, rows],
+        (*shape[:axis], *rows.shape, *shape[axis + 1 :]),
+        result=value.dtype,
+        axis=axis,
+    )
+    offsets = [int(n) for n in numbers.offset_dims]
+    places = iter(offsets)
+    order = [next(places) for _ in range(axis)]
+    order += [i for i in range(len(taken.shape)) if i not in offsets]
+    order += list(places)
+    assert len(order) == axis + between + len(shape) - axis - 1
+    return emit_transpose(build, taken, np.argsort(order).tolist())
+
+
+def _not_wrapped(indices: Symbol) -> Symbol:
+    """Returns the indices before `where(i < 0, i + n, i)`: TFLite's count from the start only."""
+    value, node = indices, indices.node
+    while node is not None and node.kind in ("reshape", "broadcast", "select"):
+        if node.kind == "select":
+            negative = producer(node.inputs[0], "less")
+            wrapped = producer(node.inputs[1], "add")
+            plain = node.inputs[2]
+            if (
+                negative is None
+                or wrapped is None
+                or negative.inputs[0] is not plain
+                or plain not in wrapped.inputs
+            ):
+                return indices
+            assert isinstance(plain, Symbol)  # it is compared with zero
+            return plain
+        inner = node.inputs[0]
+        if not isinstance(inner, Symbol) or inner.shape != value.shape[: len(inner.shape)]:
+            return indices
+        value, node = inner, inner.node
+    return indices

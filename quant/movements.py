@@ -1,0 +1,125 @@
+"""Recognizes movements of one value, however they are spelled.
+
+Slices, reversals, joins, reshapes and transposes of one value are a movement: an array of
+positions.  Reflecting pads, depth to space or upsampling by repetition take many of them, and one
+op of TFLite's.  Movements are compared by where they take each element from, not by how they are
+written.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from attokit.quant.lowering.positions import emit_simple, positions_of
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, between
+from attokit.quant.ops import table
+from attokit.quant.ops.kind import Op
+
+_MOVING = frozenset(
+    {
+        "broadcast",
+        "concatenation",
+        "gather",
+        "mirror_pad",
+        "reshape",
+        "resize_nearest_neighbor",
+        "reverse",
+        "slice",
+        "strided_slice",
+        "transpose",
+    }
+)
+# What ops cost, in copies of the data: a reshape is almost free, accelerators have no gather.
+_COSTS = {"reshape": 0.5, "gather": 3.0}
+_LARGEST_RANK = 5  # of a transpose that every runtime has
+_LARGEST = 1 << 24  # elements; what is larger stays as it is written
+
+
+def resolve_movements(
+    nodes: Sequence[Node], outputs: Sequence[Value]
+) -> tuple[list[Node], dict[Symbol, Value]]:
+    """Replaces movements by fewer or cheaper ops where there are such.
+
+    Args:
+      nodes: In execution order.
+      outputs: What leaves the program.
+
+    Returns:
+      The nodes, with new ones where they belong (those that nobody reads any more are still
+      there), and what stands for each output that was replaced.
+    """
+    roots = _roots(nodes)
+    inside = {
+        value
+        for node in nodes
+        if node.output in roots
+        for value in node.inputs
+        if isinstance(value, Symbol) and value in roots
+    }
+    read_outside = {
+        value
+        for node in nodes
+        if node.output not in roots
+        for value in node.inputs
+        if isinstance(value, Symbol)
+    } | {value for value in outputs if isinstance(value, Symbol)}
+    result: list[Node] = []
+    replaced: dict[Symbol, Value] = {}
+    for node in nodes:
+        node.inputs = [replaced.get(v, v) if isinstance(v, Symbol) else v for v in node.inputs]
+        result.append(node)
+        output = node.output
+        if output in roots and (output in read_outside or output not in inside):
+            build = Builder(node.source, node.scope)
+            value = _shorter(build, roots[output], node)
+            if value is not None:
+                result.extend(build.nodes)
+                replaced[output] = value
+    return result, replaced
+
+
+def _roots(nodes: Sequence[Node]) -> dict[Symbol, Symbol]:
+    """Returns the value that each moving node moves, by the node's output."""
+    roots: dict[Symbol, Symbol] = {}
+    for node in nodes:
+        values = node.inputs[:1] if node.kind == "gather" else node.inputs
+        indices = node.inputs[1:] if node.kind == "gather" else []
+        if node.kind not in _MOVING or any(isinstance(index, Symbol) for index in indices):
+            continue
+        found = {roots.get(v, v) for v in values if isinstance(v, Symbol)}
+        if len(found) == 1 and not any(isinstance(value, Known) for value in values):
+            (roots[node.output],) = found
+    return roots
+
+
+def _shorter(build: Builder, root: Symbol, last: Node) -> Value | None:
+    """Returns a movement in fewer or cheaper ops, or None."""
+    nodes = between((root,), last)
+    shapes = [root.shape, *(node.output.shape for node in nodes)]
+    if len(nodes) < 2 or max(map(math.prod, shapes)) > _LARGEST or 0 in last.output.shape:
+        return None
+    with jax.ensure_compile_time_eval():
+        places = {root: jax.numpy.asarray(positions_of(root.shape))}
+        for node in nodes:
+            places[node.output] = _moved(node, places)
+        positions = np.asarray(places[last.output])
+    value = emit_simple(build, root, positions)
+    if value is None:
+        return None
+    made = [] if value is root or value.node is None else between((root,), value.node)
+    return value if _cost(made) < _cost(nodes) else None
+
+
+def _cost(nodes: Sequence[Node]) -> float:
+    too_wide = (n.kind == "transpose" and len(n.output.shape) > _LARGEST_RANK for n in nodes)
+    return sum(_COSTS.get(node.kind, 1) for node in nodes) + 10 * sum(too_wide)
+
+
+def _moved(node: Node, places: dict[Symbol, jax.Array]) -> jax.Array:
+    operands = [v.array if isinstance(v, Known) else places[v] for v in node.inputs]
+    if node.kind == "broadcast":
+        return jax.numpy.broadcast_to(operands[0], node.output.shape)
+    op = Op(kind=node.kind, inputs=(), outputs=(), attributes=node.attributes)
+    return table.OPS[node.kind].compute(op, *operands)[0]

@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import pytest
+from traced import error, kinds, normal
+
+from attokit import quant
+
+X = normal(2, 4, 6, 3)
+TABLE = normal(5, 3)
+IDS = jnp.asarray([[1, 4, 0], [2, 2, 3]], jnp.int32)
+PART = (0, 1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        (lambda x: jax.lax.dynamic_slice(x, PART, (2, 2, 3, 3)), ["slice"]),
+        (lambda x: jax.lax.dynamic_slice(x, (0, 9, 0, 0), (2, 2, 6, 3)), ["slice"]),
+        (lambda x: jax.lax.dynamic_update_slice(jnp.zeros((2, 6, 9, 3)), x, PART), ["pad"]),
+        (
+            lambda x: jax.lax.dynamic_update_slice(x, X[:, :2], PART),
+            ["slice", "slice", "concatenation"],
+        ),
+        (lambda x: x[:, jnp.asarray([3, 0, 0])], ["gather"]),
+        (lambda x: x[:, 1, jnp.asarray([5, 0, 4])], ["slice", "gather", "reshape"]),
+        (lambda x: jnp.take(x, jnp.asarray([[0, 2], [1, 1]]), 3), ["gather", "reshape"]),
+        (
+            lambda x: x[:, jnp.asarray([2, 0]), jnp.asarray([1, 5])],
+            ["reshape", "gather", "reshape"],
+        ),
+    ],
+)
+def test_known_indices_become_ops(function, want):
+    graph, weights = quant.trace(lambda _, x: function(x), (), X)
+    assert kinds(graph) == want
+    assert error(graph, weights, lambda _, x: function(x), (), X) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda table, ids: table[ids],
+        lambda table, ids: jnp.take(table, ids, axis=0),
+        lambda table, ids: jnp.take(table, ids, axis=0, mode="clip"),
+        lambda table, ids: jnp.take(table.T, ids, axis=1),
+    ],
+)
+def test_rows_of_a_table_are_gathered(function):
+    graph, weights = quant.trace(function, TABLE, IDS)
+    assert kinds(graph) == ["gather"]
+    assert graph.tensors["input"].dtype == "int32"
+    assert error(graph, weights, function, TABLE, IDS[:, ::-1]) == 0
+
+
+def test_rows_of_an_activation_are_gathered():
+    def function(_, x, ids):
+        return jnp.take(x, ids, axis=1)
+
+    graph, weights = quant.trace(function, (), X, IDS[0])
+    assert kinds(graph) == ["gather"]
+    assert error(graph, weights, function, (), X, IDS[0] % 4) == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (
+            lambda x, i: jax.lax.dynamic_slice(x, (0, i[0], 0, 0), (2, 1, 6, 3)),
+            "whose start depends",
+        ),
+        (lambda x, i: x[i, i], "at indices that depend"),
+        (lambda x, i: x.at[:, jnp.asarray([7])].get(mode="fill"), "beyond the ends"),
+    ],
+)
+def test_what_has_no_op_is_refused(function, match):
+    with pytest.raises(quant.UnsupportedOpError, match=match):
+        quant.trace(lambda _, x, i: function(x, i), (), X, IDS[0])
