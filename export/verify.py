@@ -260,5 +260,5 @@ def _row(name: str, kind: str, difference: np.ndarray, allowed: float, errors: n
         elements=difference.size,
         largest=float(difference.max(initial=0)),
         allowed=float(allowed),
-        mean_error=float(errors.mean()) if errors.size else 0.0,
+        mean_error=float(errors.mean(dtype=np.float64)) if errors.size else 0.0,
     )

@@ -1,6 +1,6 @@
 """Post-training quantization: scales and zero points from a few batches of data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -15,6 +15,7 @@ from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QuantParams
 
 _MASK = 1e4  # constants beyond it are masks ("minus infinity" before a softmax)
+_MARGIN = 6.0  # exp(-6) is below half a unit of a softmax's output
 _SLACK = 1e-6  # by which inputs may leave their range: rounding of the user's arithmetic
 Method = Literal["minmax", "moving_average", "percentile", "mse"]
 
@@ -53,13 +54,17 @@ def calibrate(
     if isinstance(batches, np.ndarray | jax.Array):
         _refuse_bare_batch(graph, batches.shape)
     observer = OBSERVERS[method]()
-    _observe(graph, weights, [_as_tuple(batch) for batch in batches], observer, input_range)
+    masks = _masks(graph, weights)
+    observed = [_as_tuple(batch) for batch in batches]
+    _observe(graph, weights, observed, observer, input_range, set(masks))
     qparams = {}
     for name in dict.fromkeys(_observed_tensors(graph).values()):
         if input_range is not None and name in graph.inputs:
             qparams[name] = params.from_range(*input_range)
         else:
-            qparams[name] = params.from_range(*observer.range(name))
+            low, high = observer.range(name)
+            below, above = masks.get(name, (0.0, 0.0))
+            qparams[name] = params.from_range(low - below, high + above)
     return qparams | _of_weights(graph, weights, qparams, per_channel)
 
 
@@ -83,6 +88,7 @@ def _observe(
     batches: Sequence[tuple[Any, ...]],
     observer: Observer,
     input_range: tuple[float, float] | None,
+    masked: set[str],
 ) -> None:
     """Shows the observer every activation of every batch, as often as it wants."""
     if not batches:
@@ -98,7 +104,7 @@ def _observe(
 
     run = jax.jit(activations)
     for _ in range(observer.passes):
-        masked = _observe_constants(graph, weights, observer)
+        _observe_constants(graph, weights, observer)
         for i, batch in enumerate(batches):
             _check_batch(graph, i, batch, input_range)
             carried = [
@@ -129,26 +135,36 @@ def _observed_tensors(graph: Graph) -> dict[str, str]:
     }
 
 
-def _observe_constants(graph: Graph, weights: Weights, observer: Observer) -> set[str]:
-    """Shows the observer the constants that share a range with activations.
-
-    Values of a magnitude that only masks have saturate instead: they stand for infinity.
-
-    Returns:
-      The ranges that hold such masks.
-    """
-    masked = set()
+def _tied_constants(graph: Graph, weights: Weights) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the range that constants share with activations, and the constants' values."""
     for op in graph.ops:
         for i, name in enumerate(op.inputs):
             key = graph.constant_ranges.get((op.outputs[0], i))
             if key is not None and key not in graph.fixed_ranges:
-                values = np.asarray(graph.array(weights, name), np.float32)
-                seen = values[np.abs(values) < _MASK]
-                if seen.size:
-                    observer.see(key, seen)
-                if seen.size < values.size:
-                    masked.add(key)
-    return masked
+                yield key, np.asarray(graph.array(weights, name), np.float32)
+
+
+def _observe_constants(graph: Graph, weights: Weights, observer: Observer) -> None:
+    """Shows the observer the constants that share a range with activations, masks left out."""
+    for key, values in _tied_constants(graph, weights):
+        seen = values[np.abs(values) < _MASK]
+        if seen.size:
+            observer.see(key, seen)
+
+
+def _masks(graph: Graph, weights: Weights) -> dict[str, tuple[float, float]]:
+    """Returns by how much each range that holds masks is to reach below and above what is seen.
+
+    A mask stands for infinity and saturates; the margin keeps what it hides apart from the rest.
+    """
+    margins: dict[str, tuple[float, float]] = {}
+    for key, values in _tied_constants(graph, weights):
+        below, above = margins.get(key, (0.0, 0.0))
+        if (np.abs(values) >= _MASK).any():
+            below = max(below, _MARGIN if values.min() <= -_MASK else 0.0)
+            above = max(above, _MARGIN if values.max() >= _MASK else 0.0)
+            margins[key] = below, above
+    return margins
 
 
 def _check_batch(

@@ -119,3 +119,21 @@ def test_no_bias_overflows_int32(per_channel):
     assert (np.abs(bias) / (scale_in * scale.astype(np.float64)) <= 2.0**30 * 1.001).all()
     assert (np.abs(kernel) <= 127.001 * scale).all()
     assert per_channel or len(set(scale)) == 1
+
+
+def test_a_mask_saturates_apart_from_what_it_does_not_hide():
+    hidden = jnp.arange(6) % 3 == 0
+
+    def function(_, x):
+        return jax.nn.softmax(jnp.where(hidden, -1e30, x))
+
+    x = normal(4, 6)
+    graph, weights = quant.trace(function, (), x)
+    qparams = quant.calibrate(graph, weights, [x], input_range=None)
+    name = graph.ops[-1].inputs[0]
+    entry = qparams[graph.tensors[name].range_name]
+    lowest = float(entry.scale) * (-128 - float(entry.zero_point))
+    assert float(x.min()) - 7 < lowest < float(x.min()) - 5
+    found = quant.fake_quant(graph)(weights, qparams, x)
+    assert float(found[:, hidden].max()) <= 1 / 256
+    np.testing.assert_allclose(found, function((), x), atol=0.02)
