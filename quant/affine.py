@@ -24,7 +24,7 @@ def joining(uses: dict[Symbol, int]) -> Callable[[Node, Builder], Value | None]:
         if len(chain) < 2:
             return None
         value, factor, shift = _composed(chain)
-        ops = (factor.scalar() != 1, shift.scalar() != 0)
+        ops = (_matters(factor, 1), _matters(shift, 0))
         if sum(ops) >= len(chain):
             return None
         shape = node.output.shape
@@ -38,6 +38,11 @@ def joining(uses: dict[Symbol, int]) -> Callable[[Node, Builder], Value | None]:
         return None
 
     return join
+
+
+def _matters(constant: Known, neutral: float) -> bool:
+    """Tells whether a constant does anything, or is a weight that may come to do so."""
+    return constant.name is not None or constant.scalar() != neutral
 
 
 def _parts(node: Node) -> tuple[Symbol, Known, bool] | None:

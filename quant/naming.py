@@ -1,5 +1,7 @@
 """Names of everything in a graph: weights by their path, activations by their layer."""
 
+import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -9,7 +11,7 @@ import flax
 import jax
 
 from attokit.quant.graph import is_quantized
-from attokit.quant.lowering.values import Node, Symbol, UnsupportedOpError, Value
+from attokit.quant.lowering.values import Known, Node, Symbol, UnsupportedOpError, Value
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op
 from attokit.zoo import conv_norm, convolution
@@ -21,6 +23,9 @@ _LIBRARIES = (
     os.path.dirname(jax.__file__),
     convolution.__file__,
     conv_norm.__file__,
+    contextlib.__file__,
+    functools.__file__,
+    "<",  # made by decorators that check types
 )
 _INSTALLED = ("/site-packages/equinox/", "/site-packages/haiku/")
 
@@ -29,6 +34,10 @@ def leaf_names(variables: Any) -> list[str]:
     """Returns "a/b/c" for each leaf of a pytree; a leading "params" is left out."""
     names = []
     for path, _ in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        if path[1:] and path[-1] == jax.tree_util.GetAttrKey(
+            "value"
+        ):  # an array in an nnx.Variable
+            path = path[:-1]
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         names.append(name.removeprefix("params/") or "weight")
     return names
@@ -99,8 +108,11 @@ class Names:
         return self._symbols[value]
 
     def give(self, node: Node) -> tuple[str, ...]:
-        """Names a node's outputs after its layer."""
-        layer = "/".join(node.scope.split("/")[1:])  # the first part is the model's class
+        """Names a node's outputs after its layer: where its weights are, or the scope it is in."""
+        weights = (value.name for value in node.inputs if isinstance(value, Known))
+        layer = next((name.rpartition("/")[0] for name in weights if name), "")
+        if not layer:
+            layer = "/".join(node.scope.split("/")[1:])  # the first part is the model's class
         return tuple(self._activation(symbol, layer, node.kind) for symbol in node.outputs)
 
     def _activation(self, symbol: Symbol, layer: str, kind: str) -> str:

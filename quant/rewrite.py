@@ -395,13 +395,14 @@ def _hashable(value: Any) -> Any:
 
 
 def _drop_identity(node: Node, build: Builder) -> Value | None:
-    """Drops x * 1, x + 0 and x - 0."""
+    """Drops x * 1, x + 0 and x - 0; not so weights, which training may change."""
     neutral = {"mul": 1, "add": 0, "sub": 0}.get(node.kind)
     if neutral is None:
         return None
     for value, other in (node.inputs, node.inputs[::-1]):
         if (
             isinstance(other, Known)
+            and other.name is None
             and other.scalar() == neutral
             and (node.kind != "sub" or other is node.inputs[1])
             and value.shape == node.output.shape
@@ -467,12 +468,15 @@ def _fold_into_producer(node: Node, uses: dict[Symbol, int]) -> Symbol | None:
     sign = -1.0 if node.kind == "sub" and not flipped else 1.0
     factor = vector if node.kind == "mul" else (-1.0 if flipped else None)
     shift = None if node.kind == "mul" else sign * vector
-    _scale_and_shift(target, factor, shift)
+    _scale_and_shift(target, factor, shift, known.name)
     return symbol
 
 
-def _scale_and_shift(target: Node, factor: Any, shift: Any) -> None:
-    """Changes kernel and bias so that the contraction returns factor * y + shift."""
+def _scale_and_shift(target: Node, factor: Any, shift: Any, name: str | None) -> None:
+    """Changes kernel and bias so that the contraction returns factor * y + shift.
+
+    The name is that of the weight that asks for it.
+    """
     kernel = target.inputs[1]
     bias = target.inputs[2] if len(target.inputs) > 2 else None
     assert isinstance(kernel, Known)  # lowering takes no other
@@ -482,15 +486,20 @@ def _scale_and_shift(target: Node, factor: Any, shift: Any) -> None:
         if bias is not None:
             bias = Known(bias.array * factor, bias.name)
     if shift is not None:
-        bias = Known(shift if bias is None else bias.array + shift, _bias_name(kernel, bias))
+        array = shift if bias is None else bias.array + shift
+        bias = Known(array, _bias_name(kernel, bias, name))
     target.inputs[2:] = [] if bias is None else [bias]
 
 
-def _bias_name(kernel: Known, bias: Known | None) -> str | None:
-    """Returns the existing bias's name, or one beside the kernel."""
+def _bias_name(kernel: Known, bias: Known | None, added: str | None) -> str | None:
+    """Returns the existing bias's name, or that of what is added, or one beside the kernel."""
     if bias is not None and bias.name is not None:
         return bias.name
-    return None if kernel.name is None else f"{kernel.name.rpartition('/')[0]}/bias".lstrip("/")
+    if kernel.name is None:
+        return None
+    layer = kernel.name.rpartition("/")[0]
+    own = added is not None and added.rpartition("/")[0] == layer and added != kernel.name
+    return added if own else f"{layer}/bias".lstrip("/")
 
 
 def _fuse_activations(program: Program) -> None:

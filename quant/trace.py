@@ -69,11 +69,10 @@ def trace(
     """
     names = naming.input_names(inputs, input_names)
     _check_inputs(names, inputs)
-    closed, shapes = jax.make_jaxpr(function, return_shape=True)(variables, *inputs)
-    leaves = [
-        Known(np.asarray(leaf), name)
-        for name, leaf in zip(naming.leaf_names(variables), jax.tree.leaves(variables), strict=True)
-    ]
+    leaves, restored = _arrays(variables)
+    closed, shapes = jax.make_jaxpr(
+        lambda arrays, *values: function(restored(arrays), *values), return_shape=True
+    )([leaf.array for leaf in leaves], *inputs)
     symbols = [Symbol(tuple(x.shape), np.dtype(x.dtype)) for x in inputs]
     build = Builder()
     outputs = _interpret(build, closed.jaxpr, closed.consts, [*leaves, *symbols])
@@ -83,6 +82,24 @@ def trace(
     rewrite.rewrite(program)
     _give_outputs_tensors(program)
     return _freeze(program, dict(zip(names, symbols, strict=True)), shapes)
+
+
+def _arrays(variables: Any) -> tuple[list[Known], Callable[[list[Any]], Any]]:
+    """Returns the arrays among a pytree's leaves, and how others take their places.
+
+    What is no array (Equinox keeps functions and flags among the leaves) stays as it is.
+    """
+    leaves, tree = jax.tree.flatten(variables)
+    names = naming.leaf_names(variables)
+    places = [
+        i for i, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+    ]
+
+    def restored(arrays: list[Any]) -> Any:
+        values = dict(enumerate(leaves)) | dict(zip(places, arrays, strict=True))
+        return jax.tree.unflatten(tree, values.values())
+
+    return [Known(known.held(leaves[i]), names[i]) for i in places], restored
 
 
 def _check_inputs(names: Sequence[str], inputs: Sequence[Any]) -> None:

@@ -23,7 +23,14 @@ def evaluate(eqn: Any, arrays: Arrays) -> Arrays:
     with jax.ensure_compile_time_eval():
         result = eqn.primitive.bind(*map(jax.numpy.asarray, arrays), **eqn.params)
     results = result if eqn.primitive.multiple_results else [result]
-    return [np.asarray(r) for r in results]
+    return [held(r) for r in results]
+
+
+def held(array: Any) -> np.ndarray:
+    """Returns an array as NumPy holds it; random keys, which it cannot hold, as they are."""
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return array
+    return np.asarray(array)
 
 
 def _elementwise(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
