@@ -12,23 +12,30 @@ if __name__ != "attokit.quant":
 
 from attokit.quant.calibrate import calibrate
 from attokit.quant.fake_quant import QuantizedGraph, fake_quant
-from attokit.quant.graph import Graph, Tensor
+from attokit.quant.graph import Graph, Note, Tensor
+from attokit.quant.integer import IntegerGraph, integer
 from attokit.quant.lowering.values import UnsupportedOpError
 from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
+from attokit.quant.report import Report, report
 from attokit.quant.trace import trace
 
 __all__ = [
     "KERNELS",
     "Graph",
+    "IntegerGraph",
     "Kernels",
+    "Note",
     "Op",
     "QParams",
     "QuantParams",
     "QuantizedGraph",
+    "Report",
     "Tensor",
     "UnsupportedOpError",
     "calibrate",
     "fake_quant",
+    "integer",
+    "report",
     "trace",
 ]

@@ -20,6 +20,7 @@ def joining(uses: dict[Symbol, int]) -> Callable[[Node, Builder], Value | None]:
     """
 
     def join(node: Node, build: Builder) -> Value | None:
+        """A chain of sums and products with constants is one product and one sum."""
         chain = _chain(node, uses)
         if len(chain) < 2:
             return None

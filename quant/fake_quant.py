@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, Int8
 
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import KERNELS, Kernels, Op, Operand
+from attokit.quant.ops.kind import KERNELS, Kernels, Op, Operand, Scales
 from attokit.quant.params import QParams
-from attokit.quant.plan import Ranges, function_tables, make_plans
+from attokit.quant.plan import OpPlan, Ranges, function_tables, make_plans
 from attokit.quant.straight_through import (
     dequantize_output,
     quantize_input,
@@ -39,9 +39,14 @@ def fake_quant(graph: Graph, kernels: Kernels = "reference") -> "QuantizedGraph"
     Raises:
       ValueError: if `kernels` is none of these.
     """
+    check_kernels(kernels)
+    return QuantizedGraph(graph, kernels)
+
+
+def check_kernels(kernels: str) -> None:
+    """Raises ValueError if there is no such kernel set."""
     if kernels not in KERNELS:
         raise ValueError(f"no kernel set {kernels!r}; choose one of {', '.join(KERNELS)}")
-    return QuantizedGraph(graph, kernels)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,19 +127,40 @@ class QuantizedGraph:
             for name, value in zip(self.graph.inputs, inputs, strict=True)
         }
         plans = make_plans(self.graph, weights, qparams, self.kernels, tables)
-        for op, plan in zip(self.graph.ops, plans, strict=True):
-            operands = tuple(
-                values[n] if n in values else self.graph.array(weights, n) for n in op.inputs
-            )
-            if self._only_moves(op):
-                outputs = table.OPS[op.kind].compute(op, *operands)
-            else:
-                run = quantized_op(self.graph, op, self.kernels)
-                outputs = run(operands, ranges.scales(op), plan)
-            values.update(zip(op.outputs, outputs, strict=True))
+        scales = [ranges.scales(op) for op in self.graph.ops]
+        find = functools.partial(self.graph.array, weights)
+        propagate(self.graph, self.kernels, values, find, scales, plans)
         return values
 
-    def _only_moves(self, op: Op) -> bool:
-        """Whether the op's float meaning on centred activations is its integer meaning."""
-        constants = Operand.CONSTANT in self.graph.operands(op)  # they are rounded first
-        return table.OPS[op.kind].moves and not constants
+
+def propagate(
+    graph: Graph,
+    kernels: Kernels,
+    values: dict[str, Array],
+    find: Callable[[str], Any],
+    scales: list[Scales],
+    plans: list[OpPlan],
+) -> None:
+    """Adds every activation, centred, to the values of the inputs.
+
+    Args:
+      graph: What to compute.
+      kernels: Whose rounding to use.
+      values: The inputs, centred, by name.
+      find: Returns a weight or constant by name; it may be None where the plan has its integers.
+      scales: Of every op, for their gradients.
+      plans: Of every op.
+    """
+    for op, own, plan in zip(graph.ops, scales, plans, strict=True):
+        operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
+        if _only_moves(graph, op):
+            outputs = table.OPS[op.kind].compute(op, *operands)
+        else:
+            outputs = quantized_op(graph, op, kernels)(operands, own, plan)
+        values.update(zip(op.outputs, outputs, strict=True))
+
+
+def _only_moves(graph: Graph, op: Op) -> bool:
+    """Whether the op's float meaning on centred activations is its integer meaning."""
+    constants = Operand.CONSTANT in graph.operands(op)  # they are rounded first
+    return table.OPS[op.kind].moves and not constants

@@ -54,6 +54,28 @@ def carried_type(dtype: Any) -> str:
     return "bool" if np.dtype(dtype) == np.bool_ else "int32"
 
 
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ValueError(
+            "the arguments do not fit the graph: "
+            + "; ".join(problems)
+            + ". Pass the weights that quant.trace returned, and inputs as it was given."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """What a pass of tracing did.
+
+    Attributes:
+      what: In one sentence.
+      source: The user's line that it concerns, or "".
+    """
+
+    what: str
+    source: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Graph:
     """A traced function.  Compared and hashed by identity, so it is a legal static argument.
@@ -73,6 +95,7 @@ class Graph:
         op's first output and the operand's position.
       weight_shapes: Shape of every array that `graph(weights, ...)` expects.
       out_tree: How the outputs nest in the function's result.
+      notes: What tracing recognized, folded and fused.
     """
 
     inputs: tuple[str, ...]
@@ -85,6 +108,7 @@ class Graph:
     constant_ranges: Mapping[tuple[str, int], str]
     weight_shapes: Mapping[str, tuple[int, ...]]
     out_tree: jax.tree_util.PyTreeDef
+    notes: tuple[Note, ...] = ()
 
     def __call__(self, weights: Weights, *inputs: Float[Array, "..."]) -> Any:
         """Returns what the traced function returns, in float.
@@ -122,6 +146,17 @@ class Graph:
 
     def check_arguments(self, weights: Weights, inputs: tuple[Any, ...]) -> None:
         """Raises ValueError with every weight and input that does not fit."""
+        _refuse(self._problems_of_weights(weights) + self._problems_of_inputs(inputs))
+
+    def check_weights(self, weights: Weights) -> None:
+        """Raises ValueError with every weight that does not fit."""
+        _refuse(self._problems_of_weights(weights))
+
+    def check_inputs(self, inputs: tuple[Any, ...]) -> None:
+        """Raises ValueError with every input that does not fit."""
+        _refuse(self._problems_of_inputs(inputs))
+
+    def _problems_of_weights(self, weights: Weights) -> list[str]:
         problems = [f"weight {n!r} is missing" for n in self.weight_shapes if n not in weights]
         for name, value in weights.items():
             if name not in self.weight_shapes:
@@ -131,6 +166,10 @@ class Graph:
                     f"weight {name!r} has shape {np.shape(value)}, "
                     f"the graph wants {self.weight_shapes[name]}"
                 )
+        return problems
+
+    def _problems_of_inputs(self, inputs: tuple[Any, ...]) -> list[str]:
+        problems = []
         if len(inputs) != len(self.inputs):
             problems.append(f"{len(inputs)} inputs given, the graph takes {len(self.inputs)}")
         for name, value in zip(self.inputs, inputs, strict=False):
@@ -141,12 +180,7 @@ class Graph:
                     f"input {name!r} has shape {np.shape(value)}, "
                     f"the graph was traced with {self.tensors[name].shape}"
                 )
-        if problems:
-            raise ValueError(
-                "the arguments do not fit the graph: "
-                + "; ".join(problems)
-                + ". Pass the weights that quant.trace returned, and inputs as it was given."
-            )
+        return problems
 
     def array(self, weights: Weights, name: str) -> Float[Array, "..."]:
         """Returns a weight or constant by name."""

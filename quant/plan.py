@@ -157,7 +157,7 @@ def make_plans(
     weights: Weights,
     qparams: QParams,
     kernels: Kernels,
-    tables: Mapping[str, Array] | None = None,
+    tables: Mapping[str, Any] | None = None,
 ) -> list[OpPlan]:
     """Returns the constants of every op, in the graph's order, without gradients.
 

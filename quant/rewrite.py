@@ -17,7 +17,7 @@ from jaxtyping import Array
 from attokit.quant import affine, normalization
 from attokit.quant.commuting import CONTRACTIONS, Commuting, channel_vector
 from attokit.quant.functions import resolve_functions
-from attokit.quant.graph import is_quantized
+from attokit.quant.graph import Note, is_quantized
 from attokit.quant.lowering import resize
 from attokit.quant.lowering.contraction import same_padding
 from attokit.quant.lowering.elementwise import stripped
@@ -41,10 +41,12 @@ class Program:
     Attributes:
       nodes: In execution order.
       outputs: What the function returns.
+      notes: What passes did.
     """
 
     def __init__(self, nodes: list[Node], outputs: list[Value]):
         self.nodes, self.outputs = nodes, outputs
+        self.notes: list[Note] = []
 
     def uses(self) -> dict[Symbol, int]:
         """Returns how often each symbol is read, leaving included."""
@@ -117,11 +119,16 @@ def _resolve(program: Program, recognize: Callable[..., Any]) -> None:
     program.drop_dead()
 
 
+def _headline(rule: "Rule") -> str:
+    """Returns the first line of a rule's documentation."""
+    return (rule.__doc__ or "").partition("\n")[0]
+
+
 Rule = Callable[[Node, Builder], Value | None]
 
 
 def _apply(program: Program, rule: Rule) -> None:
-    """Replaces the output of each node for which the rule returns another value."""
+    """Replaces the output of each node for which the rule returns another value, and notes that."""
     replaced: dict[Symbol, Value] = {}
 
     def current(value: Value) -> Value:
@@ -137,6 +144,7 @@ def _apply(program: Program, rule: Rule) -> None:
         else:
             nodes.extend(build.nodes)
             replaced[node.output] = result
+            program.notes.append(Note(_headline(rule), node.source))
     program.nodes = nodes
     program.outputs = [current(value) for value in program.outputs]
     program.drop_dead()
@@ -376,6 +384,7 @@ def _merging_equals() -> Rule:
     found: dict[Any, Symbol] = {}
 
     def merge(node: Node, build: Builder) -> Value | None:
+        """What is computed twice is computed once."""
         del build
         if node.kind in CONTRACTIONS or len(node.outputs) != 1:
             return None
@@ -441,6 +450,7 @@ def _fold_affine(program: Program) -> None:
     uses = program.uses()
 
     def fold(node: Node, build: Builder) -> Value | None:
+        """A sum or product with constants per channel folds into the contraction before it."""
         del build
         folded = _fold_into_producer(node, uses)
         if folded is not None:
@@ -507,6 +517,7 @@ def _fuse_activations(program: Program) -> None:
     uses = program.uses()
 
     def fuse(node: Node, build: Builder) -> Value | None:
+        """A rectifier fuses into the op before it."""
         del build
         rectifier = next((name for name in _RECTIFIERS if name == node.kind), None)
         value = node.inputs[0]

@@ -236,6 +236,7 @@ def _freeze(program: rewrite.Program, inputs: Mapping[str, Symbol], shapes: Any)
         constants=MappingProxyType(constants),
         weight_shapes=MappingProxyType({name: w.shape for name, w in weights.items()}),
         out_tree=out_tree,
+        notes=tuple(program.notes),
     )
     return graph, weights
 

@@ -1,0 +1,135 @@
+"""Inference in integers: bytes in, bytes out, as fast as XLA makes it."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from attokit.quant import params
+from attokit.quant.fake_quant import check_kernels, propagate
+from attokit.quant.graph import Graph, Weights
+from attokit.quant.ops.kind import Kernels
+from attokit.quant.params import QParams
+from attokit.quant.plan import OpPlan, Ranges, function_tables, make_plans
+
+Interface = Literal["int8", "uint8", "float32"]
+INTERFACES: tuple[Interface, ...] = ("int8", "uint8", "float32")
+
+
+def integer(
+    graph: Graph,
+    weights: Weights,
+    qparams: QParams,
+    *,
+    kernels: Kernels = "reference",
+    input_type: Interface = "int8",
+    output_type: Interface = "int8",
+) -> "IntegerGraph":
+    """Returns `f(*inputs)`, the graph as the file runs: jitted, for any batch, without gradients.
+
+    What follows from weights and qparams is computed here, once.
+
+    Args:
+      graph: As traced.
+      weights: Its weights.
+      qparams: Its scales and zero points.
+      kernels: Whose rounding to reproduce, as for `quant.fake_quant`.
+      input_type: What inputs are: "int8" as the file takes them, "uint8" (128 more) or reals in
+        "float32".  Indices and conditions stay int32 and bool.
+      output_type: Likewise of outputs.
+
+    Raises:
+      ValueError: if a kernel set or a type is unknown, or weights or qparams are of another graph.
+    """
+    check_kernels(kernels)
+    for argument, value in (("input_type", input_type), ("output_type", output_type)):
+        if value not in INTERFACES:
+            raise ValueError(f"{argument} {value!r} is none of {', '.join(INTERFACES)}")
+    graph.check_weights(weights)
+    tables = function_tables(graph, qparams)
+    make = functools.partial(make_plans, graph, kernels=kernels, tables=tables)
+    plans = jax.jit(make)(dict(weights), dict(qparams))
+    ranges = Ranges(graph, qparams)
+    ends = {n: ranges.activation(n) for n in (*graph.inputs, *graph.outputs)}
+    return IntegerGraph(graph, kernels, input_type, output_type, plans, ends)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class IntegerGraph:
+    """A graph with its constants, in integers.
+
+    Attributes:
+      graph: What it computes.
+      kernels: Whose rounding it uses.
+      input_type: Of its quantized inputs.
+      output_type: Of its quantized outputs.
+      plans: The constants of every op.
+      ends: Scale and zero point of every input and output; None where it is not quantized.
+    """
+
+    graph: Graph
+    kernels: Kernels
+    input_type: Interface
+    output_type: Interface
+    plans: list[OpPlan]
+    ends: dict[str, tuple[Any, Any]]
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Returns what the traced function returns, in `output_type`.
+
+        Raises:
+          ValueError: if number, shape or type of the inputs do not fit.
+        """
+        self.graph.check_inputs(inputs)
+        arrays = [
+            self._checked(name, value)
+            for name, value in zip(self.graph.inputs, inputs, strict=True)
+        ]
+        return self.graph.result(self._jitted(self.plans, self.ends, arrays))
+
+    def _checked(self, name: str, value: Any) -> Any:
+        quantized = self.graph.tensors[name].quantized
+        wanted = self.input_type if quantized else self.graph.carried(name)
+        found = np.asarray(value).dtype if not hasattr(value, "dtype") else value.dtype
+        if found != np.dtype(wanted):
+            cure = " (or make it with input_type='float32', which takes reals)" if quantized else ""
+            raise ValueError(f"input {name!r} is {found}; give {wanted}{cure}")
+        return value
+
+    @functools.cached_property
+    def _jitted(self) -> Callable[..., list[Array]]:
+        return jax.jit(self._run)
+
+    def _run(self, plans: list[OpPlan], ends: dict, inputs: list[Any]) -> list[Array]:
+        graph = self.graph
+        values = {
+            name: self._centred(jnp.asarray(value), *ends[name])
+            for name, value in zip(graph.inputs, inputs, strict=True)
+        }
+        scales = [plan.scales for plan in plans]
+        propagate(graph, self.kernels, values, graph.constants.get, scales, plans)
+        return [self._given(values[name], *ends[name]) for name in graph.outputs]
+
+    def _centred(self, value: Array, scale: Any, zero_point: Any) -> Array:
+        """Returns an input as integers minus their zero point."""
+        if scale is None:
+            return value
+        if self.input_type == "float32":
+            return params.quantize_centred(value, scale, zero_point)
+        shift = 128 if self.input_type == "uint8" else 0
+        return value.astype(jnp.float32) - (zero_point + shift)
+
+    def _given(self, value: Array, scale: Any, zero_point: Any) -> Array:
+        """Returns an output as the caller wants it."""
+        if scale is None:
+            return value
+        if self.output_type == "float32":
+            return value * scale
+        if self.output_type == "uint8":
+            return (value + (zero_point + 128)).astype(jnp.uint8)
+        return (value + zero_point).astype(jnp.int8)
