@@ -20,7 +20,6 @@ from attokit.quant.functions import resolve_functions
 from attokit.quant.graph import Note, is_quantized
 from attokit.quant.lowering import resize
 from attokit.quant.lowering.contraction import same_padding
-from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_pad, emit_reshape, emit_transpose
 from attokit.quant.lowering.pooling import Windows, emit_pool
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
@@ -29,6 +28,7 @@ from attokit.quant.normalization import unshaped
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation
 from attokit.quant.parametric import prelu
+from attokit.quant.softmaxes import log_softmax, mask, softmax
 
 _REDUCTIONS = ("mean", "reduce_all", "reduce_max", "reduce_min", "sum")
 _RANK = 4  # up to which every runtime transposes
@@ -71,7 +71,9 @@ def rewrite(program: Program) -> None:
     """Runs every pass, in place."""
     program.drop_dead()
     for rule in (
-        _softmax,
+        mask,
+        softmax,
+        log_softmax,
         _mean,
         _average_pool,
         _division,
@@ -148,36 +150,6 @@ def _apply(program: Program, rule: Rule) -> None:
     program.nodes = nodes
     program.outputs = [current(value) for value in program.outputs]
     program.drop_dead()
-
-
-def _unary(value: Value, name: str) -> Node | None:
-    """Returns the node that makes a value if it is the named function of one variable."""
-    node = producer(value, "unary")
-    return node if node is not None and node.attributes["name"] == name else None
-
-
-def _softmax(node: Node, build: Builder) -> Value | None:
-    """exp(x - max(x)) / sum(exp(x - max(x))) over the last axis."""
-    if node.kind != "div" or not all(isinstance(v, Symbol) for v in node.inputs):
-        return None
-    exponential = _unary(node.inputs[0], "exp")
-    total = producer(unshaped(node.inputs[1]), "sum")
-    if exponential is None or total is None or total.inputs[0] is not exponential.output:
-        return None
-    values = exponential.inputs[0]
-    rows, last = (*values.shape[:-1], 1), (len(values.shape) - 1,)
-    if total.attributes["axes"] != last or stripped(node.inputs[1]).shape != rows:
-        return None
-    if (shifted := producer(values, "sub")) is not None:
-        peak = producer(unshaped(shifted.inputs[1]), "reduce_max")
-        if (
-            peak is not None
-            and peak.inputs[0] is shifted.inputs[0]
-            and peak.attributes["axes"] == last
-            and stripped(shifted.inputs[1]).shape == rows
-        ):
-            values = shifted.inputs[0]
-    return build.emit("softmax", [values], node.output.shape)
 
 
 def _divisor(node: Node) -> tuple[Value, np.ndarray] | None:

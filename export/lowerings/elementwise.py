@@ -183,6 +183,12 @@ def relu_n1_to_1(context: Context, op: Op) -> tuple[Operator, ...]:
     return first, context.operator(op, codes.MINIMUM, (raised, high), options, version)
 
 
+def log_softmax(context: Context, op: Op) -> tuple[Operator, ...]:
+    """LOG_SOFTMAX over the last axis."""
+    code, options = schema.BuiltinOperator.LOG_SOFTMAX, schema.LogSoftmaxOptionsT()
+    return (_unary(context, op, code, options, 2),)
+
+
 def rectifier(code: int, int8: int) -> Lowering:
     """Returns the lowering of RELU or one of its bounded kin."""
 

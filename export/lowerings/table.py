@@ -46,6 +46,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "less_equal": elementwise.comparison(
             BuiltinOperator.LESS_EQUAL, schema.LessEqualOptionsT, 2
         ),
+        "log_softmax": elementwise.log_softmax,
         "logical_and": elementwise.comparison(
             BuiltinOperator.LOGICAL_AND, schema.LogicalAndOptionsT, 1
         ),

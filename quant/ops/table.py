@@ -78,6 +78,7 @@ _KINDS = (
     selection.MINIMUM,
     selection.NOT_EQUAL,
     selection.SELECT,
+    softmax.LOG_SOFTMAX,
     softmax.SOFTMAX,
     transposed_convolution.TRANSPOSE_CONV,
 )

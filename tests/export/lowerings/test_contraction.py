@@ -1,6 +1,8 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 from single_op import Case, largest_difference
 
 from attokit.zoo.convolution import conv
@@ -68,6 +70,26 @@ def _symmetric(_, x, y):
     return x @ jnp.tanh(y)
 
 
+def _attention(_, query, key, value):
+    return jax.nn.dot_product_attention(query, key, value, is_causal=True)
+
+
+def _linen_attention(variables, x):
+    names = ("query", "key", "value", "out")
+    params = {
+        name: {"kernel": kernel, "bias": bias}
+        for name, kernel, bias in zip(names, variables[::2], variables[1::2], strict=True)
+    }
+    layer = nn.MultiHeadDotProductAttention(num_heads=2)
+    return layer.apply({"params": params}, x, mask=nn.make_causal_mask(x[..., 0]))
+
+
+def _nnx_attention(_, x):
+    layer = nnx.MultiHeadAttention(num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0))
+    return layer(x, mask=nnx.make_causal_mask(x[..., 0]))
+
+
+_HEADS = ((2, 6, 2, 4),) * 3
 _SMALL, _MATRICES = ((2, 4, 5, 3),), ((2, 3, 4), (2, 4, 5))
 CASES = {
     "conv": Case("conv_2d", _conv(after=jax.nn.relu6), ((3, 3, 4, 5), (5,))),
@@ -107,10 +129,18 @@ CASES = {
     "matmul_heads": Case(
         "batch_matmul", _einsum("bqhd,bkhd->bhqk"), (), ((2, 3, 2, 4), (2, 5, 2, 4))
     ),
+    "attention": Case("batch_matmul", _attention, (), _HEADS),
     "matmul_symmetric": Case("batch_matmul", _symmetric, (), _MATRICES),
 }
 # Not in the default run.
 MORE_CASES = {
+    "attention_linen": Case(
+        "batch_matmul",
+        _linen_attention,
+        ((8, 2, 4), (2, 4)) * 3 + ((2, 4, 8), (8,)),
+        ((2, 6, 8),),
+    ),
+    "attention_nnx": Case("batch_matmul", _nnx_attention, (), ((2, 6, 8),)),
     "dense_rank_5": Case("fully_connected", _dense, ((3, 4),), ((2, 2, 1, 3, 3),)),
     "dense_vector": Case("fully_connected", _einsum("i,ij->j"), ((4, 3),), ((4,),)),
     "signal_causal": Case("conv_2d", _signal(1, [(4, 0)], 2), ((3, 4, 5), (5,)), ((2, 7, 4),)),

@@ -72,6 +72,11 @@ CASES = {
         ((2, 7, 6, 12),),
     ),
     "softmax": Case("softmax", lambda _, x: jax.nn.softmax(x), (), ((4, 13),)),
+    "softmax_rows": Case("softmax", lambda _, x: jax.nn.softmax(x, axis=(1, 2))),
+    "softmax_where": Case(
+        "softmax", lambda _, x: jax.nn.softmax(x, where=jnp.arange(13) < 9), (), ((4, 13),)
+    ),
+    "log_softmax": Case("log_softmax", lambda _, x: jax.nn.log_softmax(4 * x), (), ((40, 13),)),
     "softmax_rank_4": Case("softmax", lambda _, x: jax.nn.softmax(x)),
 }
 
