@@ -18,6 +18,7 @@ from attokit.quant.lowering.values import UnsupportedOpError
 from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
 from attokit.quant.report import Report, report
+from attokit.quant.selection import trainable
 from attokit.quant.trace import trace
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "integer",
     "report",
     "trace",
+    "trainable",
 ]

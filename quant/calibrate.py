@@ -1,6 +1,6 @@
 """Post-training quantization: scales and zero points from a few batches of data."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -10,7 +10,9 @@ from jaxtyping import Array, Float
 
 from attokit.quant import params
 from attokit.quant.graph import Graph, Weights
+from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
 from attokit.quant.observers import OBSERVERS, Observer
+from attokit.quant.ops import table
 from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QuantParams
 
@@ -27,7 +29,9 @@ def calibrate(
     *,
     method: Method = "minmax",
     input_range: tuple[float, float] | None = (0.0, 1.0),
+    symmetric: bool = False,
     per_channel: bool = True,
+    kernel_method: KernelMethod = "minmax",
 ) -> dict[str, QuantParams]:
     """Returns the scale and zero point of every range, kernel and constant.
 
@@ -41,7 +45,12 @@ def calibrate(
         error.
       input_range: What inputs may be, which fixes their scale: (0, 1) is the contract of the models
         here, and makes the int8 input `byte - 128`.  None observes inputs like the rest.
+      symmetric: Zero points are 0 and integers in [-127, 127], but for inputs that have an
+        `input_range` and for ranges that the spec prescribes.
       per_channel: One scale per output channel of a kernel; otherwise one per kernel.
+      kernel_method: "minmax" covers all values of a kernel; "mse" minimizes the mean squared
+        rounding error; "lsq" and "lsq+" are the starting points of these methods for learning (by
+        the mean magnitude, and three standard deviations), at most what covers all.
 
     Raises:
       ValueError: if there is no batch, or one that is in no list; if a value is not finite, or
@@ -51,12 +60,15 @@ def calibrate(
         raise ValueError(f"input_range={input_range} is no (low, high) with finite low < high")
     if method not in OBSERVERS:
         raise ValueError(f"no calibration method {method!r}; choose one of {', '.join(OBSERVERS)}")
+    if kernel_method not in METHODS:
+        raise ValueError(f"no kernel method {kernel_method!r}; choose one of {', '.join(METHODS)}")
     if isinstance(batches, np.ndarray | jax.Array):
         _refuse_bare_batch(graph, batches.shape)
     observer = OBSERVERS[method]()
     masks = _masks(graph, weights)
     observed = [_as_tuple(batch) for batch in batches]
     _observe(graph, weights, observed, observer, input_range, set(masks))
+    cover = params.symmetric_range if symmetric else params.from_range
     qparams = {}
     for name in dict.fromkeys(_observed_tensors(graph).values()):
         if input_range is not None and name in graph.inputs:
@@ -64,8 +76,21 @@ def calibrate(
         else:
             low, high = observer.range(name)
             below, above = masks.get(name, (0.0, 0.0))
-            qparams[name] = params.from_range(low - below, high + above)
-    return qparams | _of_weights(graph, weights, qparams, per_channel)
+            qparams[name] = cover(low - below, high + above)
+    _respect_kernels(graph, qparams)
+    options = {"per_channel": per_channel, "method": kernel_method}
+    return qparams | _of_weights(graph, weights, qparams, cover, options)
+
+
+def _respect_kernels(graph: Graph, qparams: dict[str, QuantParams]) -> None:
+    """Widens ranges to the least scales that kernels accept."""
+    for op in graph.ops:
+        ratio = table.OPS[op.kind].least_ratio
+        name = graph.tensors[op.outputs[0]].range_name
+        if ratio is not None and name in qparams:
+            least = ratio * _input_scale(graph, qparams, op.inputs[0])
+            entry = qparams[name]
+            qparams[name] = QuantParams(jnp.maximum(entry.scale, least), entry.zero_point)
 
 
 def _refuse_bare_batch(graph: Graph, shape: tuple[int, ...]) -> None:
@@ -200,7 +225,11 @@ def _check_batch(
 
 
 def _of_weights(
-    graph: Graph, weights: Weights, qparams: dict[str, QuantParams], per_channel: bool
+    graph: Graph,
+    weights: Weights,
+    qparams: dict[str, QuantParams],
+    cover: Callable[[float, float], QuantParams],
+    options: Mapping[str, Any],
 ) -> dict[str, QuantParams]:
     """Returns the parameters of kernels (symmetric) and of constants."""
     result: dict[str, QuantParams] = {}
@@ -213,13 +242,13 @@ def _of_weights(
                 continue
             array = np.asarray(graph.array(weights, name))
             if role is Operand.CONSTANT:
-                result[name] = params.from_range(float(array.min()), float(array.max()))
+                result[name] = cover(float(array.min()), float(array.max()))
             elif role is Operand.KERNEL:
                 bias = None
                 if len(op.inputs) > i + 1:
                     bias = np.asarray(graph.array(weights, op.inputs[i + 1]))
                 scale_in = _input_scale(graph, qparams, op.inputs[0])
-                scale = kernel_scale(array, bias, scale_in, per_channel)
+                scale = kernel_scale(array, bias, scale_in, **options)
                 if name in result:  # a kernel that several ops share
                     scale = np.maximum(scale, np.asarray(result[name].scale))
                 result[name] = QuantParams(jnp.asarray(scale), jnp.float32(0))
@@ -229,22 +258,3 @@ def _of_weights(
 def _input_scale(graph: Graph, qparams: dict[str, QuantParams], name: str) -> float:
     key = graph.tensors[name].range_name
     return graph.fixed_ranges[key][0] if key in graph.fixed_ranges else float(qparams[key].scale)
-
-
-def kernel_scale(
-    kernel: np.ndarray, bias: np.ndarray | None, scale_in: float, per_channel: bool
-) -> np.ndarray:
-    """Returns float32 scales [cout] that cover a kernel and leave its bias within int32.
-
-    A channel that is all zeros (a batch norm with gamma 0) still needs a scale at which its bias
-    does not overflow.
-    """
-    peak = np.abs(kernel.reshape(-1, kernel.shape[-1])).max(axis=0)
-    if not per_channel:
-        peak = np.full_like(peak, peak.max())
-    scale = np.maximum(peak / params.KERNEL_MAX, params.MIN_SCALE)
-    if bias is not None:
-        scale = np.maximum(scale, np.abs(bias) / (scale_in * 2.0**30))
-        if not per_channel:
-            scale = np.full_like(scale, scale.max())
-    return np.where(peak == 0, np.maximum(scale, 1e-6), scale).astype(np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 _BINS = 2048
 _PERCENTILE = 99.99
 _DECAY = 0.9
+_NARROW = 1e-3
 _LEVELS = 255  # steps of int8
 
 
@@ -48,8 +49,8 @@ class MinMax:
         """Does nothing: one pass is all."""
 
     def range(self, name: str) -> tuple[float, float]:
-        """Returns the extremes."""
-        return self._extremes[name]
+        """Returns the extremes; (0, 0) of what never had a value that counts."""
+        return self._extremes.get(name, (0.0, 0.0))
 
 
 class MovingAverage(MinMax):
@@ -80,7 +81,10 @@ class _Histogram(MinMax):
         if not self._second:
             super().see(name, values)
             return
-        counts, _ = np.histogram(values, _BINS, self._extremes[name])
+        low, high = self._extremes[name]
+        if high - low < _NARROW * max(abs(low), abs(high)):
+            return  # all but constant: nothing to leave out, and bins that float32 cannot tell
+        counts, _ = np.histogram(values, _BINS, (low, high))
         self._counts[name] = self._counts.get(name, 0) + counts
 
     def next_pass(self) -> None:
@@ -96,6 +100,8 @@ class Percentile(_Histogram):
 
     def range(self, name: str) -> tuple[float, float]:
         """Returns the percentiles, by the histogram."""
+        if name not in self._counts:
+            return super().range(name)
         edges, share = self._edges(name), np.cumsum(self._counts[name])
         share = share / share[-1]
         outside = 1 - _PERCENTILE / 100
@@ -112,9 +118,9 @@ class MeanSquaredError(_Histogram):
 
     def range(self, name: str) -> tuple[float, float]:
         """Returns the extremes, shrunk by the best factor."""
-        low, high = self._extremes[name]
+        low, high = super().range(name)
         low, high = min(low, 0.0), max(high, 0.0)
-        if low == high:
+        if low == high or name not in self._counts:
             return low, high
         edges = self._edges(name)
         centres, counts = (edges[:-1] + edges[1:]) / 2, self._counts[name]

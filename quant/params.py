@@ -45,6 +45,13 @@ def from_range(low: float, high: float) -> QuantParams:
     return QuantParams(jnp.float32(scale), jnp.float32(min(max(zero_point, INT8_MIN), INT8_MAX)))
 
 
+def symmetric_range(low: float, high: float) -> QuantParams:
+    """Returns the parameters with zero point 0 that cover [low, high] by [-127, 127]."""
+    reach = max(abs(low), abs(high))
+    scale = max(reach / INT8_MAX, MIN_SCALE) if reach else 1 / INT8_MAX
+    return QuantParams(jnp.float32(scale), jnp.float32(0))
+
+
 def quantize_kernel(kernel: Float[Array, "..."], scale: Float[Array, "*c"]) -> Float[Array, "..."]:
     """Returns the kernel's integers in [-127, 127] as float32 (ties to even)."""
     scale = scale.reshape((1,) * (kernel.ndim - scale.ndim) + scale.shape)

@@ -214,6 +214,7 @@ class OpKind:
       elementwise: Each element of the output depends on one element of every input.
       tied: All quantized inputs and outputs share one scale.
       fixed_range: (scale, zero point) that the spec prescribes for the output, or None.
+      least_ratio: Below which the kernel refuses the output's scale over the input's, or None.
       channel_axis: Axis of the kernel with one scale per entry.
       bilinear: Linear in the activation and in the kernel, so that gradients may be taken on
         integers and scaled afterwards.
@@ -234,6 +235,7 @@ class OpKind:
     ratios: Callable[[Op, Scales, Kernels], tuple[Ratio, ...]] = no_ratios
     tied: bool = False
     fixed_range: tuple[float, int] | None = None
+    least_ratio: float | None = None
     channel_axis: int = -1
     bilinear: bool = False
     bounds: Mapping[Kernels, int] = dataclasses.field(default_factory=lambda: MappingProxyType({}))

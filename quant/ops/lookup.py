@@ -237,6 +237,7 @@ HARD_SWISH = OpKind(
     name="hard_swish",
     compute=lambda op, values: (jax.nn.hard_swish(values),),
     table=_hard_swish_table,
+    least_ratio=1.001 / 128,  # its multiplier must be below 1
     ratios=_hard_swish_ratios,
     elementwise=True,
 )

@@ -137,3 +137,63 @@ def test_a_mask_saturates_apart_from_what_it_does_not_hide():
     found = quant.fake_quant(graph)(weights, qparams, x)
     assert float(found[:, hidden].max()) <= 1 / 256
     np.testing.assert_allclose(found, function((), x), atol=0.02)
+
+
+def test_symmetric_ranges_have_zero_point_0(traced):
+    (graph, weights), images = traced, X
+    qparams = quant.calibrate(graph, weights, [images], symmetric=True)
+    inputs = {graph.tensors[name].range_name for name in graph.inputs}
+    assert float(qparams[graph.inputs[0]].zero_point) == -128  # (0, 1) is a contract
+    assert all(float(q.zero_point) == 0 for n, q in qparams.items() if n not in inputs)
+    plain = quant.calibrate(graph, weights, [images])
+    integers = quant.fake_quant(graph).integers(weights, qparams, images)
+    free = [n for n, t in graph.tensors.items() if t.range_name in set(qparams) - inputs]
+    assert min(int(integers[name].min()) for name in free) >= -127
+    assert any(float(qparams[n].scale) > float(plain[n].scale) for n in free if n in plain)
+    observed = quant.calibrate(graph, weights, [images], symmetric=True, input_range=None)
+    assert float(observed[graph.inputs[0]].zero_point) == 0
+
+
+@pytest.mark.parametrize("method", OBSERVERS)
+def test_dead_and_constant_tensors_have_ranges(method):
+    def function(_, x):
+        return x * 0, jnp.tanh(x * 0) + 3, jnp.where(x > 2, jnp.float32(-1e9), -1e9)
+
+    graph, weights = quant.trace(function, (), normal(2, 3))
+    qparams = quant.calibrate(graph, weights, [normal(2, 3)], method=method, input_range=None)
+    assert all(np.isfinite(q.scale) and float(q.scale) > 0 for q in qparams.values())
+    found = quant.fake_quant(graph)(weights, qparams, normal(2, 3))
+    np.testing.assert_array_equal(found[0], 0)
+    np.testing.assert_allclose(found[1], 3, atol=0.03)
+
+
+def test_hard_swish_gets_a_scale_that_its_kernel_accepts():
+    x = normal(2, 3) - 1000
+    graph, weights = quant.trace(lambda _, x: jax.nn.hard_swish(x), (), x)
+    qparams = quant.calibrate(graph, weights, [x], input_range=None)
+    (output,) = graph.outputs
+    assert float(qparams[output].scale) > float(qparams["input"].scale) / 128
+
+
+def test_batch_norm_folds_also_where_a_kernel_has_one_scale():
+    class ConvNorm(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.relu(nn.BatchNorm(use_running_average=True)(nn.Conv(4, (3, 3))(x)))
+
+    x = jnp.abs(normal(2, 5, 5, 3)) / 4
+    model = ConvNorm()
+    variables = model.init(jax.random.key(0), x)
+    variables["params"]["BatchNorm_0"]["scale"] = jnp.asarray([0.1, 5, 1, 0])
+    graph, weights = quant.trace(model.apply, variables, x)
+    assert [op.kind for op in graph.ops] == ["conv_2d"]
+    qparams = quant.calibrate(graph, weights, [x], per_channel=False, input_range=None)
+    assert np.unique(qparams["Conv_0/kernel"].scale).size == 1
+    got = quant.fake_quant(graph)(weights, qparams, x)
+    assert float(jnp.abs(got - model.apply(variables, x)).max()) < 0.1
+
+
+def test_unknown_kernel_methods_are_refused(traced):
+    (graph, weights), images = traced, X
+    with pytest.raises(ValueError, match="no kernel method 'max'; choose one of minmax, mse"):
+        quant.calibrate(graph, weights, [images], kernel_method="max")

@@ -21,6 +21,17 @@ MODULES = {
 }
 
 
+def test_a_group_norm_is_the_same_function_without_cancellation():
+    model = nn.GroupNorm(num_groups=4)
+    variables = variables_of(model, X)
+    graph, weights = quant.trace(model.apply, variables, X)
+    assert all(len(tensor.shape) <= 4 for tensor in graph.tensors.values())
+    assert error(graph, weights, model.apply, variables, X) < 1e-5
+    far, weights = 30 + X, dict(weights)
+    wanted = model.apply(variables, X.astype(jnp.float32))
+    np.testing.assert_allclose(graph(weights, far), wanted, atol=2e-3)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_a_norm_is_the_same_function_in_a_better_order(name):
     model, want = MODULES[name]
