@@ -35,17 +35,25 @@ def dynamic_update_slice(build: Builder, params, value: Value, part: Value, *ind
     """What lies around a part, joined with the part."""
     del params
     begin = _starts(build, indices, value.shape, part.shape)
-    return _replaced(build, value, part, begin, 0)
+    return replaced(build, value, part, begin, 0)
 
 
-def _replaced(build: Builder, value: Value, part: Value, begin: Sequence[int], axis: int) -> Value:
-    """Returns the value with the part in its place; before `axis` both are as long."""
+def replaced(build: Builder, value: Value, part: Value, begin: Sequence[int], axis: int) -> Value:
+    """Returns the value with a part in its place.
+
+    Args:
+      build: Takes the nodes.
+      value: What surrounds the part.
+      part: As long as the value along the axes before `axis`.
+      begin: Where the part begins.
+      axis: Where to begin to look.
+    """
     if part.shape == value.shape:
         return part
     start, end = begin[axis], begin[axis] + part.shape[axis]
     if part.shape[axis] == value.shape[axis]:
-        return _replaced(build, value, part, begin, axis + 1)
-    inside = _replaced(build, _cut(build, value, axis, start, end), part, begin, axis + 1)
+        return replaced(build, value, part, begin, axis + 1)
+    inside = replaced(build, _cut(build, value, axis, start, end), part, begin, axis + 1)
     before = _cut(build, value, axis, 0, start)
     after = _cut(build, value, axis, end, value.shape[axis])
     return concatenate(build, {"dimension": axis}, before, inside, after)

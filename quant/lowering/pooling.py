@@ -48,6 +48,10 @@ class Windows:
         """Returns the same windows over values that are padded already."""
         return Windows(self.sizes, self.strides, ((0, 0),) * len(self.padding))
 
+    def in_batch(self) -> "Windows":
+        """Returns the same windows over a batch of one."""
+        return Windows((1, *self.sizes), (1, *self.strides), ((0, 0), *self.padding))
+
 
 def _windows(build: Builder, params) -> Windows:
     if {*params["base_dilation"], *params["window_dilation"]} != {1}:
@@ -97,7 +101,7 @@ def emit_pool(
       build: Takes the nodes.
       kind: Of the pool.
       value: In the user's layout.
-      windows: Over at most two of its axes, the batch not among them.
+      windows: Over at most two of its axes.
       filling: What pads where neither "SAME" nor "VALID" fits.
     """
     axes = [
@@ -109,10 +113,14 @@ def emit_pool(
     ]
     if not axes:
         return value
-    if axes[0] == 0 or len(axes) > 2:
+    if axes[0] == 0:  # an image without a batch
+        wide = emit_reshape(build, value, (1, *value.shape))
+        result = emit_pool(build, kind, wide, windows.in_batch(), filling)
+        return emit_reshape(build, result, result.shape[1:])
+    if len(axes) > 2:
         raise build.error(
             f"a pool over the axes {tuple(axes)} of shape {value.shape}",
-            "Supported are pools over one or two axes after the batch; pool twice for more.",
+            "Supported are pools over one or two axes; pool twice for more.",
         )
     rest = [axis for axis in range(1, len(value.shape)) if axis not in axes]
     order = [0, *axes, *rest]

@@ -13,6 +13,7 @@ from attokit.quant.lowering import (
     products,
     reduction,
     resize,
+    scatter,
 )
 
 Lowering = Callable[..., Any]
@@ -70,6 +71,8 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "reduce_window_sum": pooling.reduce_window_sum,
         "reshape": movement.reshape,
         "rev": movement.rev,
+        "scatter": scatter.scatter,
+        "scatter-add": scatter.scatter_add,
         "select_n": elementwise.select_n,
         "sharding_constraint": elementwise.identity,
         "slice": movement.slice_,
@@ -90,8 +93,6 @@ CURES: Mapping[str, str] = MappingProxyType(
         "reduce_prod": "Multiply the slices one by one, or take exp(sum(log(x))) of positive values.",
         "reduce_window": "Pools of a sum, a maximum or a minimum are supported; take the power "
         "before the pool and the root after it.",
-        "scatter": "Join the parts with jnp.concatenate, or choose with jnp.where and a mask.",
-        "scatter_add": "Add a product with a constant matrix of zeros and ones.",
         "sort": "Return the values and sort them outside of the graph.",
         "top_k": "Return the values and choose outside of the graph; the first is jnp.argmax's.",
     }

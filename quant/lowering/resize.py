@@ -89,12 +89,15 @@ def resolve(node: Node, build: Builder) -> Value | None:
         return None
     (value,) = node.inputs
     assert isinstance(value, Symbol)  # the product had one factor that depends on the inputs
-    sizes = dict(node.attributes["sizes"])
+    return _resized(build, value, dict(node.attributes["sizes"]), node.attributes["mode"])
+
+
+def _resized(build: Builder, value: Symbol, sizes: dict[int, int], mode: Mode) -> Symbol:
+    if 0 in sizes:  # an image without a batch
+        wide = emit_reshape(build, value, (1, *value.shape))
+        result = _resized(build, wide, {axis + 1: n for axis, n in sizes.items()}, mode)
+        return emit_reshape(build, result, result.shape[1:])
     axes = sorted(sizes)
-    if axes[0] == 0:
-        raise build.error(
-            "an interpolation along the batch", "Move the axis that is resized behind the first."
-        )
     rest = [axis for axis in range(1, len(value.shape)) if axis not in axes]
     if len(axes) == 1:  # the other axis of the image stays as it is
         spare = [axis for axis in rest if abs(axis - axes[0]) == 1][:1]
@@ -110,7 +113,6 @@ def resolve(node: Node, build: Builder) -> Value | None:
     size = tuple(sizes.get(axis, value.shape[axis]) for axis in axes)
     full = (*size, *ones)
     shape = (images.shape[0], *full, images.shape[3])
-    mode = node.attributes["mode"]
     resized = build.emit("resize_bilinear", [images], shape, size=full, mode=mode)
     result = emit_reshape(build, resized, (value.shape[0], *size, *channels))
     return emit_transpose(build, result, np.argsort(order).tolist())

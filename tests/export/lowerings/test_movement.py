@@ -47,6 +47,7 @@ CASES = {
     ),
     "reverse": Case("reverse", lambda _, x: x[:, :, ::-1]),
     "reverse_channels": Case("reverse", lambda _, x: x[..., ::-1]),
+    "scatter": Case("select", lambda _, x: x.at[:, 1:3, 2].set(0.5)),
     "space_to_depth": Case("space_to_depth", lambda _, x: _space_to_depth(x), (), ((2, 4, 6, 3),)),
     "concatenation": Case(
         "concatenation",

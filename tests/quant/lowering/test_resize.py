@@ -58,11 +58,19 @@ def test_signals_are_resized_as_images_of_one_column():
     assert error(graph, weights, lambda _, x: _resized(8, 3)(x), (), normal(3, 5, 3)) < 1e-5
 
 
-def test_the_batch_may_grow_but_not_be_resized():
+def test_the_batch_may_grow():
     graph, weights = quant.trace(lambda _, x: _resized(8, 12, 3)(x), (), X)
     assert error(graph, weights, lambda _, x: _resized(8, 12, 3)(x), (), normal(5, 4, 6, 3)) < 1e-5
-    with pytest.raises(quant.UnsupportedOpError, match="along the batch"):
-        quant.trace(lambda _, x: jax.image.resize(x, (4, 4, 6, 3), "bilinear"), (), X)
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 3), (8, 6, 3)])
+def test_an_image_needs_no_batch(shape):
+    def function(_, x):
+        return jax.image.resize(x, shape, "bilinear")
+
+    graph, weights = quant.trace(function, (), X[0])
+    assert kinds(graph) == ["reshape", "resize_bilinear", "reshape"]
+    assert error(graph, weights, function, (), X[0]) < 1e-5
 
 
 def test_a_weight_is_no_interpolation_whatever_its_values():
