@@ -309,7 +309,7 @@ def _named(build: Builder, part: _Part) -> Value | None:
         gate = build.emit("logistic", [root], shape)
         return build.emit("mul", [root, gate], shape)
     slope = float(values[_GRID.argmin()] / _GRID.min())
-    if _agree(values, np.where(_GRID < 0, _GRID * np.float32(slope), _GRID)):
+    if np.isfinite(slope) and _agree(values, np.where(_GRID < 0, _GRID * np.float32(slope), _GRID)):
         return build.emit("leaky_relu", [root], shape, alpha=slope)
     for name, function in lookup.FUNCTIONS.items():
         if _agree(values, _values_of(name)):

@@ -6,6 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export.flatbuffer import Operator, Tensor
 from attokit.export.lowerings.context import Context, fused
+from attokit.export.lowerings.functions import float_function
 from attokit.quant.ops.kind import Op
 
 Lowering = Callable[[Context, Op], tuple[Operator, ...]]
@@ -89,14 +90,11 @@ def lookup(context: Context, op: Op) -> tuple[Operator, ...]:
     The table is addressed by int32, so int8 is widened and shifted to [0, 255] first; the three
     operators are exact in every runtime.
     """
-    native = _NATIVE.get(op["name"]) if context.target == "android" else None
-    if native is not None:
-        return (_unary(context, op, *native),)
+    name = op["name"]
+    if context.target == "android" and name in _NATIVE:
+        return (_unary(context, op, *_NATIVE[name]),)
     if not context.quantized:
-        raise ValueError(
-            f"a float32 file cannot hold the function {op['name']!r}"
-            f"{f' at {op.source}' if op.source else ''}; export INT8, where it is a table"
-        )
+        return float_function(context, op)
     values = context.operand(op, 0)
     wide, index = (
         Tensor(name=f"{op.outputs[0]}/{role}", shape=values.shape, dtype="int32")

@@ -112,7 +112,8 @@ def unary(primitive: str):
 
     def lower(build: Builder, params, value: Symbol) -> Symbol:
         function = functools.partial(_bind, primitive, dict(params))
-        return build.emit("unary", [value], value.shape, function=function, name=primitive)
+        attributes = {"name": primitive, "params": dict(params)}
+        return build.emit("unary", [value], value.shape, function=function, **attributes)
 
     return lower
 
@@ -179,7 +180,8 @@ def pow_(build: Builder, params, base: Value, exponent: Value) -> Symbol:
     def function(values: Any) -> Any:
         return jnp.power(number, values) if known is base else jnp.power(values, number)
 
-    return build.emit("unary", [value], value.shape, function=function, name="pow")
+    attributes = {"name": "pow", "number": number, "of_base": known is exponent}
+    return build.emit("unary", [value], value.shape, function=function, **attributes)
 
 
 def identity(build: Builder, params, value: Symbol) -> Symbol:
