@@ -192,17 +192,20 @@ def _average_pool(node: Node, build: Builder) -> Value | None:
     if pair is None:
         return None
     dividend, divisor = pair
-    total = producer(dividend, "window_sum")
+    total = producer(unshaped(dividend), "window_sum")
     if total is None:
         return None
     images, windows = total.inputs[0], total.attributes["windows"]
     assert isinstance(images, Symbol)  # what is known was summed while tracing
     whole = math.prod(windows.sizes)
     if np.allclose(divisor, whole, rtol=1e-6):  # the padding counts
-        return _padded_average(build, images, windows)
+        average = _padded_average(build, images, windows)
+        same_size = math.prod(average.shape) == math.prod(node.output.shape)
+        return emit_reshape(build, average, node.output.shape) if same_size else None
+    if total.output.shape != node.output.shape or not windows.same(images.shape):
+        return None
     counts = windows.counts(images.shape)
-    fits = np.broadcast_shapes(divisor.shape, counts.shape, total.output.shape)
-    if fits != total.output.shape or not windows.same(images.shape):
+    if np.broadcast_shapes(divisor.shape, counts.shape, node.output.shape) != node.output.shape:
         return None
     if not np.allclose(divisor, counts, rtol=1e-6):
         return None

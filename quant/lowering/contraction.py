@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from attokit.quant.lowering.movement import concatenate, emit_reshape, emit_transpose, slice_
+from attokit.quant.lowering.movement import (
+    concatenate,
+    emit_pad,
+    emit_reshape,
+    emit_transpose,
+    slice_,
+)
 from attokit.quant.lowering.values import Builder, Known, Symbol, Value
 
 Pair = tuple[int, int]
@@ -43,10 +49,8 @@ def same_padding(
 
 
 def pad_images(build: Builder, images: Symbol, padding: Sequence[tuple[int, int]]) -> Symbol:
-    """Emits an explicit zero padding of rows and columns."""
-    widths = ((0, 0), *padding, (0, 0))
-    shape = tuple(n + a + b for n, (a, b) in zip(images.shape, widths, strict=True))
-    return build.emit("pad", [images], shape, widths=widths)
+    """Emits an explicit zero padding of rows and columns; negative numbers cut."""
+    return emit_pad(build, images, ((0, 0), *padding, (0, 0)))
 
 
 def resolve_padding(
@@ -62,8 +66,6 @@ def resolve_padding(
         return images, "VALID"
     if padding == same_padding(images.shape[1:3], windows, strides):
         return images, "SAME"
-    if any(n < 0 for pair in padding for n in pair):
-        raise build.error(f"negative padding {padding}", "Slice the images instead.")
     return pad_images(build, images, padding), "VALID"
 
 

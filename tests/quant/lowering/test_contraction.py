@@ -32,9 +32,12 @@ def test_padding_is_named_or_explicit(padding, want, emitted):
     assert images.shape[1:3] == ((9, 8) if emitted else (7, 6))
 
 
-def test_negative_padding_is_refused():
-    with pytest.raises(quant.UnsupportedOpError, match="negative padding"):
-        resolve_padding(Builder(), IMAGES, ((-1, 0), (0, 0)), (3, 3), (1, 1))
+def test_negative_padding_cuts():
+    build = Builder()
+    images, padding = resolve_padding(build, IMAGES, ((-1, 0), (0, 1)), (3, 3), (1, 1))
+    assert padding == "VALID"
+    assert [node.kind for node in build.nodes] == ["slice", "pad"]
+    assert images.shape[1:3] == (IMAGES.shape[1] - 1, IMAGES.shape[2] + 1)
 
 
 def _conv(**options):

@@ -50,6 +50,11 @@ def _reduced(function, initial, window, strides, padding="VALID"):
             ["pad", "average_pool_2d"],
         ),
         (
+            jax.vmap(lambda x: nn.avg_pool(x, (2, 2), (2, 2), count_include_pad=False)),
+            X,
+            ["average_pool_2d"],
+        ),
+        (
             lambda x: nn.avg_pool(x, (3, 3), (2, 2), "SAME", count_include_pad=False),
             X,
             ["average_pool_2d"],
