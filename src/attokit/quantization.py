@@ -6,7 +6,7 @@ and `quant.fake_quant` the network.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,15 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from rich.console import Console
 
-from attokit.quant import Graph, QParams, QuantizedGraph, QuantParams, calibrate, fake_quant
+from attokit.quant import (
+    Graph,
+    QParams,
+    QuantizedGraph,
+    QuantParams,
+    calibrate,
+    fake_quant,
+    trainable,
+)
 from attokit.quant.calibrate import Method
 from attokit.quant.graph import Weights
 from attokit.quant.ops.kind import Kernels
@@ -69,14 +77,27 @@ def with_scales(qparams: QParams, log_scales: Mapping[str, Float[Array, "*c"]]) 
     }
 
 
-def initial_log_scales(graph: Graph, qparams: QParams) -> dict[str, Float[Array, "*c"]]:
+def initial_log_scales(
+    graph: Graph, qparams: QParams, freeze: Sequence[str] = ()
+) -> dict[str, Float[Array, "*c"]]:
     """Returns zeros for every scale that may be learned: all but those of the inputs.
 
     An input's scale is a contract with whoever fills it (byte / 255).
+
+    Args:
+      graph: As traced.
+      qparams: As calibrated.
+      freeze: Patterns of names of scales that stay as calibrated.
+
+    Raises:
+      ValueError: if a pattern matches no name.
     """
-    kept = {graph.tensors[name].range_name for name in graph.inputs}
+    inputs = {graph.tensors[name].range_name for name in graph.inputs}
+    mask = trainable(qparams, freeze=freeze)
     return {
-        name: jnp.zeros_like(entry.scale) for name, entry in qparams.items() if name not in kept
+        name: jnp.zeros_like(entry.scale)
+        for name, entry in qparams.items()
+        if mask[name].scale and name not in inputs
     }
 
 
@@ -167,8 +188,14 @@ class Quantizer:
         self._kernels = kernels
         self._task = task or classification_task()
 
-    def _params(self, weights: Weights, qparams: QParams, learn_scales: bool) -> PyTree:
-        learned = initial_log_scales(self.graph, qparams) if learn_scales else {}
+    def _params(
+        self,
+        weights: Weights,
+        qparams: QParams,
+        learn_scales: bool,
+        freeze_scales: Sequence[str] = (),
+    ) -> PyTree:
+        learned = initial_log_scales(self.graph, qparams, freeze_scales) if learn_scales else {}
         return {"weights": dict(weights), "log_scales": learned}
 
     def evaluate(
@@ -194,6 +221,7 @@ class Quantizer:
         run_dir: pathlib.Path,
         *,
         learn_scales: bool = False,
+        freeze_scales: Sequence[str] = (),
         scale_learning_rate: float = 1e-3,
         eval_split: str = "test",
         resume: bool = False,
@@ -210,6 +238,7 @@ class Quantizer:
           config: How to train; see `qat_config`.
           run_dir: The run folder of this training.
           learn_scales: Whether scales learn too (LSQ).
+          freeze_scales: Patterns of names of scales that do not ("stem/*").
           scale_learning_rate: Peak rate of the logarithm of scales.
           eval_split: The split to evaluate on.
           resume: Go on from the newest checkpoint.
@@ -223,7 +252,7 @@ class Quantizer:
         result = fit(
             config,
             self.network,
-            self._params(weights, qparams, learn_scales),
+            self._params(weights, qparams, learn_scales, freeze_scales),
             dict(qparams),
             dataset,
             run_dir,
@@ -235,6 +264,7 @@ class Quantizer:
                 "quantization": "learned scales" if learn_scales else "calibrated scales",
                 "kernels": self._kernels,
                 "scale_learning_rate": scale_learning_rate if learn_scales else None,
+                **({"freeze_scales": list(freeze_scales)} if freeze_scales else {}),
                 **(extra or {}),
             },
             console=console,

@@ -44,6 +44,14 @@ def test_the_scale_of_the_input_is_not_learned(traced):
     assert all(not np.any(value) for value in learned.values())
 
 
+def test_scales_are_frozen_by_name(traced):
+    graph, _, qparams = traced
+    learned = initial_log_scales(graph, qparams, ["*/kernel"])
+    assert set(learned) == {n for n in qparams if not n.endswith("/kernel")} - {"input"}
+    with pytest.raises(ValueError, match="no range matches 'steam'"):
+        initial_log_scales(graph, qparams, ["steam"])
+
+
 def test_network_is_the_integer_graph(traced):
     graph, weights, qparams = traced
     network = Quantizer(graph).network

@@ -30,6 +30,7 @@ class Options:
       steps: Of QAT, instead of epochs.
       learning_rate: Peak of QAT; a tenth of the float run's if left out.
       learn_scales: Whether QAT trains scales too (LSQ).
+      freeze_scales: Patterns of names of scales that it does not train ("stem/*").
       scale_learning_rate: Peak rate of the logarithm of scales.
       kernels: Whose rounding to train for: reference and micro (TFLite Micro), or xnnpack
         (LiteRT on CPUs).
@@ -48,6 +49,7 @@ class Options:
     steps: int | None = None
     learning_rate: float | None = None
     learn_scales: bool = False
+    freeze_scales: tuple[str, ...] = ()
     scale_learning_rate: float = 1e-3
     kernels: Kernels = "reference"
     data: str | None = None
@@ -69,6 +71,10 @@ class Options:
         unused = [name for name, value in given.items() if value is not None]
         if self.method == "ptq" and unused:
             raise ValueError(f"{', '.join(unused)} change nothing in ptq: add --method qat")
+        if self.freeze_scales and not self.learn_scales:
+            raise ValueError(
+                f"freeze_scales {self.freeze_scales} changes nothing: add --learn-scales"
+            )
 
 
 def run(options: Options, console: Console) -> None:
@@ -136,6 +142,7 @@ def _train(
         _config(options, source.config),
         source.path / options.qat_folder,
         learn_scales=options.learn_scales,
+        freeze_scales=options.freeze_scales,
         scale_learning_rate=options.scale_learning_rate,
         eval_split=options.split,
         resume=options.resume,

@@ -39,6 +39,7 @@ def test_qat_with_learned_scales(run_dir, capsys):
     [
         (["--calibration-images", "0"], "give at least 1"),
         (["--epochs", "1"], "change nothing in ptq"),
+        (["--method", "qat", "--freeze-scales", "stem*"], "add --learn-scales"),
         (["--method", "qat", "--epochs", "1", "--steps", "1"], "give one of them"),
         (["--calibration", "median"], "invalid choice"),
         (["--method", "qat"], "already holds a run"),
