@@ -136,8 +136,9 @@ def verify(
     interpreters.check_kernels(kernels)
     data, name = inspection.read(file)
     info = inspection.inspect(data)
-    reals = tuple(np.asarray(x, np.float32) for x in inputs)
+    reals = tuple(map(np.asarray, inputs))
     graph.check_arguments(weights, reals)
+    reals = tuple(x.astype(graph.carried(n)) for n, x in zip(graph.inputs, reals, strict=True))
     if len(info.inputs) != len(graph.inputs):
         raise ValueError(f"{name} has {len(info.inputs)} inputs, the graph {len(graph.inputs)}")
     given = [

@@ -200,7 +200,6 @@ class OpKind:
 
     Attributes:
       name: The key, TFLite's name in lower case.
-      spellings: How JAX programs write it, as docs/ops.md lists them.
       roles: Part of each input; inputs beyond the end are activations.
       compute: `(op, *inputs) -> outputs` in float, without the fused activation.
       integer: `(op, kernels, integers, multipliers, scales) -> Rescaled per output`.
@@ -225,7 +224,6 @@ class OpKind:
     """
 
     name: str
-    spellings: tuple[str, ...] = ()
     compute: Callable[..., tuple[Float[Array, "..."], ...]]
     integer: Callable[..., tuple[Rescaled, ...]] | None = None
     table: Callable[..., Float[Array, "256"]] | None = None

@@ -53,6 +53,19 @@ CASES = {
         (),
         ((2, 5, 4, 3),),
     ),
+    **{
+        kind: Case(kind, lambda _, x, y, compare=compare: compare(x, y), (), _ROW)
+        for kind, compare in {
+            "equal": jnp.equal,
+            "greater": jnp.greater,
+            "greater_equal": jnp.greater_equal,
+            "less": jnp.less,
+            "less_equal": jnp.less_equal,
+            "not_equal": jnp.not_equal,
+            "logical_not": lambda x, y: ~(x > y),
+            "logical_or": lambda x, y: (x > y) | (x < -1),
+        }.items()
+    },
     "conditions": Case(
         "logical_and",
         lambda _, x, y: jnp.where((x > y) & ~(x >= 0.5) | (x < -1) ^ (x == y), x, y),

@@ -1,0 +1,108 @@
+"""docs/ops.md: what each op is in JAX, in TFLite, and who runs it.
+
+`python tests/test_ops_table.py` writes the file anew; the test says when that is due.
+"""
+
+import importlib.util
+import pathlib
+import re
+import sys
+
+import pytest
+from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+from attokit.export.lowerings.context import TARGETS, Context
+from attokit.export.lowerings.table import LOWERINGS
+from attokit.export.support import SUPPORT
+from attokit.quant.ops.kind import KERNELS
+from attokit.quant.ops.spellings import SPELLINGS
+from attokit.quant.ops.table import OPS
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from single_op import Case, Drawer
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = ROOT / "docs/ops.md"
+_BEGIN, _END = "<!-- table -->", "<!-- end -->"
+_NAMES = {code: name for name, code in vars(BuiltinOperator).items() if name.isupper()}
+
+
+def _cases() -> dict[str, list[Case]]:
+    """Returns the single-op graphs of the export tests, by the kind of op in question."""
+    found: dict[str, list[Case]] = {}
+    for path in sorted((ROOT / "tests/export/lowerings").glob("test_*.py")):
+        spec = importlib.util.spec_from_file_location(f"cases_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for case in getattr(module, "CASES", {}).values():
+            found.setdefault(case.kind, []).append(case)
+    return found
+
+
+def _operators(case: Case, target: str) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Returns what a target's file holds for the ops of a kind: (operator, version) per op."""
+    drawer = Drawer(case)
+    context = Context(drawer.graph, drawer.weights, drawer.draw()[1], target)
+    return {
+        str(op.attributes.get("name", "")): tuple(
+            (_NAMES[operator.code], operator.version)
+            for operator in LOWERINGS[op.kind](context, op)
+        )
+        for op in drawer.graph.ops
+        if op.kind == case.kind
+    }
+
+
+def _kind_rows(kind: str, cases: list[Case]) -> list[str]:
+    written: dict[str, set] = {target: set() for target in TARGETS}
+    for case in cases:
+        for target in TARGETS:
+            written[target].update(_operators(case, target).values())
+    operators = sorted({pair for sequence in written["android"] for pair in sequence})
+    spellings = ", ".join(f"`{text}`" for text in SPELLINGS[kind])
+    bounds = ["exact" if not (b := OPS[kind].bounds.get(k, 0)) else f"≤ {b} LSB" for k in KERNELS]
+    litert = ", ".join(f"{name} v{v} ({SUPPORT[name].runtimes[v]})" for name, v in operators)
+    micro = {pair for sequence in written["micro"] for pair in sequence}
+    support = [
+        _share(all(SUPPORT[name].micro for name, _ in sequence) for sequence in written["micro"]),
+        _share(SUPPORT[name].vela for name, _ in micro),
+        _share(SUPPORT[name].edge_tpu_takes(v) for name, v in operators),
+    ]
+    if not micro:
+        support = ["-"] * 3
+    return [kind, spellings, *bounds, litert or "none: it only renames", *support]
+
+
+def _share(answers) -> str:
+    answers = list(answers)
+    return "yes" if all(answers) else "in part" if any(answers) else "no"
+
+
+def table() -> str:
+    """Returns the table in Markdown."""
+    cases = _cases()
+    head = ["op", "in JAX", *KERNELS, "LiteRT (first runtime)"]
+    head += ["TFLite Micro", "Ethos-U55", "Edge TPU"]
+    rows = [head, ["---"] * len(head)]
+    rows += [_kind_rows(kind, cases[kind]) for kind in sorted(OPS) if kind in cases]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _page_with(table_: str, page: str) -> str:
+    pattern = re.compile(f"(?<={_BEGIN}\n).*(?={_END})", re.DOTALL)
+    assert pattern.search(page), f"docs/ops.md needs {_BEGIN} and {_END}"
+    return pattern.sub(lambda _: table_, page)
+
+
+@pytest.mark.parametrize("kind", sorted(set(OPS) - {"quantize"}))
+def test_every_kind_has_a_case(kind):
+    assert kind in _cases(), f"no case in tests/export/lowerings has {kind!r} for its kind"
+
+
+def test_the_page_is_what_the_rows_say():
+    page = PAGE.read_text()
+    assert page == _page_with(table(), page), "run `python tests/test_ops_table.py`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(_page_with(table(), PAGE.read_text()))
