@@ -20,6 +20,7 @@ _LARGEST_DEPRECATED_CODE = 127  # operators beyond it exist only in the newer fi
 TYPES = {
     "bool": schema.TensorType.BOOL,
     "float32": schema.TensorType.FLOAT32,
+    "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
     "uint8": schema.TensorType.UINT8,
@@ -49,7 +50,7 @@ class Tensor:
       name: What tools show.
       shape: Static.
       dtype: A key of `TYPES`.
-      data: Contents of a constant, None for activations.
+      data: Contents of a constant (int8 for "int4"), None for activations.
       quantization: None for float32, and for integers that are counts (axes, shapes).
     """
 
@@ -186,13 +187,23 @@ def _buffers(tensors: list[Tensor]) -> tuple[list[schema.BufferT], dict[Tensor, 
         if tensor.data is None:
             place[tensor] = 0
             continue
-        content = np.ascontiguousarray(tensor.data, np.dtype(tensor.dtype).newbyteorder("<"))
-        raw = content.tobytes()
+        raw = _packed(tensor.data) if tensor.dtype == "int4" else _bytes(tensor.data, tensor.dtype)
         if raw not in seen:
             seen[raw] = len(buffers)
             buffers.append(schema.BufferT(data=np.frombuffer(raw, np.uint8)))
         place[tensor] = seen[raw]
     return buffers, place
+
+
+def _bytes(data: np.ndarray, dtype: str) -> bytes:
+    return np.ascontiguousarray(data, np.dtype(dtype).newbyteorder("<")).tobytes()
+
+
+def _packed(data: np.ndarray) -> bytes:
+    """Returns integers in [-8, 7] two to a byte, the first in the lower half."""
+    flat = data.reshape(-1).astype(np.uint8) & 15
+    flat = np.concatenate([flat, np.zeros(flat.size % 2, np.uint8)])
+    return (flat[::2] | flat[1::2] << 4).tobytes()
 
 
 def _operator_codes(

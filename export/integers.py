@@ -42,6 +42,7 @@ class Ranges:
             name: (np.asarray(entry.scale, np.float32), np.asarray(entry.zero_point, np.float32))
             for name, entry in jax.device_get(dict(qparams)).items()
         }
+        self._bits = {name: entry.bits for name, entry in qparams.items()}
         problems = [
             f"{name!r} has scale {scale.min():g} and zero point {zero:g}"
             for name, (scale, zero) in self._entries.items()
@@ -63,6 +64,10 @@ class Ranges:
     def zero_point(self, name: str) -> int:
         """Returns the zero point of an activation or a constant."""
         return int(np.round(self._of(name)[1]))
+
+    def bits(self, name: str) -> int:
+        """Returns the bits of a kernel's integers."""
+        return self._bits[name]
 
     def quantization(self, name: str) -> Quantization:
         """Returns both for a tensor with one scale."""
@@ -87,12 +92,13 @@ def integer_operands(
 ) -> dict[tuple[int, int], Integers]:
     """Returns the integers of every weight and constant by (position of op, of input)."""
     arrays = {**graph.constants, **jax.device_get(dict(weights))}
-    kernels, biases, constants = [], [], []
+    kernels: dict[int, list] = {4: [], 8: []}  # by bits
+    biases, constants = [], []
     for i, op in enumerate(graph.ops):
         for j, role in enumerate(graph.operands(op)):
             name = op.inputs[j]
             if role is Operand.KERNEL:
-                kernels.append(((i, j), arrays[name], ranges.scale(name), 0))
+                kernels[ranges.bits(name)].append(((i, j), arrays[name], ranges.scale(name), 0))
             elif role is Operand.BIAS:
                 scale = ranges.scale(op.inputs[0]) * ranges.scale(op.inputs[1])
                 biases.append(((i, j), arrays[name], scale, 0))
@@ -101,7 +107,8 @@ def integer_operands(
                 row = ((i, j), arrays[name], ranges.scale(key), ranges.zero_point(key))
                 constants.append(row)
     return (
-        _round(kernels, lambda x, s, z: params.quantize_kernel(x, s), np.int8)
+        _round(kernels[8], lambda x, s, z: params.quantize_kernel(x, s), np.int8)
+        | _round(kernels[4], lambda x, s, z: params.quantize_kernel(x, s, 4), np.int8)
         | _round(biases, lambda x, s, z: params.quantize_bias(x, s), np.int32)
         | _round(constants, lambda x, s, z: params.quantize_centred(x, s, z) + z, np.int8)
     )

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from attokit.quant import params
 from attokit.quant.graph import Graph, Weights
+from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
 from attokit.quant.observers import OBSERVERS, Observer
 from attokit.quant.ops import table
@@ -32,6 +33,7 @@ def calibrate(
     symmetric: bool = False,
     per_channel: bool = True,
     kernel_method: KernelMethod = "minmax",
+    weight_bits: Bits | Mapping[str, Bits] = 8,
 ) -> dict[str, QuantParams]:
     """Returns the scale and zero point of every range, kernel and constant.
 
@@ -51,10 +53,13 @@ def calibrate(
       kernel_method: "minmax" covers all values of a kernel; "mse" minimizes the mean squared
         rounding error; "lsq" and "lsq+" are the starting points of these methods for learning (by
         the mean magnitude, and three standard deviations), at most what covers all.
+      weight_bits: 4 holds the kernels of conv_2d and fully_connected in [-7, 7].  A mapping names
+        kernels by patterns ("stem/*"), of which the last that fits counts; others have 8.
 
     Raises:
       ValueError: if there is no batch, or one that is in no list; if a value is not finite, or
-        inputs leave `input_range`.
+        inputs leave `input_range`; if `weight_bits` has another number than 4 or 8, or a pattern
+        that fits no kernel that may have so many.
     """
     if input_range is not None and not -np.inf < input_range[0] < input_range[1] < np.inf:
         raise ValueError(f"input_range={input_range} is no (low, high) with finite low < high")
@@ -79,7 +84,8 @@ def calibrate(
             qparams[name] = cover(low - below, high + above)
     _respect_kernels(graph, qparams)
     options = {"per_channel": per_channel, "method": kernel_method}
-    return qparams | _of_weights(graph, weights, qparams, cover, options)
+    bits = bits_of_kernels(graph, weight_bits)
+    return qparams | _of_weights(graph, weights, qparams, cover, bits, options)
 
 
 def _respect_kernels(graph: Graph, qparams: dict[str, QuantParams]) -> None:
@@ -229,6 +235,7 @@ def _of_weights(
     weights: Weights,
     qparams: dict[str, QuantParams],
     cover: Callable[[float, float], QuantParams],
+    bits_of: Mapping[str, int],
     options: Mapping[str, Any],
 ) -> dict[str, QuantParams]:
     """Returns the parameters of kernels (symmetric) and of constants."""
@@ -248,10 +255,11 @@ def _of_weights(
                 if len(op.inputs) > i + 1:
                     bias = np.asarray(graph.array(weights, op.inputs[i + 1]))
                 scale_in = _input_scale(graph, qparams, op.inputs[0])
-                scale = kernel_scale(array, bias, scale_in, **options)
+                bits = bits_of.get(name, 8)
+                scale = kernel_scale(array, bias, scale_in, bits=bits, **options)
                 if name in result:  # a kernel that several ops share
                     scale = np.maximum(scale, np.asarray(result[name].scale))
-                result[name] = QuantParams(jnp.asarray(scale), jnp.float32(0))
+                result[name] = QuantParams(jnp.asarray(scale), jnp.float32(0), bits)
     return result
 
 

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 from attokit.quant.fixed_point import round_half_away
 
 INT8_MIN, INT8_MAX = -128, 127
-KERNEL_MAX = 127  # kernels are symmetric and narrow: [-127, 127]
 MIN_SCALE = 2.0**-100  # keeps products of two scales a normal float32
 
 
@@ -26,10 +25,12 @@ class QuantParams:
     Attributes:
       scale: float32, positive; scalar, or one per output channel of a kernel.
       zero_point: Integer-valued float32 in [-128, 127], so that it can be learned; 0 for kernels.
+      bits: Of the integers: 8, or 4 for kernels in [-7, 7].
     """
 
     scale: Float[Array, "*c"]
     zero_point: Float[Array, ""]
+    bits: int = dataclasses.field(default=8, metadata={"static": True})
 
 
 QParams = Mapping[str, QuantParams]
@@ -52,10 +53,18 @@ def symmetric_range(low: float, high: float) -> QuantParams:
     return QuantParams(jnp.float32(scale), jnp.float32(0))
 
 
-def quantize_kernel(kernel: Float[Array, "..."], scale: Float[Array, "*c"]) -> Float[Array, "..."]:
-    """Returns the kernel's integers in [-127, 127] as float32 (ties to even)."""
+def kernel_max(bits: int) -> int:
+    """Returns the largest integer of a kernel, which is symmetric and narrow: 127, or 7."""
+    return 2 ** (bits - 1) - 1
+
+
+def quantize_kernel(
+    kernel: Float[Array, "..."], scale: Float[Array, "*c"], bits: int = 8
+) -> Float[Array, "..."]:
+    """Returns the kernel's integers in [-127, 127], or [-7, 7], as float32 (ties to even)."""
     scale = scale.reshape((1,) * (kernel.ndim - scale.ndim) + scale.shape)
-    return jnp.clip(jnp.round(_quotient(kernel, scale)), -KERNEL_MAX, KERNEL_MAX)
+    limit = kernel_max(bits)
+    return jnp.clip(jnp.round(_quotient(kernel, scale)), -limit, limit)
 
 
 def quantize_bias(bias: Float[Array, " c"], scale: Float[Array, " c"]) -> Array:

@@ -88,6 +88,10 @@ class Ranges:
             outputs=tuple(scale for scale, _ in outputs),
             input_zero_points=tuple(zero for _, zero in rows),
             output_zero_points=tuple(zero for _, zero in outputs),
+            bits=tuple(
+                self._entry(name).bits if role is Operand.KERNEL else 8
+                for name, role in zip(op.inputs, self._graph.operands(op), strict=True)
+            ),
         )
 
     def _entry(self, name: str) -> params.QuantParams:
@@ -104,7 +108,7 @@ class Ranges:
             )
         # An optimizer may step across zero; the kernels divide by scales.
         scale = self._numpy.maximum(entry.scale, self._numpy.float32(params.MIN_SCALE))
-        return params.QuantParams(scale, entry.zero_point)
+        return params.QuantParams(scale, entry.zero_point, entry.bits)
 
     def _scale_shape(self, name: str) -> tuple[int, ...]:
         return self._graph.operand_shape(name)[-1:] if name in self._kernels else ()
@@ -316,7 +320,7 @@ def _integer_weights(
             result.append(next(biases))
         elif role is Operand.KERNEL:
             kernel = graph.array(weights, name)
-            result.append(params.quantize_kernel(kernel, scales.inputs[i]))
+            result.append(params.quantize_kernel(kernel, scales.inputs[i], scales.bits[i]))
         else:
             zero_point = scales.input_zero_points[i]
             constant = graph.array(weights, name)

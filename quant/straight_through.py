@@ -107,6 +107,7 @@ def quantized_op(
             outputs=output_scales,
             input_zero_points=tuple(zero_point for _, _, zero_point in inputs),
             output_zero_points=output_zero_points,
+            bits=scales.bits,
         )
         return tuple(gradient for gradient, _, _ in inputs), scale_gradients, None
 
@@ -229,7 +230,7 @@ def _kernel_gradients(
 ) -> tuple[Array, Array]:
     """Returns the straight-through gradient of a kernel and the LSQ gradient of its scales."""
     real = kernel / per_channel(scale, kernel.ndim)
-    inside = jnp.abs(real) <= params.KERNEL_MAX + 0.5
+    inside = jnp.abs(real - integers) < 0.51  # only what was clipped is farther away
     axes = tuple(range(kernel.ndim - scale.ndim))
     rounding = integers - jnp.where(inside, real, jnp.float32(0))
     return jnp.where(inside, gradient, jnp.float32(0)), jnp.sum(gradient * rounding, axis=axes)

@@ -26,6 +26,7 @@ class Case:
       function: Of a tuple of variables and of inputs.
       variables: Shapes of the variables.
       inputs: Shapes of the inputs, batch included.
+      weight_bits: Of the kernels.
       below: The last inputs are int32, each below one of these.
     """
 
@@ -33,6 +34,7 @@ class Case:
     function: Callable
     variables: tuple[tuple[int, ...], ...] = ()
     inputs: tuple[tuple[int, ...], ...] = ((2, 7, 6, 4),)
+    weight_bits: int = 8
     below: tuple[int, ...] = ()
 
 
@@ -50,7 +52,9 @@ class Drawer:
         inputs = self._inputs()
         self.graph, self.weights = quant.trace(case.function, variables, *inputs)
         assert case.kind in {op.kind for op in self.graph.ops}
-        self._ranges = quant.calibrate(self.graph, self.weights, [inputs], input_range=None)
+        self._ranges = quant.calibrate(
+            self.graph, self.weights, [inputs], input_range=None, weight_bits=case.weight_bits
+        )
 
     def _normal(self, shape: tuple[int, ...]) -> jax.Array:
         return jnp.asarray(self._random.normal(size=shape), jnp.float32)
@@ -77,7 +81,7 @@ class Drawer:
         factor = np.exp(self._random.uniform(-0.3, 0.6, np.shape(entry.scale)))
         scale = jnp.asarray(np.asarray(entry.scale) * factor, jnp.float32)
         if name not in self.graph.tensors and scale.ndim:  # a kernel's
-            return quant.QuantParams(scale, entry.zero_point)
+            return dataclasses.replace(entry, scale=scale)
         shift = self._random.integers(-60, 61)
         zero_point = np.clip(np.asarray(entry.zero_point) + shift, -128, 127)
         return quant.QuantParams(scale, jnp.float32(zero_point))

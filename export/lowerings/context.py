@@ -105,10 +105,14 @@ class Context:
             return self._float(name, np.flip(self._array(name).transpose(order), flip))
         integers = self._integers[self._position[id(op)], 1]
         data = np.flip(integers.values.transpose(order), flip)
+        # TFLite Micro has no dense layer with 4 bits and one scale per channel.
+        whole = self._ranges.bits(name) == 8 or (
+            self.target == "micro" and op.kind == "fully_connected"
+        )
         return Tensor(
             name=name,
             shape=data.shape,
-            dtype="int8",
+            dtype="int8" if whole else "int4",
             data=data,
             quantization=_symmetric(integers.scale, data.shape[axis], axis),
         )

@@ -15,6 +15,7 @@ from attokit.export.flatbuffer import Operator
 from attokit.export.lowerings.context import PADDINGS, Context, fused, padding
 from attokit.quant.ops.kind import Op
 
+_FOUR_BITS_CONV, _FOUR_BITS_DENSE = 7, 10
 _GROUPED = 6  # first version in which the filter may have fewer channels than the images
 _KEEPS_DIMS = 5
 _TRANSPOSED_WITH_BIAS = 3
@@ -32,9 +33,11 @@ def conv_2d(context: Context, op: Op) -> tuple[Operator, ...]:
     )
     dilated = max(op["dilation"]) > 1
     version = context.version(int8=3, float32=2 if dilated else 1)
-    inputs = (context.operand(op, 0), context.kernel(op, (3, 0, 1, 2), axis=0), context.bias(op))
-    code = schema.BuiltinOperator.CONV_2D
-    return (context.operator(op, code, inputs, options, _GROUPED if op["groups"] > 1 else version),)
+    kernel = context.kernel(op, (3, 0, 1, 2), axis=0)
+    version = _GROUPED if op["groups"] > 1 else version
+    version = _FOUR_BITS_CONV if kernel.dtype == "int4" else version
+    inputs = (context.operand(op, 0), kernel, context.bias(op))
+    return (context.operator(op, schema.BuiltinOperator.CONV_2D, inputs, options, version),)
 
 
 def depthwise_conv_2d(context: Context, op: Op) -> tuple[Operator, ...]:
@@ -123,9 +126,11 @@ def fully_connected(context: Context, op: Op) -> tuple[Operator, ...]:
     images = context.operand(op, 0)
     keeps = len(images.shape) > 2
     options = schema.FullyConnectedOptionsT(fusedActivationFunction=fused(op), keepNumDims=keeps)
-    inputs = (images, context.kernel(op, (1, 0), axis=0), context.bias(op))
+    kernel = context.kernel(op, (1, 0), axis=0)
+    inputs = (images, kernel, context.bias(op))
     code = schema.BuiltinOperator.FULLY_CONNECTED
     version = _KEEPS_DIMS if keeps else context.version(int8=4)
+    version = _FOUR_BITS_DENSE if kernel.dtype == "int4" else version
     return (context.operator(op, code, inputs, options, version),)
 
 

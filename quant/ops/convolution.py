@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from attokit.quant.ops.kind import Op, Operand, OpKind, Ratio, Scales
-from attokit.quant.ops.requantize import kernel_ratio, rescale
+from attokit.quant.ops.requantize import kernel_ratio, rescale_contraction
 from attokit.zoo.convolution import conv
 
 # float32 holds every integer up to 2**24; an int8 product is at most 255 * 127.
@@ -86,12 +86,12 @@ def _sum_channels(
 
 
 def _integer(op, kernels, integers, multipliers, scales):
-    del scales
     images, kernel, *bias = integers
     accumulators = accumulate(op, images, kernel)
     if bias:
         accumulators = accumulators + bias[0].reshape(1, 1, 1, -1)
-    return (rescale(accumulators, multipliers[0], kernels),)
+    result = rescale_contraction(accumulators, multipliers[0], kernels, scales, delegated=False)
+    return (result,)
 
 
 def _ratios(op: Op, scales: Scales, kernels: str) -> tuple[Ratio, ...]:

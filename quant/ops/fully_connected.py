@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int32
 from attokit.quant import fixed_point
 from attokit.quant.ops.convolution import EXACT_PRODUCTS
 from attokit.quant.ops.kind import Op, Operand, OpKind, Rescaled
-from attokit.quant.ops.requantize import kernel_ratio, per_channel, rescale
+from attokit.quant.ops.requantize import kernel_ratio, per_channel, rescale_contraction
 
 
 def _compute(op, values, kernel, bias=None):
@@ -34,12 +34,13 @@ def accumulate(values: Float[Array, "... k"], kernel: Float[Array, "k n"]) -> In
 
 
 def _integer(op, kernels, integers, multipliers, scales):
-    del op, scales
+    del op
     values, kernel, *bias = integers
     accumulators = accumulate(values, kernel)
     if bias:
         accumulators = accumulators + per_channel(bias[0], accumulators.ndim)
-    result = rescale(accumulators, multipliers[0], kernels)
+    even = kernel.shape[0] % 2 == 0
+    result = rescale_contraction(accumulators, multipliers[0], kernels, scales, delegated=even)
     if kernels == "reference":  # LiteRT's reference kernel multiplies doubles
         flat = accumulators.reshape(-1, accumulators.shape[-1])
         rounded = fixed_point.multiply_as_double(flat, multipliers[0].ratio)

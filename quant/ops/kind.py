@@ -144,12 +144,19 @@ class Scales:
       outputs: Of each output; None where it is not quantized.
       input_zero_points: Integer-valued float32; None for kernels, biases, what is not quantized.
       output_zero_points: Integer-valued float32, or None.
+      bits: Of each input's integers; () means 8.
     """
 
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     input_zero_points: tuple[Any, ...] = ()
     output_zero_points: tuple[Any, ...] = ()
+    bits: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
+
+    @property
+    def kernel_bits(self) -> int:
+        """Of a contraction's kernel, the second input."""
+        return self.bits[1] if self.bits else 8
 
 
 @jax.tree_util.register_dataclass

@@ -1,5 +1,7 @@
 """How int32 accumulators become int8, by kernel set."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32
@@ -22,6 +24,33 @@ def rescale(
     factor = jax.tree.map(lambda x: per_channel(x, accumulators.ndim), multiplier.factor)
     integers = fixed_point.multiply_double_rounding(accumulators, factor)
     return Rescaled(integers=integers, real=real)
+
+
+def rescale_contraction(
+    accumulators: Int32[Array, "... c"],
+    multiplier: Multiplier,
+    kernels: Kernels,
+    scales: Scales,
+    delegated: bool,
+) -> Rescaled:
+    """Returns the same for a product with a kernel, which may have 4 bits.
+
+    XNNPACK leaves most of those to LiteRT's own kernels, whose last rounding takes ties upwards.
+
+    Args:
+      accumulators: Sums of products.
+      multiplier: As in `rescale`.
+      kernels: Likewise.
+      scales: Of the op.
+      delegated: Whether XNNPACK takes the op with a kernel of 4 bits.
+    """
+    result = rescale(accumulators, multiplier, kernels)
+    if kernels != "xnnpack" or scales.kernel_bits == 8 or delegated:
+        return result
+    upwards = dataclasses.replace(multiplier.factor, away=jnp.zeros_like(multiplier.factor.away))
+    factor = jax.tree.map(lambda x: per_channel(x, accumulators.ndim), upwards)
+    integers = fixed_point.multiply_double_rounding(accumulators, factor)
+    return Rescaled(integers=integers, real=result.real)
 
 
 def per_channel(values: Array, rank: int) -> Array:

@@ -70,7 +70,7 @@ class QuantizedNetwork:
 def with_scales(qparams: QParams, log_scales: Mapping[str, Float[Array, "*c"]]) -> QParams:
     """Returns qparams whose scales are multiplied by exp of what was learned."""
     return {
-        name: QuantParams(entry.scale * jnp.exp(log_scales[name]), entry.zero_point)
+        name: dataclasses.replace(entry, scale=entry.scale * jnp.exp(log_scales[name]))
         if name in log_scales
         else entry
         for name, entry in qparams.items()

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer, inspect
@@ -84,3 +85,20 @@ def test_constants_lie_where_kernels_can_read_them_in_place():
 def test_the_same_model_gives_the_same_bytes():
     model = _add_chain(np.arange(4, dtype=np.float32), 2)
     assert flatbuffer.build(model) == flatbuffer.build(model)
+
+
+@pytest.mark.parametrize(("values", "want"), [([1, -1, 7], b"\xf1\x07"), ([-7, 2], b"\x29")])
+def test_integers_of_four_bits_share_bytes(values, want):
+    data = np.asarray(values, np.int8)
+    tensor = flatbuffer.Tensor(name="k", shape=data.shape, dtype="int4", data=data)
+    output = flatbuffer.Tensor(name="y", shape=data.shape, dtype="int8")
+    operator = flatbuffer.Operator(
+        code=0, version=1, options=None, inputs=(tensor,), outputs=(output,)
+    )
+    model = flatbuffer.Model(
+        operators=(operator,), inputs=(), outputs=(), signature="s", description=""
+    )
+    packed = schema.ModelT.InitFromPackedBuf(flatbuffer.build(model), 0)
+    (found,) = (t for t in packed.subgraphs[0].tensors if t.name == b"k")
+    assert found.type == schema.TensorType.INT4
+    assert bytes(packed.buffers[found.buffer].data) == want

@@ -51,3 +51,10 @@ def test_values_are_centred_and_clipped_with_ties_away_from_zero():
     values = jnp.float32([0.5, -0.5, 1.5, 200, -200])
     got = params.quantize_centred(values, jnp.float32(1), jnp.float32(27))
     np.testing.assert_array_equal(got, [1, -1, 2, 100, -155])
+
+
+def test_kernels_of_four_bits_end_at_seven():
+    kernel = jnp.float32([[-1.0, 0.04, 0.069, 2.0]])
+    got = params.quantize_kernel(kernel, jnp.float32([0.1] * 4), 4)
+    np.testing.assert_array_equal(got, [[-7, 0, 1, 7]])
+    assert params.kernel_max(8) == 127

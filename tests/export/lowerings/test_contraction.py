@@ -100,6 +100,9 @@ CASES = {
     "conv_1x1": Case("conv_2d", _conv(), ((1, 1, 4, 9),)),
     "conv_clip": Case("conv_2d", _conv(after=lambda y: jnp.clip(y, -1, 1)), ((1, 1, 4, 9), (9,))),
     "conv_grouped": Case("conv_2d", _conv(groups=2, after=jax.nn.relu), ((3, 3, 2, 6), (6,))),
+    "conv_4_bits": Case(
+        "conv_2d", _conv((2, 1), after=jax.nn.relu), ((3, 3, 4, 5), (5,)), weight_bits=4
+    ),
     "conv_wide": Case("conv_2d", _conv(), ((3, 3, 70, 4), (4,)), ((1, 4, 4, 70),)),
     "depthwise": Case(
         "depthwise_conv_2d", _conv((2, 2), groups=4, after=jax.nn.relu6), ((3, 3, 1, 4), (4,))
@@ -111,6 +114,7 @@ CASES = {
         "depthwise_conv_2d", _conv(dilation=(2, 2), groups=4), ((3, 3, 1, 4), (4,))
     ),
     "dense": Case("fully_connected", _dense, ((20, 7), (7,)), ((3, 20),)),
+    "dense_4_bits": Case("fully_connected", _dense, ((21, 7), (7,)), ((3, 21),), weight_bits=4),
     "dense_wide": Case("fully_connected", _dense, ((600, 5), (5,)), ((2, 600),)),
     "dense_rank_3": Case("fully_connected", _dense, ((6, 7),), ((2, 5, 6),)),
     "dense_heads": Case("fully_connected", _einsum("bsnd,ndk->bsk"), ((2, 3, 6),), ((2, 4, 2, 3),)),
@@ -134,6 +138,8 @@ CASES = {
 }
 # Not in the default run.
 MORE_CASES = {
+    "conv_4_bits_grouped": Case("conv_2d", _conv(groups=2), ((3, 3, 2, 16), (16,)), weight_bits=4),
+    "dense_4_bits_even": Case("fully_connected", _dense, ((6, 7),), ((2, 5, 6),), weight_bits=4),
     "attention_linen": Case(
         "batch_matmul",
         _linen_attention,

@@ -5,7 +5,12 @@ from integer_oracles import half_even, multiply, quantize_multiplier
 
 from attokit.quant import fixed_point
 from attokit.quant.ops.kind import Ratio, Scales
-from attokit.quant.ops.requantize import kernel_ratio, per_channel, rescale
+from attokit.quant.ops.requantize import (
+    kernel_ratio,
+    per_channel,
+    rescale,
+    rescale_contraction,
+)
 
 
 @pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
@@ -30,3 +35,16 @@ def test_per_channel_broadcasts_along_the_last_axis():
 def test_kernel_ratio_is_in_times_kernel_over_out():
     ratio = kernel_ratio(Scales(inputs=(2.0, 3.0), outputs=(4.0,)))
     assert (ratio.first, ratio.second, ratio.third) == (2.0, 3.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("bits", "delegated", "want"), [(8, False, -2), (4, True, -2), (4, False, -1)]
+)
+def test_ties_go_upwards_only_where_xnnpack_takes_no_kernel_of_four_bits(bits, delegated, want):
+    (quarter,) = fixed_point.multipliers([Ratio(first=jnp.float32([0.25]))])
+    scales = Scales(inputs=(1.0, 1.0), outputs=(2.0,), bits=(8, bits))
+    ties = jnp.int32([[-6]])
+    result = rescale_contraction(ties, quarter, "xnnpack", scales, delegated)
+    assert int(result.integers[0, 0]) == want
+    same = rescale_contraction(ties, quarter, "reference", scales, delegated)
+    assert int(same.integers[0, 0]) == -2
