@@ -3,6 +3,7 @@
 `python tests/test_ops_table.py` writes the file anew; the test says when that is due.
 """
 
+import functools
 import importlib.util
 import pathlib
 import re
@@ -27,6 +28,7 @@ _BEGIN, _END = "<!-- table -->", "<!-- end -->"
 _NAMES = {code: name for name, code in vars(BuiltinOperator).items() if name.isupper()}
 
 
+@functools.cache
 def _cases() -> dict[str, list[Case]]:
     """Returns the single-op graphs of the export tests, by the kind of op in question."""
     found: dict[str, list[Case]] = {}
