@@ -15,6 +15,7 @@ import numpy as np
 from attokit import export, quant
 from attokit.export.activations import activations
 from attokit.export.run import to_file
+from attokit.quant.ops.table import OPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,20 @@ class Case:
     below: tuple[int, ...] = ()
 
 
+_PREPARED: dict[Case, tuple] = {}
+
+
+def _prepared(case: Case, variables: tuple, inputs: tuple) -> tuple:
+    """Returns graph, weights and ranges of a case, made once."""
+    if case not in _PREPARED:
+        graph, weights = quant.trace(case.function, variables, *inputs)
+        ranges = quant.calibrate(
+            graph, weights, [inputs], input_range=None, weight_bits=case.weight_bits
+        )
+        _PREPARED[case] = graph, weights, ranges
+    return _PREPARED[case]
+
+
 class Drawer:
     """Draws random weights, scales, zero points and inputs for a case.
 
@@ -47,14 +62,10 @@ class Drawer:
 
     def __init__(self, case: Case, seed: int = 0):
         self._random = np.random.default_rng(seed)
-        variables = tuple(self._normal(shape) for shape in case.variables)
         self._case = case
-        inputs = self._inputs()
-        self.graph, self.weights = quant.trace(case.function, variables, *inputs)
+        variables = tuple(self._normal(shape) for shape in case.variables)
+        self.graph, self.weights, self._ranges = _prepared(case, variables, self._inputs())
         assert case.kind in {op.kind for op in self.graph.ops}
-        self._ranges = quant.calibrate(
-            self.graph, self.weights, [inputs], input_range=None, weight_bits=case.weight_bits
-        )
 
     def _normal(self, shape: tuple[int, ...]) -> jax.Array:
         return jnp.asarray(self._random.normal(size=shape), jnp.float32)
@@ -89,6 +100,9 @@ class Drawer:
 
 @functools.cache
 def _integers(graph: quant.Graph, kernels: str) -> Callable:
+    kinds = [OPS[op.kind] for op in graph.ops]
+    if kernels != "reference" and all(kind.moves or kind.function for kind in kinds):
+        return _integers(graph, "reference")  # the same arithmetic, compiled already
     return quant.fake_quant(graph, kernels).integers
 
 
