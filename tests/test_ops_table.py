@@ -3,15 +3,18 @@
 `python tests/test_ops_table.py` writes the file anew; the test says when that is due.
 """
 
+import dataclasses
 import functools
 import importlib.util
 import pathlib
 import re
 import sys
 
+import jax.numpy as jnp
 import pytest
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
+from attokit import quant
 from attokit.export.lowerings.context import TARGETS, Context
 from attokit.export.lowerings.table import LOWERINGS
 from attokit.export.support import SUPPORT
@@ -20,7 +23,8 @@ from attokit.quant.ops.spellings import SPELLINGS
 from attokit.quant.ops.table import OPS
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from single_op import Case, Drawer
+from single_op import Case
+from traced import normal
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = ROOT / "docs/ops.md"
@@ -41,16 +45,36 @@ def _cases() -> dict[str, list[Case]]:
     return found
 
 
-def _operators(case: Case, target: str) -> dict[str, tuple[tuple[str, int], ...]]:
+@functools.cache
+def _traced(case: Case) -> tuple:
+    """Returns the graph of a case, its weights, and scales and zero points of no importance."""
+    floats = len(case.inputs) - len(case.below)
+    inputs = [
+        normal(*shape) if i < floats else jnp.zeros(shape, jnp.int32)
+        for i, shape in enumerate(case.inputs)
+    ]
+    variables = tuple(normal(*shape) for shape in case.variables)
+    graph, weights = quant.trace(case.function, variables, *inputs)
+    ranges = {tensor.range_name for tensor in graph.tensors.values()} - set(graph.fixed_ranges)
+    entry = quant.QuantParams(jnp.float32(0.05), jnp.float32(0))
+    kernel = dataclasses.replace(entry, bits=case.weight_bits)
+    return (
+        graph,
+        weights,
+        dict.fromkeys(ranges | set(graph.constants), entry) | dict.fromkeys(weights, kernel),
+    )
+
+
+def _operators(case: Case, target: str) -> set[tuple[tuple[str, int], ...]]:
     """Returns what a target's file holds for the ops of a kind: (operator, version) per op."""
-    drawer = Drawer(case)
-    context = Context(drawer.graph, drawer.weights, drawer.draw()[1], target)
+    graph, weights, qparams = _traced(case)
+    context = Context(graph, weights, qparams, target)
     return {
-        str(op.attributes.get("name", "")): tuple(
+        tuple(
             (_NAMES[operator.code], operator.version)
             for operator in LOWERINGS[op.kind](context, op)
         )
-        for op in drawer.graph.ops
+        for op in graph.ops
         if op.kind == case.kind
     }
 
@@ -59,7 +83,7 @@ def _kind_rows(kind: str, cases: list[Case]) -> list[str]:
     written: dict[str, set] = {target: set() for target in TARGETS}
     for case in cases:
         for target in TARGETS:
-            written[target].update(_operators(case, target).values())
+            written[target] |= _operators(case, target)
     operators = sorted({pair for sequence in written["android"] for pair in sequence})
     spellings = ", ".join(f"`{text}`" for text in SPELLINGS[kind])
     bounds = ["exact" if not (b := OPS[kind].bounds.get(k, 0)) else f"≤ {b} LSB" for k in KERNELS]
