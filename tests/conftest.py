@@ -6,17 +6,18 @@ import sys
 
 # Helpers are imported from this folder, where tests/attokit would pass for a namespace package
 # before an editable install's import hook is asked: so the package comes first, without it.
-sys.path.remove(str(pathlib.Path(__file__).parent))
-import attokit  # noqa: F401  see above
+_HERE = str(pathlib.Path(__file__).parent)
+sys.path[:] = [path for path in sys.path if path != _HERE]
+import attokit  # noqa: E402, F401  see above
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, _HERE)
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax
+import jax  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -5,8 +5,8 @@ only writes another file and runs it.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ import numpy as np
 from attokit import export, quant
 from attokit.export.activations import activations
 from attokit.export.run import to_file
-from attokit.quant.ops.table import OPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +97,16 @@ class Drawer:
         return quant.QuantParams(scale, jnp.float32(zero_point))
 
 
-@functools.cache
-def _integers(graph: quant.Graph, kernels: str) -> Callable:
-    kinds = [OPS[op.kind] for op in graph.ops]
-    if kernels != "reference" and all(kind.moves or kind.function for kind in kinds):
-        return _integers(graph, "reference")  # the same arithmetic, compiled already
-    return quant.fake_quant(graph, kernels).integers
+_INTEGERS: dict[tuple[quant.Graph, str], Callable] = {}
+
+
+def _integers(graph: quant.Graph, kernels: str, *example: Any) -> Callable:
+    """Returns the integer graph; kernel sets whose arithmetic is one share what was compiled."""
+    if (graph, kernels) not in _INTEGERS:
+        integers = quant.fake_quant(graph, kernels).integers
+        program = (graph, str(jax.make_jaxpr(integers)(*example)))
+        _INTEGERS[graph, kernels] = _INTEGERS.setdefault(program, integers)
+    return _INTEGERS[graph, kernels]
 
 
 def differences(
@@ -115,7 +118,7 @@ def differences(
     ports = export.inspect(data).inputs
     given = [to_file(n, t, np.asarray(x)) for (n, t), x in zip(ports.items(), inputs, strict=True)]
     found = activations(data, given, kernels).tensors
-    wanted = _integers(graph, kernels)(weights, qparams, *inputs)
+    wanted = _integers(graph, kernels, weights, qparams, *inputs)(weights, qparams, *inputs)
     return {
         name: np.abs(found[name].astype(np.int32) - np.asarray(wanted[name], np.int32))
         for op in graph.ops

@@ -86,6 +86,7 @@ def test_attonet_d_is_bit_exact():
     assert export.inspect(data).macs == graph.macs()
 
 
+@pytest.mark.slow
 def test_a_mobilenet_is_bit_exact_in_micro():
     _check("mobilenet_v2_035", 32, {"num_classes": 10}, "micro")
 

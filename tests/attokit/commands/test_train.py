@@ -37,7 +37,7 @@ def test_tfds_by_name(tiny, tmp_path, monkeypatch, capsys):
     assert open_run(tmp_path / "run").class_names == ("dark", "bright")
     capsys.readouterr()
     assert main(["evaluate", run_dir]) == 0
-    assert "2 images of tiny_shapes" in capsys.readouterr().out
+    assert "2 images of tiny_shapes" in " ".join(capsys.readouterr().out.split())
 
 
 def test_recipe_gives_defaults(capsys):
