@@ -22,7 +22,12 @@ from attokit.quant.ops.kind import Function, Op
 
 # Magnitudes from tiny to huge, and zero: enough to tell any two of the functions apart.
 _GRID = np.concatenate(
-    [np.linspace(-8.1, 8.1, 163), np.geomspace(1e-3, 80, 30), -np.geomspace(1e-3, 80, 30), [0.0]]
+    [
+        np.linspace(-8.1, 8.1, 163),
+        np.geomspace(1e-3, 1e6, 91),
+        -np.geomspace(1e-3, 1e6, 91),
+        [0.0],
+    ]
 ).astype(np.float32)
 _LARGEST_ARITHMETIC = 2  # adds and multiplications up to which a table of three operators is dearer
 _ARITHMETIC = frozenset({"add", "sub", "mul", "maximum", "minimum"})
@@ -92,7 +97,7 @@ class Composite:
     def name(self) -> str:
         """What the function is called: its first and its last step."""
         names = [str(step.attributes.get("name", step.kind)) for step in self.steps]
-        return "_".join(dict.fromkeys(names)) if len(names) < 4 else f"{names[0]}_to_{names[-1]}"
+        return "_".join(names) if len(names) < 4 else f"{names[0]}_to_{names[-1]}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -293,7 +298,9 @@ def _values(function: Callable[[Any], Any]) -> np.ndarray:
 
 
 def _agree(found: np.ndarray, wanted: np.ndarray) -> bool:
-    return np.allclose(found, wanted, rtol=2e-5, atol=2e-6, equal_nan=True)
+    """Tells whether values on the grid are the same but for rounding; at zero, the last, exactly."""
+    same = np.allclose(found, wanted, rtol=2e-5, atol=2e-6, equal_nan=True)
+    return same and np.allclose(found[-1], wanted[-1], rtol=1e-6, atol=1e-8, equal_nan=True)
 
 
 def _named(build: Builder, part: _Part) -> Value | None:

@@ -24,6 +24,8 @@ def mask(node: Node, build: Builder) -> Value | None:
     if not isinstance(addend, Known) or addend.name is not None or not (addend.array < _MASK).any():
         return None
     seen = addend.array > _MASK
+    if not seen.any():
+        return None  # an offset
     rest = np.where(seen, addend.array, np.zeros_like(addend.array))
     if rest.any():
         values = build.emit("add", [values, Known(rest)], node.output.shape)

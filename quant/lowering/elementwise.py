@@ -27,11 +27,19 @@ def _narrowed(value: Value, other: Value) -> Value:
     return Known(value.array[index], value.name) if any(repeated) else value
 
 
+def _operands(first: Value, second: Value) -> list[Value]:
+    """Returns both as they were before broadcasting, if they still broadcast to the same shape."""
+    narrow: list[Value] = [_narrowed(first, second), _narrowed(second, first)]
+    if np.broadcast_shapes(*(value.shape for value in narrow)) == _shape(first, second):
+        return narrow
+    return [first, narrow[1]] if isinstance(first, Symbol) else [narrow[0], second]
+
+
 def _binary(kind: str):
     def lower(build: Builder, params, first: Value, second: Value) -> Symbol:
         del params
         shape = np.broadcast_shapes(first.shape, second.shape)
-        return build.emit(kind, [_narrowed(first, second), _narrowed(second, first)], shape)
+        return build.emit(kind, _operands(first, second), shape)
 
     return lower
 
@@ -80,7 +88,7 @@ def maximum(build: Builder, params, first: Value, second: Value) -> Value:
     capped = producer(value, "minimum") if bound == -1 else None
     if capped is not None and _bound(capped) == 1:
         return build.emit("relu_n1_to_1", [_variable(capped)], value.shape)
-    return build.emit("maximum", [stripped(first), stripped(second)], _shape(first, second))
+    return build.emit("maximum", _operands(first, second), _shape(first, second))
 
 
 def minimum(build: Builder, params, first: Value, second: Value) -> Value:
@@ -94,7 +102,7 @@ def minimum(build: Builder, params, first: Value, second: Value) -> Value:
     raised = producer(value, "maximum") if bound == 1 else None
     if raised is not None and _bound(raised) == -1:
         return build.emit("relu_n1_to_1", [_variable(raised)], value.shape)
-    return build.emit("minimum", [stripped(first), stripped(second)], _shape(first, second))
+    return build.emit("minimum", _operands(first, second), _shape(first, second))
 
 
 def _variable(node: Node) -> Symbol:
@@ -203,7 +211,7 @@ def compare(kind: str):
 
     def lower(build: Builder, params, first: Value, second: Value) -> Symbol:
         del params
-        operands = [_narrowed(first, second), _narrowed(second, first)]
+        operands = _operands(first, second)
         return build.emit(kind, operands, _shape(first, second), result=np.bool_)
 
     return lower

@@ -113,3 +113,45 @@ def test_a_table_does_not_change_when_what_it_reads_is_folded():
     graph, weights = quant.trace(function, v, X)
     assert kinds(graph) == ["fully_connected", "lookup", "lookup"]
     assert error(graph, weights, function, v, X) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.clip(x, 0, 255),
+        lambda x: jnp.clip(x, -100, 100),
+        lambda x: jnp.where(jnp.abs(x) > 90, 0.0, x),
+        lambda x: nn.relu(x) + 1e-6,
+    ],
+)
+def test_functions_that_differ_far_out_or_at_zero_are_not_taken_for_others(function):
+    x = jnp.linspace(-400, 400, 24).reshape(2, 12)
+    graph, weights = quant.trace(lambda _, x: function(x), (), x)
+    assert jnp.abs(graph(weights, x) - function(x)).max() < 1e-7
+
+
+def test_a_function_of_a_function_is_not_called_like_it():
+    graph, _ = quant.trace(lambda _, x: jnp.exp(jnp.exp(x)), (), X)
+    assert [op["name"] for op in graph.ops] == ["exp_exp"]
+
+
+def test_an_offset_is_no_mask():
+    def function(_, x):
+        return (x * 65535.0 + (-32768.0)) / 32768.0
+
+    graph, weights = quant.trace(function, (), X)
+    assert error(graph, weights, function, (), X) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.broadcast_to(x, (2, 3)) + 1.0,
+        lambda x: jnp.broadcast_to(x, (2, 3)) + jnp.broadcast_to(x * x, (2, 3)),
+        lambda x: jnp.maximum(jnp.broadcast_to(x, (2, 3)), jnp.broadcast_to(x[:, :1], (2, 3))),
+    ],
+)
+def test_what_both_operands_broadcast_stays_broadcast(function):
+    x = normal(1, 3)
+    graph, weights = quant.trace(lambda _, x: function(x), (), x)
+    assert error(graph, weights, lambda _, x: function(x), (), x) < 1e-6
