@@ -19,6 +19,7 @@ import numpy as np
 
 from attokit.quant import functions
 from attokit.quant.functions import Composite, Step
+from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_reshape
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
 
@@ -165,7 +166,7 @@ def _normalizes(node: Node, values: Value, factor: Value, total: Node) -> bool:
     return (
         _squared(total.inputs[0]) is values
         and total.attributes["axes"] == (len(values.shape) - 1,)
-        and unbroadcast(factor).shape == (*values.shape[:-1], 1)
+        and stripped(factor).shape == (*values.shape[:-1], 1)
         and node.output.shape == values.shape
     )
 
@@ -173,12 +174,6 @@ def _normalizes(node: Node, values: Value, factor: Value, total: Node) -> bool:
 def _per_sum(of_mean: Callable[[Any], Any], count: np.float32, total: Any) -> Any:
     """Returns the factor in terms of the sum of squares."""
     return of_mean(total / count) / jnp.sqrt(count)
-
-
-def unbroadcast(value: Value) -> Value:
-    """Returns the value before it was repeated."""
-    node = producer(value, "broadcast")
-    return node.inputs[0] if node is not None else value
 
 
 def _chain(value: Value) -> tuple[Node | None, Composite]:
