@@ -5,6 +5,7 @@ from typing import Literal
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from attokit.zoo.batch_norm import BatchNorm
 from attokit.zoo.convolution import Conv, Padding
 
 _ACTIVATIONS = {
@@ -53,11 +54,10 @@ class ConvNorm(nn.Module):
         )(x)
         # Epsilon 1e-3 bounds the folded scale of channels that are almost constant, which INT8 needs;
         # the short memory lets a run of a thousand steps end with statistics of its last weights.
-        x = nn.BatchNorm(
+        x = BatchNorm(
             use_running_average=not train,
             momentum=0.9,
             epsilon=1e-3,
-            dtype=x.dtype,
             scale_init=self.scale_init,
             name="norm",
         )(x)

@@ -158,8 +158,30 @@ def _dense(window: Window, x: Array, kernel: Array) -> Array:
     """
     if kernel.shape[:2] != (1, 1) or window.padding != ((0, 0), (0, 0)):
         return _spatial(window, x, kernel)
-    x = x[:, :: window.strides[0], :: window.strides[1], :]
-    return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+    return _pointwise(x[:, :: window.strides[0], :: window.strides[1], :], kernel[0, 0])
+
+
+@jax.custom_vjp
+def _pointwise(x: Array, kernel: Array) -> Array:
+    """Returns each pixel's channels times a matrix [cin, cout].
+
+    The derived gradient of the matrix is the transpose of a product, for which XLA first transposes
+    all activations; written out, it is a product of what lies there.
+    """
+    return jnp.einsum("bhwi,io->bhwo", x, kernel)
+
+
+def _pointwise_forward(x: Array, kernel: Array) -> tuple[Array, _Pair]:
+    return _pointwise(x, kernel), (x, kernel)
+
+
+def _pointwise_backward(residuals: _Pair, cotangent: Array) -> _Pair:
+    x, kernel = residuals
+    pixels = lax.dot_general(x, cotangent, (((0, 1, 2), (0, 1, 2)), ((), ())))  # [cin, cout]
+    return jnp.einsum("bhwo,io->bhwi", cotangent, kernel), pixels
+
+
+_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def _grouped(window: Window, x: Array, kernel: Array) -> Array:
