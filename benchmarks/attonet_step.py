@@ -89,7 +89,9 @@ def main():
     for name in steps:
         median = statistics.median(times[name] for times in rounds)
         ratio = statistics.median(times[name] / times["attokit.zoo"] for times in rounds)
-        print(f"{name:22}{1e3 * median:8.0f} ms/step{options.batch / median:8.0f} images/s{ratio:8.2f}")
+        print(
+            f"{name:22}{1e3 * median:8.0f} ms/step{options.batch / median:8.0f} images/s{ratio:8.2f}"
+        )
 
 
 if __name__ == "__main__":
