@@ -2,7 +2,8 @@
 
 Patterns are noise of several octaves, stripes, checks and dots, more or less bent and blurred. The
 shapes (ellipses and polygons with a texture of their own) have edges as garments have, so that
-an edge alone does not give a garment away.
+an edge alone does not give a garment away. Colours come first in memory here ([3, h, w]), where
+NumPy is several times faster at mixing them.
 """
 
 import numpy as np
@@ -55,12 +56,13 @@ def _waves(rng: np.random.Generator, size: tuple[int, int]) -> Float32[np.ndarra
 
 def _colors(
     rng: np.random.Generator, size: tuple[int, int], spread: int
-) -> Float32[np.ndarray, "h w 3"]:
+) -> Float32[np.ndarray, "3 h w"]:
     """Returns a smooth field that stays within `spread` of one random colour, of 255."""
     base = rng.integers(0, 256, 3)
     grid = base + rng.integers(-spread, spread + 1, (*rng.integers(2, 5, 2), 3))
     image = Image.fromarray(np.clip(grid, 0, 255).astype(np.uint8))
-    return np.asarray(image.resize(size[::-1], _BILINEAR), np.float32)
+    bands = image.resize(size[::-1], _BILINEAR).split()
+    return np.stack([np.asarray(band) for band in bands]).astype(np.float32)
 
 
 def _draw_shape(rng: np.random.Generator, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
@@ -79,10 +81,10 @@ def _draw_shape(rng: np.random.Generator, size: tuple[int, int]) -> UInt8[np.nda
 
 
 def _scatter_shapes(
-    rng: np.random.Generator, canvas: Float32[np.ndarray, "h w 3"], count: int
+    rng: np.random.Generator, canvas: Float32[np.ndarray, "3 h w"], count: int
 ) -> None:
     """Draws shapes at random places of the canvas, in place."""
-    height, width = canvas.shape[:2]
+    height, width = canvas.shape[1:]
     for _ in range(count):
         extent = rng.integers(min(height, width) // 8, min(height, width) // 2, 2)
         top, left = (
@@ -90,18 +92,18 @@ def _scatter_shapes(
             for side, e in zip((height, width), extent, strict=True)
         )
         shape = (int(extent[0]), int(extent[1]))
-        cover = _draw_shape(rng, shape)[..., None] / np.float32(255)
-        patch = canvas[top : top + shape[0], left : left + shape[1]]
+        cover = _draw_shape(rng, shape)[None] / np.float32(255)
+        patch = canvas[:, top : top + shape[0], left : left + shape[1]]
         patch += (_colors(rng, shape, 60) - patch) * cover
 
 
 def draw_background(
     rng: np.random.Generator, size: tuple[int, int], shapes: int
-) -> Float32[np.ndarray, "h w 3"]:
+) -> Float32[np.ndarray, "3 h w"]:
     """Returns a textured background with some shapes on it, values in [0, 255]."""
     canvas = _colors(rng, size, 50)
     pattern = _waves(rng, size) if rng.random() < 0.5 else _octaves(rng, size)
-    strength = np.float32(rng.uniform(0.1, 0.7))
-    canvas += (_colors(rng, size, 50) - canvas) * (pattern * strength)[..., None]
+    strength = np.float32(rng.uniform(0.2, 1))
+    canvas += (_colors(rng, size, 50) - canvas) * (pattern * strength)[None]
     _scatter_shapes(rng, canvas, shapes)
     return canvas
