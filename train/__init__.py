@@ -13,6 +13,7 @@ from attokit.train.dataset import ArraySource, Dataset, RecordSource, Source
 from attokit.train.evaluation import evaluate
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 from attokit.train.forward import Forward, flax_forward, split_variables
+from attokit.train.garments import Garments, load_garments
 from attokit.train.image_folder import load_image_folder, read_image
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
 from attokit.train.loop import FitResult, NonFiniteLossError, fit
@@ -47,6 +48,7 @@ __all__ = [
     "EvalBatches",
     "FitResult",
     "Forward",
+    "Garments",
     "Mean",
     "NonFiniteLossError",
     "Recipe",
@@ -68,6 +70,7 @@ __all__ = [
     "iterate",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
+    "load_garments",
     "load_image_folder",
     "load_scenes",
     "load_tfds",
