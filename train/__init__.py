@@ -13,6 +13,7 @@ from attokit.train.dataset import IGNORE, ArraySource, Dataset, RecordSource, So
 from attokit.train.evaluation import evaluate
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 from attokit.train.forward import Forward, flax_forward, split_variables
+from attokit.train.garments import Garments, load_garments
 from attokit.train.image_folder import load_image_folder, read_image
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
 from attokit.train.loop import FitResult, NonFiniteLossError, fit
@@ -38,6 +39,8 @@ from attokit.train.pixel_losses import (
 from attokit.train.pixel_metrics import MeanIou, PixelAccuracy, iou_per_class
 from attokit.train.recipes import RECIPES, Recipe, find_recipe
 from attokit.train.run_folder import read_metrics
+from attokit.train.scene_drawing import Scene, SceneConfig, draw_scene
+from attokit.train.scenes import load_scenes, scene_source
 from attokit.train.schedule import warmup_cosine
 from attokit.train.segmentation import segmentation_task
 from attokit.train.state import TrainState
@@ -58,12 +61,15 @@ __all__ = [
     "EvalBatches",
     "FitResult",
     "Forward",
+    "Garments",
     "Mean",
     "MeanIou",
     "NonFiniteLossError",
     "PixelAccuracy",
     "Recipe",
     "RecordSource",
+    "Scene",
+    "SceneConfig",
     "Source",
     "Task",
     "TrainBatches",
@@ -71,8 +77,12 @@ __all__ = [
     "TrainState",
     "classification_task",
     "compute_metrics",
+<<<<<<< HEAD
     "cross_entropy_dice",
     "dice_loss",
+=======
+    "draw_scene",
+>>>>>>> scenes
     "evaluate",
     "find_recipe",
     "fit",
@@ -82,7 +92,9 @@ __all__ = [
     "iterate",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
+    "load_garments",
     "load_image_folder",
+    "load_scenes",
     "load_tfds",
     "lovasz_softmax",
     "make_eval_step",
@@ -93,7 +105,11 @@ __all__ = [
     "pixel_cross_entropy",
     "read_image",
     "read_metrics",
+<<<<<<< HEAD
     "segmentation_task",
+=======
+    "scene_source",
+>>>>>>> scenes
     "softmax_cross_entropy",
     "split_variables",
     "task_for",
