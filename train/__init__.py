@@ -77,12 +77,9 @@ __all__ = [
     "TrainState",
     "classification_task",
     "compute_metrics",
-<<<<<<< HEAD
     "cross_entropy_dice",
     "dice_loss",
-=======
     "draw_scene",
->>>>>>> scenes
     "evaluate",
     "find_recipe",
     "fit",
@@ -105,11 +102,8 @@ __all__ = [
     "pixel_cross_entropy",
     "read_image",
     "read_metrics",
-<<<<<<< HEAD
-    "segmentation_task",
-=======
     "scene_source",
->>>>>>> scenes
+    "segmentation_task",
     "softmax_cross_entropy",
     "split_variables",
     "task_for",
