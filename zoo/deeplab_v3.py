@@ -4,8 +4,9 @@ Section 6.3 of the paper.  The last inverted residuals keep 1/16 of the resoluti
 instead of striding.  A 1x1 convolution of theirs and one of their average over the image are
 concatenated, projected by a 1x1 convolution and classified; logits are interpolated from 1/16.
 
-Deviation: the widths of the head, 256 each, are those with which parameters and multiply-adds come out
-at the published 2.11M and 2.75B with 21 classes; the paper's text does not give them.
+Deviation: the widths of the head, 256 each, are those with which the parameters come out at the published
+2.11M with 21 classes and the multiply-adds, 2.741G, at those of a published file; the paper does not give
+them, and 2.75B multiply-adds.
 Deviation: logits are resized with half-pixel centres, for which any image size is good; the published
 513x513 belongs to a resize that aligns corners.
 """
@@ -20,6 +21,7 @@ from jaxtyping import Array, Float, Shaped
 
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.mobilenet_v2 import inverted_residuals
+from attokit.zoo.resize import resize
 from attokit.zoo.segmentation_head import Output, SegmentationHead, check_output
 from attokit.zoo.sizes import check_positive
 
@@ -66,7 +68,7 @@ class DeepLabV3(nn.Module):
         pixel = ConvNorm(config.head, name="pixel")(x, train=train)
         whole = jnp.mean(x, axis=(1, 2), keepdims=True)
         whole = ConvNorm(config.head, name="image")(whole, train=train)
-        whole = jnp.broadcast_to(whole, pixel.shape)
+        whole = resize(whole, pixel.shape[1:3])
         x = jnp.concatenate([whole, pixel], axis=-1)
         x = ConvNorm(config.head, name="project")(x, train=train)
         return SegmentationHead(config.num_classes, config.output, name="head")(
