@@ -68,7 +68,7 @@ def segmentation_task(
     options = _loss_options(num_classes, loss, label_smoothing, class_weights)
 
     def fit_logits(outputs: Array, batch: Mapping[str, Array]) -> Array:
-        logits = match_resolution(outputs, batch["masks"].shape[1:])
+        logits = match_resolution(outputs, batch["masks"])
         if logits.shape[-1] != num_classes:
             raise ValueError(
                 f"the network gives {logits.shape[-1]} logits per pixel for {num_classes} classes: "

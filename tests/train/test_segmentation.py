@@ -9,7 +9,7 @@ from attokit.train.dataset import IGNORE, ArraySource, Dataset
 from attokit.train.evaluation import evaluate
 from attokit.train.mesh import make_mesh
 from attokit.train.metrics import compute_metrics
-from attokit.train.pixel_losses import lovasz_softmax, pixel_cross_entropy
+from attokit.train.pixel_losses import dice_loss, pixel_cross_entropy
 from attokit.train.segmentation import segmentation_task
 
 TASK = segmentation_task(3)
@@ -34,9 +34,9 @@ def test_every_function_of_the_task_fits_the_loop():
 
 
 def test_evaluation_reports_plain_cross_entropy_whatever_is_trained():
-    task = segmentation_task(3, loss="lovasz", class_weights=(1.0, 2.0, 3.0))
+    task = segmentation_task(3, loss="dice", class_weights=(1.0, 2.0, 3.0))
     losses = jax.jit(task.losses)(LOGITS, BATCH)
-    loss = functools.partial(lovasz_softmax, class_weights=(1.0, 2.0, 3.0))
+    loss = functools.partial(dice_loss, class_weights=(1.0, 2.0, 3.0))
     np.testing.assert_array_equal(losses, jax.jit(loss)(LOGITS, MASKS))
     found = EVAL_METRICS(LOGITS, BATCH, losses)["loss"].compute()
     assert float(found) == pytest.approx(float(pixel_cross_entropy(LOGITS, MASKS).mean()))
