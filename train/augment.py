@@ -98,13 +98,14 @@ def draw_augmentation(config: AugmentConfig, rng: np.random.Generator, count: in
     Every field is drawn whatever the config says, so that switching one on leaves the others.
     Arguments are evaluated in order, and new draws come last: a seed keeps its meaning.
     """
+    smallest, largest = (float(end) for end in np.log(config.scale))
     spread = np.array([config.brightness, config.contrast, config.saturation], np.float32)
     return Augmentation(
         top=rng.integers(0, 2 * config.crop_padding + 1, count),
         left=rng.integers(0, 2 * config.crop_padding + 1, count),
         flip=(rng.random(count) < 0.5) & config.flip,
         color=1 + spread * rng.uniform(-1, 1, (count, 3)).astype(np.float32),
-        scale=np.exp(rng.uniform(*np.log(config.scale), count)),
+        scale=np.exp(rng.uniform(smallest, largest, count)),
         place=rng.random((count, 2)),
     )
 
