@@ -1,10 +1,13 @@
 """Semantic segmentation: the task of naming one class per pixel."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from attokit.train.dataset import IGNORE
 from attokit.train.metrics import Confusion, Mean
 from attokit.train.pixel_losses import PixelLossName, find_pixel_loss, pixel_cross_entropy
 from attokit.train.pixel_metrics import MeanIou, PixelAccuracy, share_of_pixels
@@ -38,6 +41,19 @@ def _loss_options(
     weights = None if class_weights is None else tuple(class_weights)
     smoothing = {"label_smoothing": label_smoothing} if label_smoothing else {}
     return {"class_weights": weights} | smoothing
+
+
+def check_masks(batch: Mapping[str, np.ndarray], num_classes: int) -> None:
+    """Raises ValueError if the masks of a batch hold ids that are neither class nor `IGNORE`."""
+    masks = batch["masks"]
+    wrong = masks[(masks >= num_classes) & (masks != IGNORE)]
+    if wrong.size:
+        ids = ", ".join(map(str, np.unique(wrong)[:5].tolist()))
+        raise ValueError(
+            f"masks hold id {ids} in {wrong.size} pixels of a batch, but the {num_classes} classes "
+            f"have ids 0 to {num_classes - 1}: correct the masks, or write {IGNORE} where a pixel has "
+            "no class"
+        )
 
 
 def segmentation_task(
@@ -97,6 +113,7 @@ def segmentation_task(
 
     return Task(
         name="segmentation",
+        check=functools.partial(check_masks, num_classes=num_classes),
         inputs=unit_images,
         losses=losses,
         train_metrics=train_metrics,

@@ -80,6 +80,17 @@ def test_evaluation_counts_every_pixel_once_on_any_mesh():
     assert one["loss"] == pytest.approx(many["loss"], rel=1e-5)
 
 
+def test_ids_that_are_no_class_are_refused_on_the_host():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    masks = np.full((2, 4, 4), IGNORE, np.uint8)
+    masks[1, 0, :3] = 7
+    source = ArraySource(images=images, masks=masks)
+    with pytest.raises(ValueError, match="id 7 in 3 pixels of a batch, but the 3 classes"):
+        evaluate(_pixelwise, jnp.eye(3), {}, source, TASK, batch_size=2)
+    masks[1, 0, :3] = 2
+    TASK.check(source.read(np.arange(2)))
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
