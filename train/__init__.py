@@ -29,6 +29,8 @@ from attokit.train.metrics import (
 from attokit.train.optimizer import make_optimizer
 from attokit.train.recipes import RECIPES, Recipe, find_recipe
 from attokit.train.run_folder import read_metrics
+from attokit.train.scene_drawing import Scene, SceneConfig, draw_scene
+from attokit.train.scenes import load_scenes, scene_source
 from attokit.train.schedule import warmup_cosine
 from attokit.train.state import TrainState
 from attokit.train.step import make_eval_step, make_train_step
@@ -49,6 +51,8 @@ __all__ = [
     "NonFiniteLossError",
     "Recipe",
     "RecordSource",
+    "Scene",
+    "SceneConfig",
     "Source",
     "Task",
     "TrainBatches",
@@ -56,6 +60,7 @@ __all__ = [
     "TrainState",
     "classification_task",
     "compute_metrics",
+    "draw_scene",
     "evaluate",
     "find_recipe",
     "fit",
@@ -64,6 +69,7 @@ __all__ = [
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
     "load_image_folder",
+    "load_scenes",
     "load_tfds",
     "make_eval_step",
     "make_mesh",
@@ -72,6 +78,7 @@ __all__ = [
     "merge_metrics",
     "read_image",
     "read_metrics",
+    "scene_source",
     "softmax_cross_entropy",
     "split_variables",
     "top_k_accuracy",

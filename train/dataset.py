@@ -7,7 +7,7 @@ they are on the device: the jitted step divides by 255 there, which moves a quar
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -74,12 +74,14 @@ class Dataset:
       class_names: One per class, in the order of the label ids.
       image_shape: Height, width and channels of every image.
       splits: Sources by name; training reads `train`, evaluation `test` unless told otherwise.
+      task: What its batches hold: images with `labels`, or with `masks`.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     splits: Mapping[str, Source]
+    task: Literal["classification", "segmentation"] = "classification"
 
     def __post_init__(self) -> None:
         """Refuses sets without classes or with an empty split."""

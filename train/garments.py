@@ -1,0 +1,99 @@
+"""Garments: the images of the embedded Fashion-MNIST subset, cut out of their black background.
+
+Deviation: Fashion-MNIST has no masks. A garment is here what is brighter than nearly black, without
+specks and with its holes filled: inside clothes and closed shoes those are dark prints, seams and
+soles. Only bags and sandals have real openings (under the handle, between the straps); those stay
+open unless they are tiny. The few images too dark to be told from their background are left out.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+from scipy import ndimage
+
+from attokit.checkpoints.class_names import FASHION_MNIST
+from attokit.train.fashion_mnist import load_fashion_mnist_subset
+
+_DARKEST = 12  # of 255; below are the background and the compression's noise around garments
+_MIN_SPECK = 12  # pixels; parts of a garment are larger than what is dropped as a speck
+_MIN_OPENING = 6  # pixels; smaller holes of bags and sandals are buckles and seams
+_MIN_AREA = 40  # pixels; sandals have the fewest, about 100
+_BORDER = 2  # pixels of background around each, so that resized edges end inside the image
+_WITH_OPENINGS = tuple(FASHION_MNIST.index(name) for name in ("Sandal", "Bag"))
+
+# Neighbours within one image of a stack: four for background, eight for thin straps.
+_FOUR = ndimage.generate_binary_structure(2, 1)[None] & [[[False]], [[True]], [[False]]]
+_EIGHT = np.ones((1, 3, 3), bool) & [[[False]], [[True]], [[False]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Garments:
+    """Garments to be pasted.
+
+    Attributes:
+      pixels: Brightness; outside of the mask, what lies nearest inside it.
+      masks: Where the garment is, never empty.
+      labels: Class numbers of Fashion-MNIST, 0 to 9.
+    """
+
+    pixels: UInt8[np.ndarray, "n h w"]
+    masks: Bool[np.ndarray, "n h w"]
+    labels: Int[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        """Returns the number of garments."""
+        return len(self.labels)
+
+
+def cut_out(
+    images: UInt8[np.ndarray, "n h w"], labels: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, "n h w"]:
+    """Returns where the garment of each image is; the images' outermost pixels are background."""
+    masks = images > _DARKEST
+    parts, count = ndimage.label(masks, _EIGHT)
+    masks &= (np.bincount(parts.ravel(), minlength=count + 1) >= _MIN_SPECK)[parts]
+    holes, count = ndimage.label(~masks, _FOUR)
+    filled = np.ones(count + 1, bool)
+    filled[holes[:, 0, 0]] = False  # the surroundings of each garment
+    opening = np.bincount(holes.ravel(), minlength=count + 1) >= _MIN_OPENING
+    keeps = np.isin(labels, _WITH_OPENINGS)[:, None, None]
+    return masks | (filled[holes] & ~(opening[holes] & keeps))
+
+
+def spread(
+    images: UInt8[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]
+) -> UInt8[np.ndarray, "n h w"]:
+    """Returns the images with each pixel outside of the mask equal to the nearest inside.
+
+    Resized and rotated edges then keep the garment's colour instead of the background's black.
+    """
+    # No pixel of another image of the stack is ever nearer than one of its own.
+    sampling = (float(sum(images.shape[1:])), 1.0, 1.0)
+    nearest = ndimage.distance_transform_edt(
+        ~masks, sampling, return_distances=False, return_indices=True
+    )
+    return images[tuple(nearest)]
+
+
+def make_garments(images: UInt8[np.ndarray, "n h w"], labels: Int[np.ndarray, " n"]) -> Garments:
+    """Returns the garments of bright-on-black images, without those that are too dark to see."""
+    border = (_BORDER, _BORDER)
+    images = np.pad(images, ((0, 0), border, border))
+    masks = cut_out(images, labels)
+    seen = masks.sum((1, 2)) >= _MIN_AREA
+    images, masks = images[seen], masks[seen]
+    return Garments(spread(images, masks), masks, labels[seen])
+
+
+@functools.cache
+def load_garments(split: str) -> Garments:
+    """Returns the garments of one split of the embedded subset, `train` or `test`.
+
+    Raises:
+      ValueError: if there is no such split.
+    """
+    source = load_fashion_mnist_subset().split(split)
+    batch = source.read(np.arange(len(source)))
+    return make_garments(batch["images"][..., 0], batch["labels"])

@@ -1,0 +1,87 @@
+"""The scenes data set: drawn when it is read, with exact class maps, instance maps and boxes.
+
+Scene number `index` of a split is a pure function of (seed, split, index, size, config); nothing
+is stored. Training scenes show only the training images of the embedded Fashion-MNIST subset, test
+scenes only its test images.
+"""
+
+import numpy as np
+
+from attokit.checkpoints.class_names import FASHION_MNIST
+from attokit.train.dataset import Batch, Dataset, RecordSource
+from attokit.train.garments import load_garments
+from attokit.train.scene_drawing import Scene, SceneConfig, check_size, draw_scene
+
+CLASS_NAMES = ("background", *FASHION_MNIST)
+_STREAMS = {"train": 0, "test": 1}  # of the generator
+
+
+def _pad_instances(scene: Scene, count: int) -> Batch:
+    """Returns the instances of a scene as arrays of `count` rows; row i is instance i + 1."""
+    missing = count - len(scene.labels)
+    return {
+        "images": scene.image,
+        "boxes": np.pad(scene.boxes_xyxy, ((0, missing), (0, 0))),
+        "box_labels": np.pad(scene.labels, (0, missing)),
+        "instance_maps": scene.instance_map,
+    }
+
+
+def scene_source(
+    split: str,
+    *,
+    length: int,
+    size: tuple[int, int] = (128, 128),
+    seed: int = 0,
+    config: SceneConfig = SceneConfig(),
+    instances: bool = False,
+) -> RecordSource:
+    """Returns scenes of one split, `train` or `test`.
+
+    Batches have `images` (uint8 [b, h, w, 3]) and, for segmentation, `masks` (uint8 [b, h, w] of class
+    ids, 0 for background). With `instances` they have instead `boxes` (float32 [b, n, 4]: left,
+    top, right, bottom in pixels, the last two exclusive), `box_labels` (int32 [b, n]; 0 marks rows
+    that are not used) and `instance_maps` (uint8 [b, h, w]; row i is instance i + 1), where n is the
+    most garments that the configuration allows.
+
+    Raises:
+      ValueError: if there is no such split, a side has less than 32 pixels, or the seed is negative.
+    """
+    check_size(size)
+    if seed < 0:
+        raise ValueError(f"the seed of scenes is {seed}: give 0 or more")
+    garments = load_garments(split)
+
+    def read_one(index: int) -> Batch:
+        rng = np.random.default_rng((seed, _STREAMS[split], index))
+        scene = draw_scene(rng, garments, size, config)
+        if instances:
+            return _pad_instances(scene, config.garments[1])
+        return {"images": scene.image, "masks": scene.class_map}
+
+    return RecordSource(length, read_one)
+
+
+def load_scenes(
+    size: tuple[int, int] = (128, 128),
+    *,
+    train: int = 8192,
+    test: int = 512,
+    seed: int = 0,
+    config: SceneConfig = SceneConfig(),
+) -> Dataset:
+    """Returns scenes for semantic segmentation: `train` and `test` of them, of (height, width).
+
+    Raises:
+      ValueError: if a split is empty, a side has less than 32 pixels, or the seed is negative.
+    """
+    return Dataset(
+        name="scenes",
+        task="segmentation",
+        class_names=CLASS_NAMES,
+        image_shape=(*size, 3),
+        splits={
+            split: scene_source(split, length=length, size=size, seed=seed, config=config)
+            for split, length in (("train", train), ("test", test))
+        },
+    )
