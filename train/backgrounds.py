@@ -2,32 +2,61 @@
 
 Patterns are noise of several octaves, stripes, checks and dots, more or less bent and blurred. The
 shapes (ellipses and polygons with a texture of their own) have edges as garments have, so that
-an edge alone does not give a garment away.
+an edge alone does not give a garment away. Colours come first in memory here ([3, h, w]), where
+NumPy is several times faster at mixing them.
 """
 
+import functools
+
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int, UInt8
 from PIL import Image, ImageDraw
 
-_BICUBIC, _BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
+
+@functools.lru_cache(maxsize=256)
+def _neighbors(
+    side: int, cells: int
+) -> tuple[Int[np.ndarray, " side"], Float32[np.ndarray, " side"]]:
+    """Returns, for each pixel, the cell before it and the weight of the next one."""
+    position = np.linspace(0, cells - 1, side)
+    before = np.minimum(position.astype(np.intp), cells - 2)
+    weight = position - before
+    return before, (weight**2 * (3 - 2 * weight)).astype(np.float32)  # flat at the cells
+
+
+def _enlarge(
+    grid: Float32[np.ndarray, "*c gh gw"], size: tuple[int, int]
+) -> Float32[np.ndarray, "*c h w"]:
+    """Returns the values of a coarse grid, interpolated smoothly to (height, width).
+
+    Not as a product of matrices, for which NumPy would start threads beside the training's.
+    """
+    before, weight = _neighbors(size[1], grid.shape[-1])
+    rows = grid[..., before]
+    rows += (grid[..., before + 1] - rows) * weight  # [*c, gh, w]
+    before, weight = _neighbors(size[0], grid.shape[-2])
+    field = rows.take(before, -2)
+    field += (np.diff(rows, axis=-2).take(before, -2)) * weight[:, None]
+    return field
 
 
 def _noise(
     rng: np.random.Generator, size: tuple[int, int], cells: int
 ) -> Float32[np.ndarray, "h w"]:
     """Returns smooth noise in [0, 1] with about `cells` bumps along the shorter side."""
-    height, width = size
     cell = min(size) / cells
-    grid = rng.integers(0, 256, (max(2, round(height / cell)), max(2, round(width / cell))))
-    image = Image.fromarray(grid.astype(np.uint8)).resize((width, height), _BICUBIC)
-    return np.asarray(image, np.float32) / np.float32(255)
+    grid = rng.random([max(2, min(side, round(side / cell))) for side in size], np.float32)
+    return _enlarge(grid, size)
 
 
 def _octaves(rng: np.random.Generator, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
-    """Returns the sum of noise of four sizes, each of half the strength of the one before."""
+    """Returns noise in [0, 1] of four sizes, each of half the strength of the one before."""
     cells = int(rng.integers(2, 6))
-    total = sum(_noise(rng, size, cells * 2**k) * np.float32(0.5**k) for k in range(4))
-    return np.asarray(total, np.float32) / np.float32(1.875)
+    total = _noise(rng, size, cells)
+    for k in (1, 2, 3):
+        total += _noise(rng, size, cells * 2**k) * np.float32(0.5**k)
+    # A sum of noises seldom leaves the middle of its range [0, 15/8].
+    return np.clip(total - np.float32(7 / 16), 0, 1)
 
 
 def _wave(position: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
@@ -55,12 +84,11 @@ def _waves(rng: np.random.Generator, size: tuple[int, int]) -> Float32[np.ndarra
 
 def _colors(
     rng: np.random.Generator, size: tuple[int, int], spread: int
-) -> Float32[np.ndarray, "h w 3"]:
+) -> Float32[np.ndarray, "3 h w"]:
     """Returns a smooth field that stays within `spread` of one random colour, of 255."""
-    base = rng.integers(0, 256, 3)
-    grid = base + rng.integers(-spread, spread + 1, (*rng.integers(2, 5, 2), 3))
-    image = Image.fromarray(np.clip(grid, 0, 255).astype(np.uint8))
-    return np.asarray(image.resize(size[::-1], _BILINEAR), np.float32)
+    base = rng.integers(0, 256, (3, 1, 1))
+    grid = base + rng.integers(-spread, spread + 1, (3, *rng.integers(2, 5, 2)))
+    return _enlarge(np.clip(grid, 0, 255).astype(np.float32), size)
 
 
 def _draw_shape(rng: np.random.Generator, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
@@ -79,10 +107,10 @@ def _draw_shape(rng: np.random.Generator, size: tuple[int, int]) -> UInt8[np.nda
 
 
 def _scatter_shapes(
-    rng: np.random.Generator, canvas: Float32[np.ndarray, "h w 3"], count: int
+    rng: np.random.Generator, canvas: Float32[np.ndarray, "3 h w"], count: int
 ) -> None:
     """Draws shapes at random places of the canvas, in place."""
-    height, width = canvas.shape[:2]
+    height, width = canvas.shape[1:]
     for _ in range(count):
         extent = rng.integers(min(height, width) // 8, min(height, width) // 2, 2)
         top, left = (
@@ -90,18 +118,18 @@ def _scatter_shapes(
             for side, e in zip((height, width), extent, strict=True)
         )
         shape = (int(extent[0]), int(extent[1]))
-        cover = _draw_shape(rng, shape)[..., None] / np.float32(255)
-        patch = canvas[top : top + shape[0], left : left + shape[1]]
+        cover = _draw_shape(rng, shape)[None] / np.float32(255)
+        patch = canvas[:, top : top + shape[0], left : left + shape[1]]
         patch += (_colors(rng, shape, 60) - patch) * cover
 
 
 def draw_background(
     rng: np.random.Generator, size: tuple[int, int], shapes: int
-) -> Float32[np.ndarray, "h w 3"]:
+) -> Float32[np.ndarray, "3 h w"]:
     """Returns a textured background with some shapes on it, values in [0, 255]."""
     canvas = _colors(rng, size, 50)
     pattern = _waves(rng, size) if rng.random() < 0.5 else _octaves(rng, size)
-    strength = np.float32(rng.uniform(0.1, 0.7))
-    canvas += (_colors(rng, size, 50) - canvas) * (pattern * strength)[..., None]
+    strength = np.float32(rng.uniform(0.2, 1))
+    canvas += (_colors(rng, size, 50) - canvas) * (pattern * strength)[None]
     _scatter_shapes(rng, canvas, shapes)
     return canvas

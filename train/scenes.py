@@ -10,7 +10,7 @@ import numpy as np
 from attokit.checkpoints.class_names import FASHION_MNIST
 from attokit.train.dataset import Batch, Dataset, RecordSource
 from attokit.train.garments import load_garments
-from attokit.train.scene_drawing import Scene, SceneConfig, check_size, draw_scene
+from attokit.train.scene_drawing import DEFAULT, Scene, SceneConfig, check_size, draw_scene
 
 CLASS_NAMES = ("background", *FASHION_MNIST)
 _STREAMS = {"train": 0, "test": 1}  # of the generator
@@ -33,7 +33,7 @@ def scene_source(
     length: int,
     size: tuple[int, int] = (128, 128),
     seed: int = 0,
-    config: SceneConfig = SceneConfig(),
+    config: SceneConfig = DEFAULT,
     instances: bool = False,
 ) -> RecordSource:
     """Returns scenes of one split, `train` or `test`.
@@ -68,7 +68,7 @@ def load_scenes(
     train: int = 8192,
     test: int = 512,
     seed: int = 0,
-    config: SceneConfig = SceneConfig(),
+    config: SceneConfig = DEFAULT,
 ) -> Dataset:
     """Returns scenes for semantic segmentation: `train` and `test` of them, of (height, width).
 
