@@ -9,7 +9,7 @@ if __name__ != "attokit.train":
 from attokit.train.augment import AugmentConfig
 from attokit.train.config import TrainConfig
 from attokit.train.cpu_devices import use_cpu_cores
-from attokit.train.dataset import ArraySource, Dataset, RecordSource, Source
+from attokit.train.dataset import IGNORE, ArraySource, Dataset, RecordSource, Source
 from attokit.train.evaluation import evaluate
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 from attokit.train.forward import Forward, flax_forward, split_variables
@@ -27,17 +27,30 @@ from attokit.train.metrics import (
     top_k_accuracy,
 )
 from attokit.train.optimizer import make_optimizer
+from attokit.train.pixel_losses import (
+    PIXEL_LOSSES,
+    cross_entropy_dice,
+    dice_loss,
+    focal_loss,
+    lovasz_softmax,
+    pixel_cross_entropy,
+)
+from attokit.train.pixel_metrics import MeanIou, PixelAccuracy, iou_per_class
 from attokit.train.recipes import RECIPES, Recipe, find_recipe
 from attokit.train.run_folder import read_metrics
 from attokit.train.scene_drawing import Scene, SceneConfig, draw_scene
 from attokit.train.scenes import load_scenes, scene_source
 from attokit.train.schedule import warmup_cosine
+from attokit.train.segmentation import segmentation_task
 from attokit.train.state import TrainState
 from attokit.train.step import make_eval_step, make_train_step
 from attokit.train.task import Task, classification_task
+from attokit.train.task_choice import task_for
 from attokit.train.tfds_source import load_tfds
 
 __all__ = [
+    "IGNORE",
+    "PIXEL_LOSSES",
     "RECIPES",
     "ArraySource",
     "AugmentConfig",
@@ -48,7 +61,9 @@ __all__ = [
     "FitResult",
     "Forward",
     "Mean",
+    "MeanIou",
     "NonFiniteLossError",
+    "PixelAccuracy",
     "Recipe",
     "RecordSource",
     "Scene",
@@ -60,27 +75,35 @@ __all__ = [
     "TrainState",
     "classification_task",
     "compute_metrics",
+    "cross_entropy_dice",
+    "dice_loss",
     "draw_scene",
     "evaluate",
     "find_recipe",
     "fit",
     "flax_forward",
+    "focal_loss",
+    "iou_per_class",
     "iterate",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
     "load_image_folder",
     "load_scenes",
     "load_tfds",
+    "lovasz_softmax",
     "make_eval_step",
     "make_mesh",
     "make_optimizer",
     "make_train_step",
     "merge_metrics",
+    "pixel_cross_entropy",
     "read_image",
     "read_metrics",
     "scene_source",
+    "segmentation_task",
     "softmax_cross_entropy",
     "split_variables",
+    "task_for",
     "top_k_accuracy",
     "use_cpu_cores",
     "warmup_cosine",

@@ -1,9 +1,11 @@
 """The settings of a training run."""
 
 import dataclasses
+import json
 from typing import Literal
 
 from attokit.train.augment import AugmentConfig
+from attokit.train.pixel_losses import PixelLossName, find_pixel_loss
 
 # Fields that change neither the numbers nor the length of a run: a resumed run may differ.
 _FREE_FIELDS = frozenset(
@@ -27,6 +29,8 @@ class TrainConfig:
       weight_decay: On everything but norms and biases.
       clip_norm: Largest global norm of the gradient, or None.
       label_smoothing: Share of the target spread over all classes.
+      loss: Of the pixels, in segmentation; None for cross_entropy.
+      class_weights: Of the pixels' classes, in segmentation; None for 1 each.
       ema_decay: Decay of the moving average that is evaluated and shipped, or None.
       seed: Of the order of examples, augmentation and dropout.
       augment: How training images are varied.
@@ -49,6 +53,8 @@ class TrainConfig:
     weight_decay: float = 5e-4
     clip_norm: float | None = None
     label_smoothing: float = 0.0
+    loss: PixelLossName | None = None
+    class_weights: tuple[float, ...] | None = None
     ema_decay: float | None = None
     seed: int = 0
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
@@ -80,6 +86,10 @@ class TrainConfig:
                 raise ValueError(f"{name} is {value}: give a number from 0 to 1")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}: give 0 to below 1")
+        if self.loss is not None:
+            find_pixel_loss(self.loss)
+        if self.class_weights is not None:  # JSON knows no tuples
+            object.__setattr__(self, "class_weights", tuple(self.class_weights))
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}: give a number between 0 and 1")
         if self.weight_decay < 0 or self.seed < 0:
@@ -100,10 +110,20 @@ class TrainConfig:
 
 
 def decisive_differences(saved: dict, config: TrainConfig) -> list[str]:
-    """Returns which settings of a saved run differ in a way that would change its numbers."""
-    current = dataclasses.asdict(config)
+    """Returns which settings of a saved run differ in a way that would change its numbers.
+
+    A setting that the run's version did not know yet had the effect of today's default.
+    """
+    default, current = (_as_json(c) for c in (TrainConfig(steps=1), config))
+    before = default | saved
+    before["augment"] = default["augment"] | saved.get("augment", {})
     return [
-        f"{name} was {saved.get(name)!r}, now {value!r}"
+        f"{name} was {before[name]!r}, now {value!r}"
         for name, value in current.items()
-        if name not in _FREE_FIELDS and saved.get(name) != value
+        if name not in _FREE_FIELDS and before[name] != value
     ]
+
+
+def _as_json(config: TrainConfig) -> dict:
+    """Returns the settings as a file holds them: tuples are lists there."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))

@@ -1,8 +1,9 @@
 """Data sets: sources of batches by index, and the description that travels with them.
 
 A batch is a dict of arrays with one leading axis of examples. Classification uses `images`
-(uint8, NHWC) and `labels` (int32); other tasks add their own names. Images stay bytes until
-they are on the device: the jitted step divides by 255 there, which moves a quarter of the bytes.
+(uint8, NHWC) and `labels` (int32), segmentation `images` and `masks` (uint8 [b, h, w] of class ids,
+`IGNORE` where there is none); other tasks add their own names. Images stay bytes until they are on
+the device: the jitted step divides by 255 there, which moves a quarter of the bytes.
 """
 
 import dataclasses
@@ -12,6 +13,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 Batch = dict[str, np.ndarray]
+
+IGNORE = 255
+"""What a mask holds where a pixel has no class: it is neither learned nor counted."""
 
 
 class Source(Protocol):
@@ -74,7 +78,7 @@ class Dataset:
       class_names: One per class, in the order of the label ids.
       image_shape: Height, width and channels of every image.
       splits: Sources by name; training reads `train`, evaluation `test` unless told otherwise.
-      task: What its batches hold: images with `labels`, or with `masks`.
+      task: What the batches are for: `labels` or `masks`.
     """
 
     name: str
@@ -84,9 +88,16 @@ class Dataset:
     task: Literal["classification", "segmentation"] = "classification"
 
     def __post_init__(self) -> None:
-        """Refuses sets without classes or with an empty split."""
+        """Refuses sets without classes, with more than a mask can name or with an empty split."""
         if not self.class_names:
             raise ValueError(f"data set {self.name!r} has no classes: name at least one")
+        if self.task not in ("classification", "segmentation"):
+            raise ValueError(f"task is {self.task!r}: choose classification or segmentation")
+        if self.task == "segmentation" and self.num_classes > IGNORE:
+            raise ValueError(
+                f"data set {self.name!r} has {self.num_classes} classes, but masks are bytes and "
+                f"{IGNORE} means no class: merge classes until {IGNORE} are left"
+            )
         empty = [name for name, source in self.splits.items() if len(source) == 0]
         if empty or not self.splits:
             raise ValueError(

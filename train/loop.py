@@ -30,7 +30,8 @@ from attokit.train.run_folder import RunFolder
 from attokit.train.schedule import warmup_cosine
 from attokit.train.state import TrainState, abstract_state, place_state
 from attokit.train.step import TrainStep, compile_train_step, make_train_step
-from attokit.train.task import Task, classification_task
+from attokit.train.task import Task
+from attokit.train.task_choice import task_for
 
 # Steps that may wait on the device: enough to hide the host, few enough to show true progress.
 _STEPS_AHEAD = 2
@@ -242,7 +243,7 @@ def fit(
       model_state: Its counterpart.
       dataset: What to train on (split `train`) and to evaluate on.
       run_dir: The run folder, made if missing.
-      task: The problem; classification with the config's label smoothing if None.
+      task: The problem; the data set's with the config's settings if None.
       optimizer: Instead of the config's, for instance with rates per parameter.
       eval_split: The split to evaluate on.
       resume: Go on from the newest checkpoint in `run_dir`, if there is one.
@@ -255,7 +256,7 @@ def fit(
       KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is saved.
     """
     console = console or Console()
-    task = task or classification_task(label_smoothing=config.label_smoothing)
+    task = task or task_for(dataset, config)
     train_source, eval_source = dataset.split("train"), dataset.split(eval_split)
     total_steps = config.total_steps(len(train_source))
     mesh = make_mesh(config.mesh_data, config.mesh_fsdp)

@@ -1,7 +1,8 @@
 """Metrics as monoids: `empty()` is neutral, `merge` is associative, `compute` ends.
 
 Each is a pytree of sums, so it lives on the device, passes through `jax.jit` and is global
-under a sharded batch. A weight of 0 in `mask` leaves an example out.
+under a sharded batch. A weight of 0 in `mask` leaves an example out. `compute` is for the host,
+outside of `jax.jit`.
 """
 
 import dataclasses
@@ -11,9 +12,10 @@ from typing import Protocol, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 _CALIBRATION_BINS = 15
+_LIMB_BITS = 30
 _NEVER = np.iinfo(np.int32).max
 
 
@@ -24,7 +26,7 @@ class Metric(Protocol):
         """Returns the metric of both parts."""
         ...
 
-    def compute(self) -> Array:
+    def compute(self) -> Array | np.ndarray:
         """Returns the value."""
         ...
 
@@ -122,33 +124,67 @@ class CalibrationError(_Sums):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Confusion(_Sums):
-    """Counts of (true class, predicted class)."""
+class Confusion:
+    """Counts of (true class, predicted class), of examples or of pixels; exact up to 2^61.
 
-    counts: Float[Array, "k k"]
+    A count is `high * 2^30 + low`: float32 stops counting at 2^24, and a data set of pixels
+    passes 2^31. One batch may hold 2^30 pixels.
+    """
+
+    low: Int[Array, "k k"]
+    high: Int[Array, "k k"]
 
     @classmethod
-    def empty(cls, num_classes: int) -> "Confusion":
+    def empty(cls, num_classes: int) -> Self:
         """Returns a matrix of zeros."""
-        return cls(jnp.zeros((num_classes, num_classes), jnp.float32))
+        zeros = jnp.zeros((num_classes, num_classes), jnp.int32)
+        return cls(zeros, zeros)
 
     @classmethod
     def of(
         cls,
-        logits: Float[Array, "b k"],
-        labels: Int[Array, " b"],
+        logits: Float[Array, "b ... k"],
+        labels: Integer[Array, "b ..."],
         mask: Float[Array, " b"] | None = None,
-    ) -> "Confusion":
-        """Returns the counts of one batch."""
-        num_classes = logits.shape[-1]
-        mask = jnp.ones(labels.shape, jnp.float32) if mask is None else mask
-        cell = labels * num_classes + logits.argmax(-1).astype(labels.dtype)
-        counts = jnp.zeros(num_classes * num_classes, jnp.float32).at[cell].add(mask)
-        return cls(counts.reshape(num_classes, num_classes))
+    ) -> Self:
+        """Returns the counts of one batch; what has the largest logit is predicted."""
+        return cls.of_predictions(logits.argmax(-1), labels, logits.shape[-1], mask)
 
-    def compute(self) -> Array:
+    @classmethod
+    def of_predictions(
+        cls,
+        predictions: Integer[Array, "b ..."],
+        labels: Integer[Array, "b ..."],
+        num_classes: int,
+        mask: Float[Array, " b"] | None = None,
+    ) -> Self:
+        """Returns the counts of one batch.
+
+        Labels that are no class, such as `IGNORE`, are left out, and so is what stands at them.
+        """
+        labels, predictions = labels.astype(jnp.int32), predictions.astype(jnp.int32)
+        counted = (labels >= 0) & (labels < num_classes)
+        if mask is not None:
+            counted &= (mask > 0).reshape(-1, *[1] * (labels.ndim - 1))
+        cell = jnp.where(counted, labels * num_classes + predictions, 0)
+        low = jnp.zeros(num_classes**2, jnp.int32).at[cell].add(counted.astype(jnp.int32))
+        low = low.reshape(num_classes, num_classes)
+        return cls(low, jnp.zeros_like(low))
+
+    def merge(self, other: Self) -> Self:
+        """Returns the counts of both parts."""
+        low = self.low + other.low
+        carry = low >> _LIMB_BITS
+        return type(self)(low - (carry << _LIMB_BITS), self.high + other.high + carry)
+
+    def counts(self) -> Int[np.ndarray, "k k"]:
+        """Returns the counts on the host; rows are true classes, columns predictions."""
+        low, high = (np.asarray(limb).astype(np.int64) for limb in (self.low, self.high))
+        return (high << _LIMB_BITS) + low
+
+    def compute(self) -> np.ndarray:
         """Returns the counts; rows are true classes, columns predictions."""
-        return self.counts
+        return self.counts()
 
 
 @jax.tree_util.register_dataclass

@@ -1,4 +1,4 @@
-"""A task: what the loop must know about a problem, as four functions.
+"""A task: what the loop must know about a problem, as a name and four functions.
 
 The loop itself knows neither images nor labels, so one loop trains every kind of network.
 """
@@ -19,6 +19,7 @@ class Task:
     """The functions that turn a network and batches into numbers.
 
     Attributes:
+      name: What the problem is called, as in `Dataset.task`.
       inputs: Batch to what `forward` takes. Runs on the device, inside the jitted step.
       losses: (outputs, batch) to one loss per example.
       train_metrics: (outputs, batch, losses) to metrics; cheap, computed in every
@@ -28,6 +29,7 @@ class Task:
       larger_is_better: Its direction.
     """
 
+    name: str
     inputs: Callable[[Mapping[str, Array]], PyTree]
     losses: Callable[[Any, Mapping[str, Array]], Float[Array, " b"]]
     train_metrics: Callable[[Any, Mapping[str, Array], Array], dict[str, Metric]]
@@ -67,6 +69,7 @@ def classification_task(*, label_smoothing: float = 0.0) -> Task:
         }
 
     return Task(
+        name="classification",
         inputs=unit_images,
         losses=losses,
         train_metrics=train_metrics,

@@ -22,6 +22,23 @@ def test_differences_survive_json_and_ignore_what_changes_no_number():
     assert decisive_differences(saved, TrainConfig(steps=8)) == ["steps was 7, now 8"]
 
 
+def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_new_settings():
+    saved = json.loads(json.dumps(dataclasses.asdict(TrainConfig(steps=7))))
+    del saved["loss"], saved["class_weights"], saved["augment"]["flip"]
+    assert decisive_differences(saved, TrainConfig(steps=7)) == []
+    assert decisive_differences(saved, TrainConfig(steps=7, loss="dice")) == [
+        "loss was None, now 'dice'"
+    ]
+
+
+def test_tuples_survive_json():
+    config = TrainConfig(steps=7, class_weights=(1.0, 2.0))
+    saved = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert decisive_differences(saved, config) == []
+    read = TrainConfig(**saved | {"augment": config.augment})
+    assert read == config
+
+
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
@@ -33,6 +50,7 @@ def test_differences_survive_json_and_ignore_what_changes_no_number():
         ({"steps": 1, "warmup_fraction": 1.5}, "warmup_fraction is 1.5"),
         ({"steps": 1, "label_smoothing": 1.0}, "label_smoothing is 1.0"),
         ({"steps": 1, "ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"steps": 1, "loss": "cross"}, "no loss of pixels 'cross': did you mean cross_entropy"),
         ({"steps": 1, "weight_decay": -0.1}, "weight_decay is -0.1"),
     ],
 )

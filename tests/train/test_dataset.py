@@ -27,9 +27,19 @@ def test_dataset_knows_its_classes_and_splits(dataset):
         dataset.split("val")
 
 
-def test_dataset_refuses_emptiness():
+def test_dataset_refuses_what_cannot_be_learned():
     with pytest.raises(ValueError, match="has no classes"):
         Dataset(name="x", class_names=(), image_shape=(1, 1, 1), splits={})
+    with pytest.raises(ValueError, match="task is 'depth': choose"):
+        Dataset(name="x", class_names=("a",), image_shape=(1, 1, 1), splits={}, task="depth")
+    with pytest.raises(ValueError, match="has 256 classes, but masks are bytes"):
+        Dataset(
+            name="x",
+            class_names=tuple(map(str, range(256))),
+            image_shape=(1, 1, 1),
+            splits={},
+            task="segmentation",
+        )
     with pytest.raises(ValueError, match="no examples in split test"):
         Dataset(
             name="x",

@@ -56,6 +56,27 @@ def test_confusion_rows_are_true_classes():
     np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 0, 0], [0, 0, 1]])
 
 
+def test_labels_that_are_no_class_are_counted_nowhere():
+    labels = jnp.asarray([0, 255, 2, -1], jnp.int32)
+    counts = Confusion.of(LOGITS, labels).compute()
+    np.testing.assert_array_equal(counts, [[1, 0, 0], [0, 0, 0], [0, 0, 1]])
+
+
+def test_counts_stay_exact_beyond_float32_and_int32():
+    images, pixels = 2, 1 << 13
+    predictions = jnp.ones((images, pixels, pixels // 4), jnp.uint8)
+    labels = jnp.zeros_like(predictions).at[0, 0, 0].set(1)
+    part = jax.jit(lambda p, y: Confusion.of_predictions(p, y, 2))(predictions, labels)
+    total = images * pixels * (pixels // 4)
+    assert part.compute().tolist() == [[0, total - 1], [0, 1]]
+    assert total - 1 != int(np.float32(total - 1))
+    merge = jax.jit(lambda a, b: a.merge(b))
+    for _ in range(8):
+        part = merge(part, part)
+    assert 256 * total > 2**32
+    assert part.compute().tolist() == [[0, 256 * (total - 1)], [0, 256]]
+
+
 def test_first_non_finite_keeps_the_earliest_step():
     values = (jnp.float32(1), jnp.float32(jnp.inf), jnp.float32(jnp.nan))
     parts = [FirstNonFinite.of(v, jnp.int32(step)) for step, v in enumerate(values, start=5)]
