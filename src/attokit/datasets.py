@@ -7,10 +7,12 @@ from attokit.train import (
     load_fashion_mnist,
     load_fashion_mnist_subset,
     load_image_folder,
+    load_scenes,
     load_tfds,
 )
 
 EMBEDDED = "fashion_mnist_subset"
+SCENES = "scenes"
 _TFDS = "tfds:"
 
 
@@ -18,15 +20,16 @@ def load_dataset(data: str, image_shape: tuple[int, int, int] | None = None) -> 
     """Returns a data set.
 
     Args:
-      data: `fashion_mnist_subset` (embedded), `tfds:NAME`, a folder with the four IDX files of
-        Fashion-MNIST, or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
+      data: `fashion_mnist_subset` or `scenes` (both embedded), `tfds:NAME`, a folder with the four
+        IDX files of Fashion-MNIST, or an image folder laid out as `train/CLASS/IMAGE` and
+        `test/CLASS/IMAGE`.
       image_shape: Height, width and channels that images are fitted to, where files or TFDS have
-        images of any size; None for 224, 224, 3.
+        images of any size; None for 224, 224, 3, or the 128, 128, 3 of scenes.
 
     Raises:
       ValueError: if there is no such data, it is damaged, or its images have another shape.
     """
-    dataset = _load(data, image_shape or (224, 224, 3))
+    dataset = _load(data, image_shape)
     if image_shape is not None and dataset.image_shape != image_shape:
         raise ValueError(
             f"the images of {data} are {dataset.image_shape}, not {image_shape}: "
@@ -35,24 +38,27 @@ def load_dataset(data: str, image_shape: tuple[int, int, int] | None = None) -> 
     return dataset
 
 
-def _load(data: str, image_shape: tuple[int, int, int]) -> Dataset:
+def _load(data: str, image_shape: tuple[int, int, int] | None) -> Dataset:
     if data == EMBEDDED:
         return load_fashion_mnist_subset()
+    if data == SCENES:
+        return load_scenes() if image_shape is None else load_scenes(image_shape[:2])
+    shape = image_shape or (224, 224, 3)
     if data.startswith(_TFDS):
-        return load_tfds(data.removeprefix(_TFDS), image_shape)
+        return load_tfds(data.removeprefix(_TFDS), shape)
     folder = pathlib.Path(data)
     if not folder.is_dir():
         raise ValueError(
-            f"no data {data!r}: give {EMBEDDED}, {_TFDS}NAME, or an existing folder of IDX files "
-            "or images"
+            f"no data {data!r}: give {EMBEDDED}, {SCENES}, {_TFDS}NAME, or an existing folder of IDX "
+            "files or images"
         )
     if any(folder.glob("*-ubyte*")):
         return load_fashion_mnist(folder)
-    return load_image_folder(folder, image_shape)
+    return load_image_folder(folder, shape)
 
 
 def canonical(data: str) -> str:
     """Returns the text that means the same data from any working directory."""
-    if data == EMBEDDED or data.startswith(_TFDS):
+    if data in (EMBEDDED, SCENES) or data.startswith(_TFDS):
         return data
     return str(pathlib.Path(data).absolute())

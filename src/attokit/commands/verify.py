@@ -9,7 +9,7 @@ from rich.console import Console
 
 from attokit import export
 from attokit.datasets import load_dataset
-from attokit.origins import Origin, is_name, open_origin
+from attokit.origins import Origin, is_name, open_origin, own_file
 from attokit.quant import Kernels
 
 
@@ -25,7 +25,7 @@ class Options:
       source: What the file was exported from, as attokit export takes it: a run folder, or the name
         of pretrained weights or of a model; the file's own folder if left out.
       data: For such a name: what attokit export was given.
-      overrides: Likewise.
+      overrides: What attokit export was given.
       kernels: Whose runtime: reference (LiteRT's reference kernels), xnnpack (LiteRT as it comes)
         or micro (TFLite Micro).
       images: How many test images to run.
@@ -72,9 +72,9 @@ def _places(options: Options) -> tuple[pathlib.Path, str]:
             f"{options.target!r} is no file: --source says what a .tflite file was exported from"
         )
     if path.is_dir():
-        return path / "model.tflite", options.target
+        return own_file(options.target, overrides=options.overrides), options.target
     if is_name(options.target):
-        return pathlib.Path(f"{options.target}.tflite"), options.target
+        return own_file(options.target), options.target
     raise ValueError(
         f"there is no {options.target!r}: give a run folder, a file that attokit export wrote, or "
         "the name of pretrained weights or of a model"
