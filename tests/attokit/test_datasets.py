@@ -13,6 +13,15 @@ def test_embedded():
     assert len(dataset.split("train")) == 6000
 
 
+def test_scenes():
+    dataset = load_dataset("scenes", (32, 48, 3))
+    assert (dataset.task, dataset.image_shape) == ("segmentation", (32, 48, 3))
+    assert load_dataset("scenes").image_shape == (128, 128, 3)
+    assert canonical("scenes") == "scenes"
+    with pytest.raises(ValueError, match="must be those of the model"):
+        load_dataset("scenes", (32, 32, 1))
+
+
 def test_image_folder_is_fitted(tmp_path):
     for split in ("train", "test"):
         (tmp_path / split / "cat").mkdir(parents=True)

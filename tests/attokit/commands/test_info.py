@@ -25,3 +25,8 @@ def test_bad_input(tiny, capsys, arguments, text):
     err = capsys.readouterr().err
     assert text in err
     assert err.count("\n") == 1
+
+
+def test_task(tiny, capsys):
+    assert main(["info", "tiny_pixels"]) == 0
+    assert "│ task           │ segmentation" in capsys.readouterr().out.replace("  │ seg", " │ seg")
