@@ -20,8 +20,8 @@ def test_model_and_data_of_different_tasks(tiny, dataset, scenes):
     check_same_task("tiny", dataset)
     check_same_task("tiny_pixels", scenes)
     with pytest.raises(
-        ValueError, match="tiny does classification, scenes is data for segm.*tiny_pix"
+        ValueError, match=r"tiny does classification, scenes is data for segm.*tiny_pix"
     ):
         check_same_task("tiny", scenes)
-    with pytest.raises(ValueError, match="does segmentation, .* is data for classification"):
+    with pytest.raises(ValueError, match=r"does segmentation, .* is data for classification"):
         check_same_task("tiny_pixels", dataset)

@@ -29,4 +29,5 @@ def test_bad_input(tiny, capsys, arguments, text):
 
 def test_task(tiny, capsys):
     assert main(["info", "tiny_pixels"]) == 0
-    assert "│ task           │ segmentation" in capsys.readouterr().out.replace("  │ seg", " │ seg")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["│", "task", "│", "segmentation", "│"] in rows

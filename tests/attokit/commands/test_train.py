@@ -43,7 +43,7 @@ def test_tfds_by_name(tiny, tmp_path, monkeypatch, capsys):
 
 def test_recipe_gives_defaults(capsys):
     assert main(["train", "--recipe", "attonet_d_quickstart", "--help"]) == 0
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "(default: adamw)" in out
     assert "(default: 0.02)" in out
 
