@@ -13,6 +13,7 @@ from attokit.train.dataset import IGNORE, ArraySource, Dataset, RecordSource, So
 from attokit.train.evaluation import evaluate
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 from attokit.train.forward import Forward, flax_forward, split_variables
+from attokit.train.garments import Garments, load_garments
 from attokit.train.image_folder import load_image_folder, read_image
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
 from attokit.train.loop import FitResult, NonFiniteLossError, fit
@@ -60,6 +61,7 @@ __all__ = [
     "EvalBatches",
     "FitResult",
     "Forward",
+    "Garments",
     "Mean",
     "MeanIou",
     "NonFiniteLossError",
@@ -87,6 +89,7 @@ __all__ = [
     "iterate",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
+    "load_garments",
     "load_image_folder",
     "load_scenes",
     "load_tfds",

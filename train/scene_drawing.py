@@ -8,6 +8,7 @@ about one pixel at the edges, as in a photograph.
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
@@ -44,29 +45,29 @@ class SceneConfig:
     max_cover: float = 0.4
     shapes: tuple[int, int] = (0, 4)
     contrast: float = 70.0
-    noise: int = 6
+    noise: float = 6.0
 
     def __post_init__(self) -> None:
         """Refuses ranges that are empty or outside of what can be drawn."""
-        # Instance ids are bytes.
-        _check_range("garments", self.garments, 0, 255)
-        _check_range("shapes", self.shapes, 0, 255)
-        _check_range("scale", self.scale, 0.1, 1)
-        for name, highest in (
-            ("rotation", 180),
-            ("max_cover", 0.9),
-            ("contrast", 442),
-            ("noise", 64),
+        counts = {"garments": self.garments, "shapes": self.shapes}
+        for name, count in counts.items():
+            if not all(isinstance(number, int) for number in count):
+                raise ValueError(f"{name} of a scene is {count}: give two whole numbers")
+        for name, pair, lowest, highest in (
+            ("garments", self.garments, 0, 255),  # instance ids are bytes
+            ("shapes", self.shapes, 0, 255),
+            ("scale", self.scale, 0.1, 1),
         ):
-            _check_range(name, (getattr(self, name),) * 2, 0, highest)
-
-
-def _check_range(name: str, values: tuple[float, float], lowest: float, highest: float) -> None:
-    if not lowest <= values[0] <= values[1] <= highest:
-        given = values[0] if values[0] == values[1] else values
-        raise ValueError(
-            f"{name} of a scene is {given}: give what lies between {lowest} and {highest}, the smaller first"
-        )
+            if len(pair) != 2 or not lowest <= pair[0] <= pair[1] <= highest:
+                raise ValueError(
+                    f"{name} of a scene is {pair}: give the smallest and the largest, "
+                    f"from {lowest} to {highest}"
+                )
+        largest = {"rotation": 180, "max_cover": 0.9, "contrast": 442, "noise": 64}
+        for name, most in largest.items():
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} of a scene is {value}: give a number from 0 to {most}")
 
 
 DEFAULT = SceneConfig()
@@ -101,6 +102,12 @@ class _Patch:
     pixels: UInt8[np.ndarray, "h w"]
     opacity: Float32[np.ndarray, "h w"]
     mask: Bool[np.ndarray, "h w"]
+
+    def crop(self, rows: slice, columns: slice) -> "_Patch":
+        """Returns a part of the patch."""
+        return _Patch(
+            self.pixels[rows, columns], self.opacity[rows, columns], self.mask[rows, columns]
+        )
 
 
 def _transform(
@@ -149,9 +156,10 @@ def _choose_colors(
     contrast: float,
 ) -> Float32[np.ndarray, "2 3"]:
     """Returns the colours that stand for black and for white in a garment of mean `gray` / 255."""
-    white = rng.integers(40, 256, (_TINTS, 3)).astype(np.float32)
+    drawn = rng.random((_TINTS, 4), np.float32)
+    white = drawn[:, :3] * np.float32(215) + np.float32(40)
     white *= np.float32(255) / np.maximum(white.max(1, keepdims=True), np.float32(170))
-    black = white * rng.random((_TINTS, 1), np.float32) * np.float32(0.3)
+    black = white * drawn[:, 3:] * np.float32(0.3)
     mean = black + (white - black) * np.float32(gray / 255)
     distance = np.sqrt(((mean - beneath) ** 2).sum(1))
     chosen = np.argmax(distance >= contrast) if distance.max() >= contrast else distance.argmax()
@@ -175,7 +183,7 @@ class _Canvas:
     def __init__(self, colors: Float32[np.ndarray, "3 h w"], config: SceneConfig):
         self._config = config
         self._colors = colors
-        self._map = np.zeros(colors.shape[1:], np.uint8)
+        self._map: np.ndarray = np.zeros(colors.shape[1:], np.uint8)
         self._whole = np.zeros(1, np.int64)  # pixels by id; the background may be hidden
         self._visible = np.zeros(1, np.int64)
         self._labels = np.zeros(1, np.int32)
@@ -183,28 +191,26 @@ class _Canvas:
     def try_to_paste(self, rng: np.random.Generator, patch: _Patch, label: int) -> None:
         """Pastes a garment where it hides no other too much; leaves it out if no place is found."""
         whole = np.count_nonzero(patch.mask)
-        share = 1 - self._config.max_cover
         for _ in range(_PLACES):
-            (rows, patch_rows), (columns, patch_columns) = (
-                _place(rng, side, extent, self._config.max_cover)
-                for side, extent in zip(self._map.shape, patch.mask.shape, strict=True)
-            )
-            mask = patch.mask[patch_rows, patch_columns]
-            visible = np.count_nonzero(mask)
-            hidden = np.bincount(self._map[rows, columns][mask], minlength=len(self._whole))
-            left = (self._visible - hidden)[1:]
-            if visible >= max(1, share * whole) and np.all(left >= share * self._whole[1:]):
+            height, width = self._map.shape
+            rows, patch_rows = _place(rng, height, len(patch.mask), self._config.max_cover)
+            columns, patch_columns = _place(rng, width, len(patch.mask.T), self._config.max_cover)
+            inside = patch.crop(patch_rows, patch_columns)
+            visible = np.count_nonzero(inside.mask)
+            hidden = np.bincount(self._map[rows, columns][inside.mask], minlength=len(self._whole))
+            if self._shows_enough(visible, whole) and np.all(
+                self._shows_enough((self._visible - hidden)[1:], self._whole[1:])
+            ):
                 self._visible = np.append(self._visible - hidden, visible)
                 self._whole = np.append(self._whole, whole)
                 self._labels = np.append(self._labels, np.int32(label + 1))
-                self._map[rows, columns][mask] = len(self._whole) - 1
-                inside = _Patch(
-                    patch.pixels[patch_rows, patch_columns],
-                    patch.opacity[patch_rows, patch_columns],
-                    mask,
-                )
+                self._map[rows, columns][inside.mask] = len(self._whole) - 1
                 self._blend(rng, inside, self._colors[:, rows, columns])
                 return
+
+    def _shows_enough(self, visible: Any, whole: Any) -> Any:
+        """Returns whether so many pixels of a whole garment may remain; never none of them."""
+        return (visible > 0) & (visible >= (1 - self._config.max_cover) * whole)
 
     def _blend(
         self, rng: np.random.Generator, patch: _Patch, colors: Float32[np.ndarray, "3 h w"]

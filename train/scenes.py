@@ -45,9 +45,12 @@ def scene_source(
     most garments that the configuration allows.
 
     Raises:
-      ValueError: if there is no such split, a side has less than 32 pixels, or the seed is negative.
+      ValueError: if there is no such split, it is empty, a side has less than 32 pixels, or the seed
+        is negative.
     """
     check_size(size)
+    if length < 1:
+        raise ValueError(f"{length} scenes were asked of split {split!r}: give 1 or more")
     if seed < 0:
         raise ValueError(f"the seed of scenes is {seed}: give 0 or more")
     garments = load_garments(split)
