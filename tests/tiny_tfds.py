@@ -1,4 +1,4 @@
-"""A TFDS set of six pictures, to prepare on the spot."""
+"""TFDS sets of six pictures, to prepare on the spot."""
 
 import io
 
@@ -6,6 +6,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
+
+
+def _png(pixels):
+    """As a file: TFDS packs an array only with TensorFlow."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    file.seek(0)
+    return file
 
 
 class TinyShapes(tfds.core.GeneratorBasedBuilder):
@@ -29,13 +37,33 @@ class TinyShapes(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, count=0):
         for index in range(count):
-            png = io.BytesIO()
-            Image.fromarray(np.full((6, 8, 3), 200 * (index % 2), np.uint8)).save(png, "PNG")
-            png.seek(0)
-            yield index, {"image": png, "label": index % 2}
+            image = np.full((6, 8, 3), 200 * (index % 2), np.uint8)
+            yield index, {"image": _png(image), "label": index % 2}
 
 
 class TinyNumbers(TinyShapes):
     """The same with a label that is just a number."""
 
     LABEL = tfds.features.Scalar(np.int64)
+
+
+class TinyMasks(TinyShapes):
+    """Pictures of two halves with their masks, and a border without a class."""
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                "segmentation_mask": tfds.features.Image(
+                    shape=(None, None, 1), encoding_format="png", use_colormap=False
+                ),
+            }
+        )
+        return self.dataset_info_from_configs(features=features)
+
+    def _generate_examples(self, count=0):
+        for index in range(count):
+            mask = np.zeros((6, 8), np.uint8)
+            mask[:, 4:], mask[0] = 1, 255
+            image = np.repeat(100 * mask[..., None], 3, -1)
+            yield index, {"image": _png(image), "segmentation_mask": _png(mask)}

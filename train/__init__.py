@@ -6,10 +6,12 @@ if __name__ != "attokit.train":
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
 
-from attokit.train.augment import AugmentConfig
+from attokit.train.augment import AugmentConfig, augment_batch, draw_augmentation
 from attokit.train.config import TrainConfig
 from attokit.train.cpu_devices import use_cpu_cores
 from attokit.train.dataset import IGNORE, ArraySource, Dataset, RecordSource, Source
+from attokit.train.dense_inference import average_views, dense_forward, slide_window
+from attokit.train.depth import depth_task, reverse_huber
 from attokit.train.evaluation import evaluate
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 from attokit.train.forward import Forward, flax_forward, split_variables
@@ -43,6 +45,7 @@ from attokit.train.scene_drawing import Scene, SceneConfig, draw_scene
 from attokit.train.scenes import load_scenes, scene_source
 from attokit.train.schedule import warmup_cosine
 from attokit.train.segmentation import segmentation_task
+from attokit.train.segmentation_folder import is_segmentation_folder, load_segmentation_folder
 from attokit.train.state import TrainState
 from attokit.train.step import make_eval_step, make_train_step
 from attokit.train.task import Task, classification_task
@@ -75,10 +78,15 @@ __all__ = [
     "TrainBatches",
     "TrainConfig",
     "TrainState",
+    "augment_batch",
+    "average_views",
     "classification_task",
     "compute_metrics",
     "cross_entropy_dice",
+    "dense_forward",
+    "depth_task",
     "dice_loss",
+    "draw_augmentation",
     "draw_scene",
     "evaluate",
     "find_recipe",
@@ -86,12 +94,14 @@ __all__ = [
     "flax_forward",
     "focal_loss",
     "iou_per_class",
+    "is_segmentation_folder",
     "iterate",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
     "load_garments",
     "load_image_folder",
     "load_scenes",
+    "load_segmentation_folder",
     "load_tfds",
     "lovasz_softmax",
     "make_eval_step",
@@ -102,8 +112,10 @@ __all__ = [
     "pixel_cross_entropy",
     "read_image",
     "read_metrics",
+    "reverse_huber",
     "scene_source",
     "segmentation_task",
+    "slide_window",
     "softmax_cross_entropy",
     "split_variables",
     "task_for",

@@ -1,4 +1,6 @@
-"""Image augmentation on whole batches: padded crop, horizontal flip, colour jitter.
+"""Image augmentation on whole batches: scale, padded crop, horizontal flip, colour jitter.
+
+Maps that belong to the images, such as masks, are moved with them; only images change colour.
 
 What to do is drawn first, for the whole batch of all hosts, from a generator that only (seed,
 step) decide; each host then applies its rows. So neither a resumed run nor another number of
@@ -6,10 +8,18 @@ hosts changes a single pixel.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Num, UInt8
+from PIL import Image
+
+from attokit.train.dataset import IGNORE, Batch
+
+# What the maps of a batch hold outside of the image, by name: no class, no measurement.
+MAP_FILLINGS: Mapping[str, int] = MappingProxyType({"masks": IGNORE, "depths": 0})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +28,12 @@ class AugmentConfig:
 
     Attributes:
       crop_padding: Pixels added on every side before a crop of the original size.
-      padding_mode: What the added pixels hold: zeros, or the image reflected.
+      padding_mode: What the added pixels hold: zeros, or the image reflected. In masks they are
+        `IGNORE`, in depths 0, whatever the images hold.
+      scale: Smallest and largest factor by which an image is resized, bilinearly, and its masks, to
+        the nearest pixel; then a window of the original size is cut out at a random place, or the
+        smaller image is padded on random sides. Depths are divided by the factor. Factors are drawn
+        evenly in their logarithm.
       flip: Whether half of the images are mirrored left to right.
       brightness: Largest relative change of all values; 0.2 means a factor in [0.8, 1.2].
       contrast: Largest relative change of the distance to the image's mean.
@@ -27,6 +42,7 @@ class AugmentConfig:
 
     crop_padding: int = 0
     padding_mode: Literal["zero", "reflect"] = "zero"
+    scale: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
@@ -34,6 +50,11 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         """Refuses negative padding and factors that could turn negative."""
+        object.__setattr__(self, "scale", tuple(self.scale))  # JSON knows no tuples
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < float("inf"):
+            raise ValueError(
+                f"scale is {self.scale}: give the smallest and the largest factor, both above 0"
+            )
         if self.crop_padding < 0:
             raise ValueError(f"crop_padding is {self.crop_padding}: give 0 or more pixels")
         if self.padding_mode not in ("zero", "reflect"):
@@ -46,53 +67,196 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for each image of a batch. All arrays share the leading axis."""
+    """What was drawn for each image of a batch. All arrays share the leading axis.
+
+    Attributes:
+      top: Of the crop in the padded image, in pixels.
+      left: Its counterpart.
+      flip: Whether the image is mirrored.
+      color: Factors of brightness, contrast and saturation.
+      scale: Factor of the size.
+      place: Where in the room that scaling makes the crop lies: shares of height and width.
+    """
 
     top: Int[np.ndarray, " b"]
     left: Int[np.ndarray, " b"]
     flip: Bool[np.ndarray, " b"]
     color: Float[np.ndarray, "b 3"]
+    scale: Float[np.ndarray, " b"]
+    place: Float[np.ndarray, "b 2"]
 
     def rows(self, rows: slice) -> "Augmentation":
         """Returns the draws of some images of the batch."""
-        return Augmentation(self.top[rows], self.left[rows], self.flip[rows], self.color[rows])
+        return Augmentation(
+            **{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)}
+        )
 
 
 def draw_augmentation(config: AugmentConfig, rng: np.random.Generator, count: int) -> Augmentation:
     """Returns one independent draw for each of `count` images.
 
     Every field is drawn whatever the config says, so that switching one on leaves the others.
+    Arguments are evaluated in order, and new draws come last: a seed keeps its meaning.
     """
+    smallest, largest = (float(end) for end in np.log(config.scale))
     spread = np.array([config.brightness, config.contrast, config.saturation], np.float32)
     return Augmentation(
         top=rng.integers(0, 2 * config.crop_padding + 1, count),
         left=rng.integers(0, 2 * config.crop_padding + 1, count),
         flip=(rng.random(count) < 0.5) & config.flip,
         color=1 + spread * rng.uniform(-1, 1, (count, 3)).astype(np.float32),
+        scale=np.exp(rng.uniform(smallest, largest, count)),
+        place=rng.random((count, 2)),
     )
 
 
 def _crop(
-    images: UInt8[np.ndarray, "b h w c"], draw: Augmentation, padding: int, mode: str
-) -> UInt8[np.ndarray, "b h w c"]:
-    _, height, width, _ = images.shape
-    widths = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    padded = np.pad(images, widths, "constant" if mode == "zero" else "reflect")
+    arrays: Num[np.ndarray, "b h w *c"], draw: Augmentation, padding: int, filling: int | None
+) -> Num[np.ndarray, "b h w *c"]:
+    """Returns windows of padded arrays; without a filling the border is reflected."""
+    _, height, width, *rest = arrays.shape
+    widths = ((0, 0), (padding, padding), (padding, padding), *[(0, 0)] * len(rest))
+    if filling is None:
+        padded = np.pad(arrays, widths, "reflect")
+    else:
+        padded = np.pad(arrays, widths, constant_values=filling)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (1, 2))
-    cropped = windows[np.arange(len(images)), draw.top, draw.left]  # [b, c, h, w]
-    return np.moveaxis(cropped, 1, -1)
+    cropped = windows[np.arange(len(arrays)), draw.top, draw.left]  # [b, *c, h, w]
+    return np.moveaxis(cropped, (-2, -1), (1, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Window:
+    """Where the pixels of one axis of an image come from.
+
+    Attributes:
+      scaled: Pixels of the axis after scaling.
+      start: The first pixel of the window on the scaled axis; negative in the padding.
+      inside: The part of the window that the scaled axis covers, in pixels of the window.
+    """
+
+    scaled: int
+    start: int
+    inside: slice
+
+    @classmethod
+    def of(cls, size: int, scale: float, place: float, shift: int) -> "_Window":
+        """Returns the window of `size` pixels at a place between both ends, then shifted.
+
+        However far the shift, one pixel of the image stays in sight.
+        """
+        scaled = max(1, round(size * scale))
+        start = round(place * (scaled - size)) + shift
+        start = min(max(start, 1 - size), scaled - 1)
+        return cls(scaled, start, slice(max(0, -start), max(0, min(size, scaled - start))))
+
+    def source(self, size: int) -> tuple[float, float]:
+        """Returns first and last coordinate of the inside on the axis before scaling."""
+        return tuple(  # type: ignore[return-value]  # two values
+            (end + self.start) * size / self.scaled for end in (self.inside.start, self.inside.stop)
+        )
+
+
+def _windows(
+    config: AugmentConfig, draw: Augmentation, index: int, size: tuple[int, int]
+) -> tuple[_Window, _Window]:
+    """Returns the rows and the columns of one image."""
+    shifts = (draw.top[index] - config.crop_padding, draw.left[index] - config.crop_padding)
+    vertical, horizontal = (
+        _Window.of(pixels, float(draw.scale[index]), float(place), int(shift))
+        for pixels, place, shift in zip(size, draw.place[index], shifts, strict=True)
+    )
+    return vertical, horizontal
+
+
+def _resize_image(
+    image: UInt8[np.ndarray, "h w c"], rows: _Window, columns: _Window, reflects: bool
+) -> UInt8[np.ndarray, "h w c"]:
+    """Returns one window of the scaled image; only the pixels of the window are computed."""
+    height, width, channels = image.shape
+    (top, bottom), (left, right) = rows.source(height), columns.source(width)
+    size = (columns.inside.stop - columns.inside.start, rows.inside.stop - rows.inside.start)
+    planes = [image] if channels == 3 else [image[..., c] for c in range(channels)]
+    parts = [
+        Image.fromarray(plane).resize(
+            size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+        )
+        for plane in planes
+    ]
+    inside = np.asarray(parts[0]) if channels == 3 else np.stack([*map(np.asarray, parts)], -1)
+    if inside.shape == image.shape:
+        return inside
+    if reflects:
+        borders = [
+            (window.inside.start, pixels - window.inside.stop)
+            for window, pixels in ((rows, height), (columns, width))
+        ]
+        return np.pad(inside, (*borders, (0, 0)), "reflect")
+    out = np.zeros_like(image)
+    out[rows.inside, columns.inside] = inside
+    return out
+
+
+def _nearest(
+    array: Num[np.ndarray, "h w"], rows: _Window, columns: _Window, filling: int
+) -> Num[np.ndarray, "h w"]:
+    """Returns one window of the scaled map, each pixel that under its centre."""
+    sources = []
+    for window, size in zip((rows, columns), array.shape, strict=True):
+        pixels = np.arange(window.inside.start, window.inside.stop) + window.start
+        sources.append(((2 * pixels + 1) * size) // (2 * window.scaled))  # floor((p + 1/2) / s)
+    out = np.full_like(array, filling)
+    out[rows.inside, columns.inside] = array[np.ix_(*sources)]
+    return out
 
 
 def _jitter(
-    images: UInt8[np.ndarray, "b h w c"], color: Float[np.ndarray, "b 3"]
-) -> UInt8[np.ndarray, "b h w c"]:
-    brightness, contrast, saturation = np.moveaxis(color[:, :, None, None, None], 1, 0)
-    values = images.astype(np.float32) * brightness
-    mean = values.mean((1, 2, 3), keepdims=True)
-    values = mean + (values - mean) * contrast
-    grey = values.mean(-1, keepdims=True)
-    values = grey + (values - grey) * saturation
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    image: UInt8[np.ndarray, "h w c"], color: Float[np.ndarray, " 3"]
+) -> UInt8[np.ndarray, "h w c"]:
+    """Returns one image with brightness, contrast and saturation changed, in this order.
+
+    All three are linear, so they are one product and one sum per pixel; one image at a time stays
+    in the cache.
+    """
+    brightness, contrast, saturation = color
+    values = image.reshape(-1, image.shape[-1]).astype(np.float32)
+    mean = values.mean()
+    if saturation == 1:
+        values *= brightness * contrast
+    else:
+        share = brightness * contrast * (1 - saturation) / 3  # of each channel in the grey
+        mix = np.full((3, 3), share, np.float32)
+        mix[np.diag_indices(3)] += brightness * contrast * saturation
+        values = values @ mix
+    values += brightness * (1 - contrast) * mean
+    np.rint(values, out=values)
+    np.clip(values, 0, 255, out=values)
+    return values.astype(np.uint8).reshape(image.shape)
+
+
+def _check_images(config: AugmentConfig, images: UInt8[np.ndarray, "b h w c"]) -> None:
+    """Raises ValueError if a setting does not fit the images."""
+    if config.saturation and images.shape[-1] != 3:
+        raise ValueError(
+            f"saturation {config.saturation} needs RGB images, got {images.shape[-1]} channels: "
+            "set saturation to 0"
+        )
+    if config.padding_mode == "reflect" and config.crop_padding >= min(images.shape[1:3]):
+        raise ValueError(
+            f"crop_padding {config.crop_padding} cannot be reflected from images of "
+            f"{images.shape[1:3]} pixels: choose less, or padding_mode zero"
+        )
+
+
+def _mirror(
+    config: AugmentConfig, draw: Augmentation, arrays: Num[np.ndarray, "b h w *c"]
+) -> Num[np.ndarray, "b h w *c"]:
+    """Returns the arrays, mirrored where it was drawn."""
+    if not config.flip:
+        return arrays
+    out = arrays.copy()
+    out[draw.flip] = arrays[draw.flip, :, ::-1]
+    return out
 
 
 def apply_augmentation(
@@ -104,20 +268,54 @@ def apply_augmentation(
       ValueError: if saturation is asked of images without three channels, or a reflected
         border is wider than the image.
     """
-    if config.saturation and images.shape[-1] != 3:
-        raise ValueError(
-            f"saturation {config.saturation} needs RGB images, got {images.shape[-1]} channels: "
-            "set saturation to 0"
+    _check_images(config, images)
+    reflects = config.padding_mode == "reflect"
+    if config.scale != (1.0, 1.0):
+        size = images.shape[1:3]
+        images = np.stack(
+            [
+                _resize_image(image, *_windows(config, draw, index, size), reflects)
+                for index, image in enumerate(images)
+            ]
         )
-    if config.crop_padding:
-        if config.padding_mode == "reflect" and config.crop_padding >= min(images.shape[1:3]):
-            raise ValueError(
-                f"crop_padding {config.crop_padding} cannot be reflected from images of "
-                f"{images.shape[1:3]} pixels: choose less, or padding_mode zero"
-            )
-        images = _crop(images, draw, config.crop_padding, config.padding_mode)
-    if config.flip:
-        images = np.where(draw.flip[:, None, None, None], images[:, :, ::-1], images)
+    elif config.crop_padding:
+        images = _crop(images, draw, config.crop_padding, None if reflects else 0)
+    images = _mirror(config, draw, images)
     if config.brightness or config.contrast or config.saturation:
-        images = _jitter(images, draw.color)
+        images = np.stack([*map(_jitter, images, draw.color)])
     return np.ascontiguousarray(images)
+
+
+def move_maps(
+    config: AugmentConfig, draw: Augmentation, maps: Num[np.ndarray, "b h w"], filling: int
+) -> Num[np.ndarray, "b h w"]:
+    """Returns maps of the same size as the images, moved with them; `filling` is put outside."""
+    if config.scale != (1.0, 1.0):
+        size = maps.shape[1:]
+        maps = np.stack(
+            [
+                _nearest(array, *_windows(config, draw, index, size), filling)
+                for index, array in enumerate(maps)
+            ]
+        )
+    elif config.crop_padding:
+        maps = _crop(maps, draw, config.crop_padding, filling)
+    return np.ascontiguousarray(_mirror(config, draw, maps))
+
+
+def augment_batch(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Batch:
+    """Returns a batch with its images varied as drawn and its maps moved with them.
+
+    Maps are `masks` and `depths`. What comes twice as close is twice as large: depths are divided
+    by the scale (Eigen et al., section 3.4). Other arrays, such as `labels`, stay as they are.
+
+    Raises:
+      ValueError: as `apply_augmentation` does.
+    """
+    moved = {"images": apply_augmentation(config, draw, batch["images"])}
+    for name, filling in MAP_FILLINGS.items():
+        if name in batch:
+            moved[name] = move_maps(config, draw, batch[name], filling)
+    if "depths" in moved:
+        moved["depths"] = moved["depths"] / draw.scale[:, None, None].astype(np.float32)
+    return batch | moved

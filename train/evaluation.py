@@ -49,7 +49,8 @@ def evaluate(
       on_batch: Called before each batch; what it raises ends the evaluation.
 
     Raises:
-      ValueError: if the mesh does not divide the batch size.
+      ValueError: if the mesh does not divide the batch size, or a batch holds what the task cannot
+        mean.
     """
     mesh = make_mesh(devices=jax.devices()[:1]) if mesh is None else mesh
     check_batch_size(batch_size, mesh)
@@ -64,6 +65,7 @@ def evaluate(
     for batch in iterate(batches):
         if on_batch is not None:
             on_batch()
+        task.check(batch)
         metrics = step(params, model_state, put_batch(batch, mesh))
         total = metrics if total is None else _merge(total, metrics)
     assert total is not None  # a data set has no empty split

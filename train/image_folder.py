@@ -11,16 +11,21 @@ from attokit.train.dataset import Batch, Dataset, RecordSource
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
 
 
+def cover(image: Image.Image, height: int, width: int, resampling: Image.Resampling) -> Image.Image:
+    """Returns an image resized to cover (height, width), its centre cropped."""
+    scale = max(height / image.height, width / image.width)
+    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    if size != image.size:
+        image = image.resize(size, resampling)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
 def fit_image(image: Image.Image, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
     """Returns an image resized to cover (height, width), its centre cropped, with 1 or 3 channels."""
     height, width, channels = shape
     image = image.convert("L" if channels == 1 else "RGB")
-    scale = max(height / image.height, width / image.width)
-    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)))
+    pixels = np.asarray(cover(image, height, width, Image.Resampling.BILINEAR))
     return pixels.reshape(height, width, channels)
 
 
@@ -42,8 +47,8 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _is_image(path: pathlib.Path) -> bool:
-    """Returns whether a path inside a class looks like an image; hidden ones (`._1.jpg`) do not."""
+def is_image(path: pathlib.Path) -> bool:
+    """Returns whether a path inside a folder looks like an image; hidden ones (`._1.jpg`) do not."""
     hidden = any(part.startswith(".") for part in path.parts)
     return path.suffix.lower() in _SUFFIXES and not hidden
 
@@ -53,7 +58,7 @@ def _list_images(folder: pathlib.Path, class_names: tuple[str, ...]) -> list[tup
         (path, label)
         for label, name in enumerate(class_names)
         for path in sorted((folder / name).rglob("*"))
-        if _is_image(path.relative_to(folder))
+        if is_image(path.relative_to(folder))
     ]
 
 

@@ -9,7 +9,7 @@ also on another number of hosts; every host reads only its own rows of the globa
 import grain
 import numpy as np
 
-from attokit.train.augment import AugmentConfig, apply_augmentation, draw_augmentation
+from attokit.train.augment import AugmentConfig, augment_batch, draw_augmentation
 from attokit.train.dataset import Batch, Source
 
 # Streams of the generator: one for the order of examples, one for augmentation.
@@ -77,7 +77,7 @@ class TrainBatches:
             return batch
         rng = np.random.default_rng((self._seed, _AUGMENT, int(step)))
         draw = draw_augmentation(self._augment, rng, self._batch_size).rows(self._rows)
-        return batch | {"images": apply_augmentation(self._augment, draw, batch["images"])}
+        return augment_batch(self._augment, draw, batch)
 
 
 class EvalBatches:

@@ -118,8 +118,9 @@ class _Run:
 
     def advance(self, waiting: collections.deque) -> None:
         """Takes one step; waits for the device only when it is `_STEPS_AHEAD` behind."""
-        batch = put_batch(next(self.batches), self.mesh)
-        self.state, metrics = self.train_step(self.state, batch)
+        batch = next(self.batches)
+        self.task.check(batch)
+        self.state, metrics = self.train_step(self.state, put_batch(batch, self.mesh))
         self.step += 1
         self.pending = metrics if self.pending is None else _merge(self.pending, metrics)
         waiting.append(metrics)
@@ -251,7 +252,8 @@ def fit(
       console: Where to print; standard output if None.
 
     Raises:
-      ValueError: if the settings do not fit the data, the devices or the run folder.
+      ValueError: if the settings do not fit the data, the devices or the run folder, or a batch
+        holds what the task cannot mean.
       NonFiniteLossError: if the loss is NaN or infinite; no such state is ever saved.
       KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is saved.
     """

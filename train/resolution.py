@@ -1,13 +1,13 @@
 """Dense outputs at the resolution of their labels."""
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 
 def match_resolution(
-    outputs: Float[Array, "b h w c"], size: tuple[int, int]
+    outputs: Float[Array, "b h w c"], labels: Shaped[Array, "b height width"]
 ) -> Float[Array, "b height width c"]:
-    """Returns outputs at (height, width) of the labels, by bilinear interpolation.
+    """Returns outputs at the height and width of the labels, by bilinear interpolation.
 
     Pixel centres are at halves, as in TFLite's RESIZE_BILINEAR with `half_pixel_centers`. Networks
     may so end at a quarter of the resolution and learn from whole masks.
@@ -15,6 +15,7 @@ def match_resolution(
     Raises:
       ValueError: if the labels are not a whole number of times as large, the same in both axes.
     """
+    size = labels.shape[1:]
     if outputs.ndim != 4:
         raise ValueError(
             f"outputs of shape {outputs.shape} for labels of {size} pixels: the network must give "

@@ -1,10 +1,13 @@
 """Semantic segmentation: the task of naming one class per pixel."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from attokit.train.dataset import IGNORE
 from attokit.train.metrics import Confusion, Mean
 from attokit.train.pixel_losses import PixelLossName, find_pixel_loss, pixel_cross_entropy
 from attokit.train.pixel_metrics import MeanIou, PixelAccuracy, share_of_pixels
@@ -40,6 +43,19 @@ def _loss_options(
     return {"class_weights": weights} | smoothing
 
 
+def check_masks(batch: Mapping[str, np.ndarray], num_classes: int) -> None:
+    """Raises ValueError if the masks of a batch hold ids that are neither class nor `IGNORE`."""
+    masks = batch["masks"]
+    wrong = masks[(masks >= num_classes) & (masks != IGNORE)]
+    if wrong.size:
+        ids = ", ".join(map(str, np.unique(wrong)[:5].tolist()))
+        raise ValueError(
+            f"masks hold id {ids} in {wrong.size} pixels of a batch, but the {num_classes} classes "
+            f"have ids 0 to {num_classes - 1}: correct the masks, or write {IGNORE} where a pixel has "
+            "no class"
+        )
+
+
 def segmentation_task(
     num_classes: int,
     *,
@@ -68,7 +84,7 @@ def segmentation_task(
     options = _loss_options(num_classes, loss, label_smoothing, class_weights)
 
     def fit_logits(outputs: Array, batch: Mapping[str, Array]) -> Array:
-        logits = match_resolution(outputs, batch["masks"].shape[1:])
+        logits = match_resolution(outputs, batch["masks"])
         if logits.shape[-1] != num_classes:
             raise ValueError(
                 f"the network gives {logits.shape[-1]} logits per pixel for {num_classes} classes: "
@@ -97,6 +113,7 @@ def segmentation_task(
 
     return Task(
         name="segmentation",
+        check=functools.partial(check_masks, num_classes=num_classes),
         inputs=unit_images,
         losses=losses,
         train_metrics=train_metrics,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from attokit.train.losses import softmax_cross_entropy
@@ -27,6 +28,8 @@ class Task:
       eval_metrics: The same for evaluation; the batch has a `mask`.
       best_metric: The evaluation metric by which the best checkpoint is chosen.
       larger_is_better: Its direction.
+      check: Refuses a batch that the task cannot mean, with a ValueError. Runs on the host, before
+        the batch goes to the devices, which raise nothing.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Task:
     eval_metrics: Callable[[Any, Mapping[str, Array], Array], dict[str, Metric]]
     best_metric: str
     larger_is_better: bool = True
+    check: Callable[[Mapping[str, np.ndarray]], None] = lambda batch: None
 
 
 def unit_images(batch: Mapping[str, Array]) -> Float[Array, "b h w c"]:

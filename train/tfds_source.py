@@ -1,13 +1,50 @@
 """TFDS data sets by name, read from array_record files without TensorFlow."""
 
+import dataclasses
 import pathlib
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from attokit.train.dataset import Batch, Dataset, RecordSource
+from attokit.train.dataset import IGNORE, Batch, Dataset, RecordSource
 from attokit.train.image_folder import fit_image
+from attokit.train.mask_image import Meaning, fit_pair, plain_ids
+from attokit.train.segmentation_layouts import CITYSCAPES_CLASSES
+
+# The keys under which TFDS's sets keep an image and its mask.
+_IMAGE_KEYS = ("image", "image_left")
+_MASK_KEYS = ("segmentation_mask", "segmentation_label", "annotation", "mask", "label")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Masks:
+    """Class names of a set whose features do not tell them, and what its ids stand for."""
+
+    class_names: tuple[str, ...]
+    meaning: Meaning
+
+
+# The 19 classes by which Cityscapes is evaluated, of its ids 0 to 33 (its `labels.py`).
+_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+
+_KNOWN_MASKS: Mapping[str, _Masks] = MappingProxyType(
+    {
+        # 3 is the border between animal and background, "not classified" in the set's README.
+        "oxford_iiit_pet": _Masks(("animal", "background"), {1: 0, 2: 1, 3: IGNORE}),
+        "cityscapes": _Masks(
+            CITYSCAPES_CLASSES,
+            dict.fromkeys([*range(34), 255], IGNORE)
+            | {id_: index for index, id_ in enumerate(_CITYSCAPES_IDS)},
+        ),
+    }
+)
+
+
+def _as_image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def _record_source(records: Any, image_shape: tuple[int, int, int]) -> RecordSource:
@@ -15,12 +52,27 @@ def _record_source(records: Any, image_shape: tuple[int, int, int]) -> RecordSou
 
     def read_one(index: int) -> Batch:
         record = records[index]
-        pixels = record["image"]
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         return {
-            "images": fit_image(image, image_shape),
+            "images": fit_image(_as_image(record["image"]), image_shape),
             "labels": np.array(record["label"], np.int32),
         }
+
+    return RecordSource(len(records), read_one)
+
+
+def _mask_source(
+    name: str,
+    records: Any,
+    keys: tuple[str, str],
+    image_shape: tuple[int, int, int],
+    meaning: Meaning,
+) -> RecordSource:
+    """Returns a source over records with an image and a mask, under two keys."""
+
+    def read_one(index: int) -> Batch:
+        record = records[index]
+        image, mask = (_as_image(record[key]) for key in keys)
+        return fit_pair(image, mask, image_shape, meaning, f"{keys[1]} of {name}, record {index}")
 
     return RecordSource(len(records), read_one)
 
@@ -41,23 +93,48 @@ def _check_features(name: str, found: Any, kinds: Any) -> None:
         )
 
 
+def _mask_keys(found: Any, kinds: Any) -> tuple[str, str] | None:
+    """Returns the keys of the image and of its mask, or None if there is no such pair."""
+    images = [key for key in _IMAGE_KEYS if key in found and isinstance(found[key], kinds.Image)]
+    masks = [key for key in _MASK_KEYS if key in found and isinstance(found[key], kinds.Image)]
+    return (images[0], masks[0]) if images and masks else None
+
+
+def _known_masks(name: str, set_name: str, class_names: Sequence[str] | None) -> _Masks:
+    """Returns classes and ids of a set of masks."""
+    if class_names is not None:
+        return _Masks(tuple(class_names), plain_ids(len(class_names)))
+    if set_name in _KNOWN_MASKS:
+        return _KNOWN_MASKS[set_name]
+    raise ValueError(
+        f"TFDS set {name!r} does not name the classes of its masks: give class_names in the order of "
+        f"the ids (known without: {', '.join(_KNOWN_MASKS)})"
+    )
+
+
 def load_tfds(
     name: str,
     image_shape: tuple[int, int, int],
     *,
+    task: Literal["classification", "segmentation"] | None = None,
+    class_names: Sequence[str] | None = None,
     data_dir: str | pathlib.Path | None = None,
     download: bool = True,
 ) -> Dataset:
-    """Returns an image classification set of TFDS, such as `load_tfds("cifar10", (32, 32, 3))`.
+    """Returns a set of TFDS, such as `load_tfds("cifar10", (32, 32, 3))`.
 
     Args:
       name: TFDS's name, with config and version if wanted.
-      image_shape: Images are resized to cover it and cropped at the centre.
+      image_shape: Images are resized to cover it and cropped at the centre, masks with them.
+      task: What to read where a set has both; None for classification if its images have one
+        label, else segmentation.
+      class_names: Of masks, in the order of their ids; None for those of a known set.
       data_dir: Where TFDS keeps its files; None for its default.
       download: Whether to fetch and prepare what is missing.
 
     Raises:
-      ValueError: if TFDS cannot provide the set, or it has no images with one label.
+      ValueError: if TFDS cannot provide the set, or it has neither images with one label nor images
+        with masks, or none that the task wants.
     """
     import tensorflow_datasets as tfds  # here: it costs a third of a second
 
@@ -71,10 +148,33 @@ def load_tfds(
             f"TFDS cannot provide {name!r}: {type(err).__name__}: {err}; check the name, "
             "data_dir and whether it was prepared as array_record"
         ) from err
-    _check_features(name, builder.info.features, tfds.features)
+    features = builder.info.features
+    keys = _mask_keys(features, tfds.features)
+    if task is None:
+        labelled = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
+        task = "segmentation" if keys is not None and not labelled else "classification"
+    if task == "classification":
+        _check_features(name, features, tfds.features)
+        return Dataset(
+            name=name,
+            class_names=tuple(features["label"].names),
+            image_shape=image_shape,
+            splits={s: _record_source(records, image_shape) for s, records in sources.items()},
+        )
+    if keys is None:
+        raise ValueError(
+            f"TFDS set {name!r} has features {', '.join(features)}, but segmentation needs an image "
+            f"({' or '.join(_IMAGE_KEYS)}) and a mask as an Image ({' or '.join(_MASK_KEYS)}): choose "
+            "another set"
+        )
+    masks = _known_masks(name, builder.name, class_names)
     return Dataset(
         name=name,
-        class_names=tuple(builder.info.features["label"].names),
+        class_names=masks.class_names,
         image_shape=image_shape,
-        splits={split: _record_source(records, image_shape) for split, records in sources.items()},
+        splits={
+            s: _mask_source(name, records, keys, image_shape, masks.meaning)
+            for s, records in sources.items()
+        },
+        task="segmentation",
     )

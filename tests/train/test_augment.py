@@ -1,19 +1,32 @@
+import time
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from attokit.train.augment import (
     Augmentation,
     AugmentConfig,
     apply_augmentation,
+    augment_batch,
     draw_augmentation,
+    move_maps,
 )
+from attokit.train.dataset import IGNORE
 
 IMAGES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
 
 
-def _draw(top, left, flip=(False, False), color=None):
+def _draw(top, left, flip=(False, False), color=None, scale=(1.0, 1.0), place=(0.0, 0.0)):
     color = np.ones((2, 3), np.float32) if color is None else np.array(color, np.float32)
-    return Augmentation(np.array(top), np.array(left), np.array(flip), color)
+    return Augmentation(
+        top=np.array(top),
+        left=np.array(left),
+        flip=np.array(flip),
+        color=color,
+        scale=np.array(scale),
+        place=np.array([place, place]),
+    )
 
 
 def test_crop_moves_by_what_was_drawn():
@@ -61,6 +74,118 @@ def test_draws_depend_on_the_generator_alone_and_rows_slice_them():
     np.testing.assert_array_equal(first.rows(slice(3, 5)).left, first.left[3:5])
 
 
+def test_settings_that_are_off_leave_the_draws_of_the_others():
+    plain, scaled = AugmentConfig(flip=True), AugmentConfig(flip=True, scale=(0.5, 2.0))
+    first, second = (draw_augmentation(c, np.random.default_rng(7), 64) for c in (plain, scaled))
+    np.testing.assert_array_equal(first.flip, second.flip)
+    np.testing.assert_array_equal(first.scale, 1)
+    assert 0.5 <= second.scale.min() < 0.6 and 1.8 < second.scale.max() <= 2
+
+
+SCALED = AugmentConfig(scale=(0.5, 2.0))
+SMOOTH = np.random.default_rng(0).integers(0, 255, (2, 32, 48, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0), (1.0, 0.5), (0.3, 1.0)])
+def test_scaling_up_is_a_window_of_the_whole_resized_image(place):
+    draw = _draw([0, 0], [0, 0], scale=(1.5, 2.0), place=place)
+    out = apply_augmentation(SCALED, draw, SMOOTH)
+    for index, (height, width) in enumerate([(48, 72), (64, 96)]):
+        whole = Image.fromarray(SMOOTH[index]).resize((width, height), Image.Resampling.BILINEAR)
+        top, left = round(place[0] * (height - 32)), round(place[1] * (width - 48))
+        expected = np.asarray(whole)[top : top + 32, left : left + 48]
+        # The windows' edges are given to the resizing as floats: one unit of rounding.
+        np.testing.assert_allclose(out[index].astype(int), expected.astype(int), atol=1)
+
+
+def test_scaling_down_puts_the_whole_image_into_the_padding():
+    draw = _draw([0, 0], [0, 0], scale=(0.5, 0.5), place=(1.0, 0.5))
+    out = augment_batch(SCALED, draw, {"images": SMOOTH, "masks": SMOOTH[..., 0] % 7})
+    whole = Image.fromarray(SMOOTH[0]).resize((24, 16), Image.Resampling.BILINEAR)
+    # At the far end of the room of -16 rows the image lies at the bottom.
+    np.testing.assert_array_equal(out["images"][0, 16:, 12:36], np.asarray(whole))
+    assert not out["images"][0, :16].any() and not out["images"][0, :, :12].any()
+    assert (out["masks"][0, :16] == IGNORE).all() and (out["masks"][0, :, 36:] == IGNORE).all()
+    assert out["masks"][0, 16:, 12:36].max() < 7
+
+
+def test_reflected_border_of_a_scaled_image_is_no_mask():
+    config = AugmentConfig(scale=(0.5, 0.5), padding_mode="reflect")
+    draw = _draw([0, 0], [0, 0], scale=(0.5, 0.5))
+    out = augment_batch(config, draw, {"images": SMOOTH, "masks": SMOOTH[..., 0]})
+    np.testing.assert_array_equal(out["images"][:, 16:31], out["images"][:, 14::-1])
+    assert (out["masks"][:, 16:] == IGNORE).all()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AugmentConfig(crop_padding=9, flip=True),
+        AugmentConfig(scale=(0.4, 3.0), flip=True),
+        AugmentConfig(scale=(0.4, 3.0), crop_padding=9, flip=True),
+        AugmentConfig(scale=(0.1, 0.2), crop_padding=60, flip=True),
+    ],
+)
+def test_images_and_masks_move_alike(config):
+    """An image of two flat halves stays aligned with its mask, away from the blurred edge."""
+    masks = np.zeros((64, 32, 48), np.uint8)
+    masks[:, :, 20:] = 1
+    masks[:, 24:] = 2
+    images = np.repeat(80 * masks[..., None] + 40, 3, -1)
+    draw = draw_augmentation(config, np.random.default_rng(1), 64)
+    out = augment_batch(config, draw, {"images": images, "masks": masks, "labels": np.arange(64)})
+    np.testing.assert_array_equal(out["labels"], np.arange(64))
+    assert set(np.unique(out["masks"])) == {0, 1, 2, IGNORE}
+    grey = out["images"][..., 0].astype(int)
+    np.testing.assert_array_equal(out["masks"] == IGNORE, grey == 0)
+    inside = out["masks"] != IGNORE
+    # Nearest against bilinear: they part only where the edge is blurred.
+    wrong = np.abs(grey - 80 * out["masks"].astype(int) - 40)[inside]
+    assert wrong.mean() < (16 if config.scale[1] < 1 else 3)
+
+
+def test_depths_come_closer_as_they_grow():
+    depths = np.full((2, 4, 5), 6, np.float32)
+    draw = _draw([0, 0], [0, 0], scale=(2.0, 0.5))
+    out = augment_batch(SCALED, draw, {"images": IMAGES, "depths": depths})["depths"]
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(out[0], 3)
+    np.testing.assert_array_equal(np.unique(out[1]), [0, 12])
+
+
+def test_whole_factors_repeat_the_pixels_of_a_mask():
+    masks = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6)
+    out = move_maps(SCALED, _draw([0, 0], [0, 0], scale=(2.0, 2.0)), masks, IGNORE)
+    np.testing.assert_array_equal(out, masks[:, :2, :3].repeat(2, 1).repeat(2, 2))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_any_number_of_channels_is_scaled(channels):
+    images = np.repeat(SMOOTH[..., :1], channels, -1)
+    draw = _draw([0, 0], [0, 0], scale=(1.5, 0.7))
+    out = apply_augmentation(SCALED, draw, images)
+    assert out.shape == images.shape
+    assert np.ptp(out, axis=-1).max() == 0
+
+
+@pytest.mark.slow
+def test_all_of_it_takes_less_than_two_milliseconds_an_image():
+    config = AugmentConfig(
+        scale=(0.5, 2.0), crop_padding=8, flip=True, brightness=0.3, contrast=0.3, saturation=0.3
+    )
+    rng = np.random.default_rng(0)
+    batch = {
+        "images": rng.integers(0, 255, (16, 128, 128, 3)).astype(np.uint8),
+        "masks": rng.integers(0, 11, (16, 128, 128)).astype(np.uint8),
+    }
+    seconds = []
+    for step in range(5):
+        start = time.perf_counter()
+        augment_batch(config, draw_augmentation(config, np.random.default_rng(step), 16), batch)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) / 16 < 2e-3  # an idle core takes a third of that
+
+
 def test_default_changes_nothing():
     config = AugmentConfig()
     draw = draw_augmentation(config, np.random.default_rng(0), 2)
@@ -73,6 +198,8 @@ def test_default_changes_nothing():
         ({"crop_padding": -1}, "crop_padding is -1"),
         ({"padding_mode": "wrap"}, "padding_mode is 'wrap'"),
         ({"contrast": 2.0}, "contrast is 2.0"),
+        ({"scale": (0.0, 1.0)}, r"scale is \(0.0, 1.0\)"),
+        ({"scale": (2.0, 1.0)}, r"scale is \(2.0, 1.0\)"),
     ],
 )
 def test_config_refuses(fields, match):

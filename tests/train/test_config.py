@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from attokit.train.augment import AugmentConfig
 from attokit.train.config import TrainConfig, decisive_differences
 
 
@@ -32,10 +33,11 @@ def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_new_settings():
 
 
 def test_tuples_survive_json():
-    config = TrainConfig(steps=7, class_weights=(1.0, 2.0))
+    augment = AugmentConfig(scale=(0.5, 2.0))
+    config = TrainConfig(steps=7, class_weights=(1.0, 2.0), augment=augment)
     saved = json.loads(json.dumps(dataclasses.asdict(config)))
     assert decisive_differences(saved, config) == []
-    read = TrainConfig(**saved | {"augment": config.augment})
+    read = TrainConfig(**saved | {"augment": AugmentConfig(**saved["augment"])})
     assert read == config
 
 

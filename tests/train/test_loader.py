@@ -56,6 +56,23 @@ def test_hosts_share_one_global_batch():
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), values)
 
 
+def test_masks_go_through_the_same_moves_on_any_number_of_hosts():
+    masks = np.arange(10 * 36, dtype=np.uint8).reshape(10, 6, 6) % 5
+    images = np.repeat(50 * masks[..., None], 3, -1)
+    augment = AugmentConfig(scale=(0.6, 2.0), crop_padding=1, flip=True)
+
+    def batches(**options):
+        source = ArraySource(images=images, masks=masks)
+        return TrainBatches(source, batch_size=4, steps=10, seed=0, augment=augment, **options)[5]
+
+    whole = batches()
+    assert (whole["masks"] == 255).any()
+    assert not np.array_equal(whole["masks"], masks[:4])
+    parts = [batches(process_index=i, process_count=2) for i in (0, 1)]
+    for name in ("images", "masks"):
+        np.testing.assert_array_equal(np.concatenate([p[name] for p in parts]), whole[name])
+
+
 def test_evaluation_counts_each_example_once():
     batches = list(iterate(EvalBatches(SOURCE, batch_size=4)))
     assert [batch["images"].shape[0] for batch in batches] == [4, 4, 4]

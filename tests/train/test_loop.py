@@ -13,6 +13,7 @@ from rich.console import Console
 from attokit.checkpoints.store import CheckpointStore
 from attokit.train.augment import AugmentConfig
 from attokit.train.config import TrainConfig
+from attokit.train.dataset import IGNORE, ArraySource, Dataset
 from attokit.train.loop import NonFiniteLossError, fit
 from attokit.train.run_folder import read_metrics
 
@@ -47,6 +48,35 @@ class _Interrupting:
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGINT)
         return self._source.read(indices)
+
+
+def test_learns_the_classes_of_pixels(tmp_path):
+    rng = np.random.default_rng(0)
+    masks = rng.choice(np.array([0, 1, 2, IGNORE], np.uint8), (48, 4, 6))
+    images = np.eye(4, dtype=np.uint8)[masks % 4, :3] * 200  # a colour per class, black for none
+    source = ArraySource(images=images, masks=masks)
+    pixels = Dataset(
+        name="pixels",
+        class_names=("red", "green", "blue"),
+        image_shape=(4, 6, 3),
+        splits={"train": source, "test": source},
+        task="segmentation",
+    )
+
+    def forward(params, model_state, inputs, *, train, key):
+        return inputs @ params["kernel"], model_state
+
+    augment = AugmentConfig(scale=(0.5, 2.0), flip=True)
+    config = dataclasses.replace(CONFIG, loss="cross_entropy_dice", augment=augment)
+    start = {"kernel": jnp.ones((3, 3), jnp.float32)}
+    result = fit(config, forward, start, {}, pixels, tmp_path, console=_console())
+    assert result.metrics["mean_iou"] == result.metrics["pixel_accuracy"] == 1
+    assert result.metrics["confusion"].sum() == (masks != IGNORE).sum()
+    records = list(read_metrics(tmp_path / "metrics.jsonl"))
+    assert records[0].keys() >= {"loss", "pixel_accuracy"}
+    masks[:, 0, 0] = 9
+    with pytest.raises(ValueError, match="masks hold id 9"):
+        fit(config, forward, start, {}, pixels, tmp_path / "bad", console=_console())
 
 
 def test_learns_and_leaves_a_run_folder(forward, network, dataset, tmp_path):

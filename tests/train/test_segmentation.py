@@ -9,7 +9,7 @@ from attokit.train.dataset import IGNORE, ArraySource, Dataset
 from attokit.train.evaluation import evaluate
 from attokit.train.mesh import make_mesh
 from attokit.train.metrics import compute_metrics
-from attokit.train.pixel_losses import lovasz_softmax, pixel_cross_entropy
+from attokit.train.pixel_losses import dice_loss, pixel_cross_entropy
 from attokit.train.segmentation import segmentation_task
 
 TASK = segmentation_task(3)
@@ -34,9 +34,9 @@ def test_every_function_of_the_task_fits_the_loop():
 
 
 def test_evaluation_reports_plain_cross_entropy_whatever_is_trained():
-    task = segmentation_task(3, loss="lovasz", class_weights=(1.0, 2.0, 3.0))
+    task = segmentation_task(3, loss="dice", class_weights=(1.0, 2.0, 3.0))
     losses = jax.jit(task.losses)(LOGITS, BATCH)
-    loss = functools.partial(lovasz_softmax, class_weights=(1.0, 2.0, 3.0))
+    loss = functools.partial(dice_loss, class_weights=(1.0, 2.0, 3.0))
     np.testing.assert_array_equal(losses, jax.jit(loss)(LOGITS, MASKS))
     found = EVAL_METRICS(LOGITS, BATCH, losses)["loss"].compute()
     assert float(found) == pytest.approx(float(pixel_cross_entropy(LOGITS, MASKS).mean()))
@@ -78,6 +78,17 @@ def test_evaluation_counts_every_pixel_once_on_any_mesh():
     np.testing.assert_array_equal(one["confusion"], many["confusion"])
     assert one["mean_iou"] == many["mean_iou"]
     assert one["loss"] == pytest.approx(many["loss"], rel=1e-5)
+
+
+def test_ids_that_are_no_class_are_refused_on_the_host():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    masks = np.full((2, 4, 4), IGNORE, np.uint8)
+    masks[1, 0, :3] = 7
+    source = ArraySource(images=images, masks=masks)
+    with pytest.raises(ValueError, match="id 7 in 3 pixels of a batch, but the 3 classes"):
+        evaluate(_pixelwise, jnp.eye(3), {}, source, TASK, batch_size=2)
+    masks[1, 0, :3] = 2
+    TASK.check(source.read(np.arange(2)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_tfds import TinyNumbers, TinyShapes
+from tiny_tfds import TinyMasks, TinyNumbers, TinyShapes
 
 from attokit.train.tfds_source import load_tfds
 
@@ -31,3 +31,26 @@ def test_label_without_classes(tmp_path):
     TinyNumbers(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
     with pytest.raises(ValueError, match=r"knows its classes \(ClassLabel\): label is Scalar;"):
         load_tfds("tiny_numbers", (4, 4, 3), data_dir=tmp_path, download=False)
+
+
+def test_masks_are_read_with_their_images(tmp_path):
+    TinyMasks(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
+    options = {"data_dir": tmp_path, "download": False}
+    dataset = load_tfds("tiny_masks", (6, 8, 3), class_names=("left", "right"), **options)
+    assert (dataset.task, dataset.num_classes) == ("segmentation", 2)
+    batch = dataset.split("train").read(np.array([2, 0]))
+    assert batch["masks"].shape == (2, 6, 8)
+    assert batch["masks"].dtype == np.uint8
+    assert (batch["masks"][:, 0] == 255).all()
+    np.testing.assert_array_equal(batch["masks"][:, 1:] * 100, batch["images"][:, 1:, :, 0])
+    with pytest.raises(ValueError, match="does not name the classes of its masks"):
+        load_tfds("tiny_masks", (6, 8, 3), **options)
+    with pytest.raises(ValueError, match="label is missing"):
+        load_tfds("tiny_masks", (6, 8, 3), task="classification", **options)
+    with pytest.raises(ValueError, match=r"segmentation_mask of tiny_masks, record 0 holds id 1"):
+        load_tfds("tiny_masks", (6, 8, 3), class_names=("all",), **options).split("train").read([0])
+
+
+def test_labels_are_no_masks(data_dir):
+    with pytest.raises(ValueError, match=r"segmentation needs an image .* and a mask as an Image"):
+        load_tfds("tiny_shapes", (4, 4, 3), task="segmentation", data_dir=data_dir, download=False)
