@@ -55,7 +55,7 @@ def run(options: Options, console: Console) -> None:
     data = options.data or predictor.data
     if data is None:
         raise ValueError(f"{options.target} does not say what it was trained on: give --data")
-    dataset = load_dataset(data, predictor.image_shape)
+    dataset = load_dataset(data, predictor.image_shape, task=predictor.task)
     if dataset.task != predictor.task:
         raise ValueError(
             f"{predictor.name} does {predictor.task}, {data} is data for {dataset.task}: "

@@ -99,7 +99,7 @@ def run(options: Options, console: Console) -> None:
     source = open_run(options.run_dir)
     _check_nothing_is_lost(options, source)
     graph, weights = source.trace()
-    dataset = load_dataset(options.data or source.data, source.image_shape)
+    dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
     check_same_task(source.model, dataset)
     bits = parse_weight_bits(options.weight_bits)
     qparams = calibrate_on(

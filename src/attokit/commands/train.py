@@ -115,7 +115,7 @@ def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
         check_overrides(model, overrides)  # before a long download
         if options.data is None:
             raise ValueError("no data to train on: give --data")
-        dataset = load_dataset(options.data, options.image_size)
+        dataset = load_dataset(options.data, options.image_size, task=zoo.task(model))
         check_same_task(model, dataset)
         data = canonical(options.data)
         sizes = {"num_classes": dataset.num_classes, "image_size": dataset.image_shape}
