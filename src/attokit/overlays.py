@@ -17,8 +17,9 @@ _HUES = (
     "#aa4499", "#dddddd",
 )  # fmt: skip
 _TOWARDS = ((0.0, "white"), (0.5, "white"), (0.5, "black"))  # how far, of each round
-_OPACITY = 0.6
+_OPACITY = 0.7
 _LEAST_INCHES, _DOTS_PER_INCH = 3.6, 110
+_LEGEND_LINE, _MARGIN = 0.19, 0.3  # inches
 _UNPAINTED = "background"
 
 
@@ -35,8 +36,11 @@ def class_colors(count: int) -> Float[np.ndarray, "k 3"]:
 def paint(
     image: UInt8[np.ndarray, "h w c"], ids: Int[np.ndarray, "h w"], painted: Sequence[int]
 ) -> Float[np.ndarray, "h w 3"]:
-    """Returns an image, from 0 to 1, with some classes laid over it in their colours."""
-    pixels = np.broadcast_to(image, (*ids.shape, 3)) / 255
+    """Returns an image in grey, from 0 to 1, with some classes laid over it in their colours.
+
+    In grey, because on a coloured image no colour would stay what the legend shows.
+    """
+    pixels = np.broadcast_to(image.mean(-1, keepdims=True), (*ids.shape, 3)) / 255
     colors = class_colors(int(ids.max()) + 1)[ids]  # [h, w, 3]
     mixed = (1 - _OPACITY) * pixels + _OPACITY * colors
     return np.where(np.isin(ids, painted)[..., None], mixed, pixels)
@@ -45,7 +49,7 @@ def paint(
 def overlay(
     image: UInt8[np.ndarray, "h w c"], ids: Int[np.ndarray, "h w"], names: Mapping[int, str]
 ) -> bytes:
-    """Returns a picture of an image, of the same with its classes painted over it, and a legend.
+    """Returns a picture of an image, of the same in grey with its classes over it, and a legend.
 
     Args:
       image: Bytes, grey or RGB.
@@ -57,7 +61,8 @@ def overlay(
     colors = class_colors(max(names, default=0) + 1)
     width = max(_LEAST_INCHES, ids.shape[1] / _DOTS_PER_INCH)
     height = width * ids.shape[0] / ids.shape[1]
-    figure = Figure(figsize=(2 * width + 1.9, height + 0.3), layout="constrained")
+    height = max(height, _LEGEND_LINE * len(painted)) + _MARGIN
+    figure = Figure(figsize=(2 * width + 1.9, height), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.imshow(np.broadcast_to(image, (*ids.shape, 3)), interpolation="nearest")
     right.imshow(paint(image, ids, painted), interpolation="nearest")

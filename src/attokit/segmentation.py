@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Float, Int, Num
 from rich.console import Console
@@ -21,7 +21,6 @@ from attokit.measuring import measure
 from attokit.overlays import overlay
 from attokit.predictor import Predictor
 from attokit.train import Dataset, Source, iou_per_class, read_image, segmentation_task
-from attokit.train.resolution import match_resolution
 
 FOLDER = pathlib.Path("predictions")
 _LOGITS_AT_ONCE = 1 << 24  # of one batch in evaluation: 64 MiB
@@ -76,7 +75,10 @@ def class_ids(outputs: Num[np.ndarray, "b ..."], size: tuple[int, int]) -> Int[n
     if outputs.ndim == 3:
         factor = size[0] // outputs.shape[1]
         return outputs.astype(np.int32).repeat(factor, 1).repeat(factor, 2)
-    return np.asarray(match_resolution(jnp.asarray(outputs), size)).argmax(-1).astype(np.int32)
+    if outputs.shape[1:3] != size:
+        shape = (len(outputs), *size, outputs.shape[3])
+        outputs = np.asarray(jax.image.resize(outputs, shape, "bilinear"))
+    return outputs.argmax(-1).astype(np.int32)
 
 
 def evaluate(

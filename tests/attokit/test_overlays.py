@@ -24,7 +24,7 @@ def test_only_some_classes_are_painted():
     ids = np.array([[0, 1], [2, 1]])
     painted = paint(image, ids, [2])
     np.testing.assert_allclose(painted[0], 100 / 255)
-    np.testing.assert_allclose(painted[1, 0], 0.4 * 100 / 255 + 0.6 * class_colors(3)[2])
+    np.testing.assert_allclose(painted[1, 0], 0.3 * 100 / 255 + 0.7 * class_colors(3)[2])
 
 
 def test_picture_shows_image_mask_and_legend():
@@ -33,7 +33,7 @@ def test_picture_shows_image_mask_and_legend():
     ids[10:30, 20:40] = 2
     png = overlay(image, ids, {0: "background", 2: "bag"})
     pixels = _pixels(png)
-    color = np.rint(255 * 0.6 * class_colors(3)[2])
+    color = np.rint(255 * 0.7 * class_colors(3)[2])
     found = np.abs(pixels.astype(float) - color).max(-1) < 2
     height, width = pixels.shape[:2]
     assert not found[:, : width // 3].any()  # the image as it is
@@ -41,6 +41,15 @@ def test_picture_shows_image_mask_and_legend():
     legend = np.abs(pixels - 255 * class_colors(3)[2]).max(-1) < 2
     assert legend[:, -width // 4 :].any()
     assert png == overlay(image, ids, {0: "background", 2: "bag"})
+
+
+def test_a_legend_is_never_cut():
+    names = {i: f"class {i}" for i in range(40)}
+    ids = np.arange(40)[None].repeat(4, 0)
+    few, many = (
+        _pixels(overlay(np.zeros((4, 40, 1), np.uint8), ids, n)) for n in ({0: "a"}, names)
+    )
+    assert len(many) > 3 * len(few)
 
 
 def test_an_image_of_background_needs_no_legend():
