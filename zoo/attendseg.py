@@ -9,7 +9,8 @@ finer one up to 1/4 resized, added to that stage's features through a 1x1 convol
 
 Deviation: the layer table of the paper was not at hand.  Widths, depths and the order of layers are this
 project's, within the published 1.19M parameters and the multiply-adds of the published ratio.
-`attendseg_lite` is no network of the paper.
+`attendseg_lite` is no network of the paper: it is made for boards with a microcontroller, and its widths
+are multiples of 16, with which CPUs train fastest.
 Deviation: weights and activations are INT8 after quantization, as in every model here; the paper
 quantizes weights to 8 bits and says no more.
 """
@@ -38,7 +39,7 @@ class Stage:
       bottleneck: Channels of the 3x3 convolution and of what is attended to.
       condensed: Channels inside the condenser: mixed down, grouped and embedded.
       depth: Modules; the first halves the resolution.
-      groups: Of the 3x3 convolutions, in the module and in the condenser; divides both channels.
+      groups: Of the 3x3 convolution in the condenser; divides its channels.
     """
 
     width: int
@@ -50,12 +51,11 @@ class Stage:
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
         check_positive(self, "width", "bottleneck", "condensed", "depth", "groups")
-        for name in ("bottleneck", "condensed"):
-            if getattr(self, name) % self.groups:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} does not divide into groups={self.groups}: "
-                    "choose a divisor"
-                )
+        if self.condensed % self.groups:
+            raise ValueError(
+                f"condensed={self.condensed} does not divide into groups={self.groups}: "
+                "choose a divisor"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,9 +173,7 @@ class AttendModule(nn.Module):
             )
         if x.shape[-1] > sizes.bottleneck:
             x = ConvNorm(sizes.bottleneck, name="narrow")(x, train=train)
-        x = ConvNorm(sizes.bottleneck, 3, strides=self.stride, groups=1, name="spatial")(
-            x, train=train
-        )
+        x = ConvNorm(sizes.bottleneck, 3, strides=self.stride, name="spatial")(x, train=train)
         x = AttentionCondenser(
             CondenserConfig(
                 mixed=sizes.condensed,
@@ -197,6 +195,16 @@ class AttendModule(nn.Module):
 
 VARIANTS: Mapping[str, AttendSegConfig] = MappingProxyType(
     {
+        "attendseg": AttendSegConfig(
+            stem=32,
+            stages=(
+                Stage(width=48, bottleneck=32, condensed=32, depth=2),
+                Stage(width=96, bottleneck=64, condensed=32, depth=4),
+                Stage(width=192, bottleneck=96, condensed=48, depth=3),
+                Stage(width=256, bottleneck=112, condensed=64, depth=1),
+            ),
+            refinement=(48, 64, 96),
+        ),
         "attendseg_lite": AttendSegConfig(
             stem=16,
             stages=(

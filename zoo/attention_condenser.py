@@ -9,13 +9,16 @@ For activations V [b, h, w, c], with a window p:
 
     F = "gate":  V * sigmoid(A) * S + V        F = "sum":  V * S + A
 
+The expansion may have a grouped convolution before its pointwise one, as the embedding has.  With
+depthwise 1x1 kernels of multiplier 2 in both, stacks of this layer have the published parameters of
+TinySpeech-X and -Z.
+
 The visual form (AttendNets, arXiv 2009.14385) mixes channels around that chain: a 1x1 convolution to
 fewer channels before it is condensed (down-mixing), one back to c before it is expanded (up-mixing).
 V bypasses all of it.
 
-Every convolution but the depthwise one of the embedding is followed by a batch norm, the embedding's by
-a relu too; in inference all of them fold.  A is normalized as well, so that the sigmoid starts in its
-steep part.
+Every convolution is followed by a batch norm, and by a relu but for the last, which gives A; in inference
+all of them fold.  The norm of A lets the sigmoid start in its steep part.
 
 Deviation: the papers draw F as one node that multiplies and adds V, A and S.  Which of the forms above
 it is remains unconfirmed, so both can be chosen; the gate is the default because its result stays
@@ -49,7 +52,8 @@ class CondenserConfig:
       grouped: Channels after the grouped convolution.
       embedded: Channels after the pointwise one.
       kernel_size: Side of the grouped kernel.
-      groups: Of the grouped convolution; None for one per input channel (depthwise).
+      groups: Of the grouped convolutions; None for one per input channel (depthwise).
+      expanded: Channels after a grouped convolution of the expansion; None leaves it out.
       window: Cells along each axis that are condensed into one.
       mixed: Channels after the down-mixing of the visual form; None for the plain form.
       attention: How V and A are joined.
@@ -59,6 +63,7 @@ class CondenserConfig:
     embedded: int
     kernel_size: int = 3
     groups: int | None = 1
+    expanded: int | None = None
     window: int = 2
     mixed: int | None = None
     attention: Attention = "gate"
@@ -66,14 +71,15 @@ class CondenserConfig:
     def __post_init__(self) -> None:
         """Refuses sizes that no condenser can have."""
         check_positive(self, "grouped", "embedded", "kernel_size", "window")
-        for name in ("groups", "mixed"):
+        for name in ("groups", "expanded", "mixed"):
             if getattr(self, name) is not None:
                 check_positive(self, name)
         if self.attention not in get_args(Attention):
             raise ValueError(
                 f"attention={self.attention!r}: give one of {', '.join(get_args(Attention))}"
             )
-        for name, channels in (("grouped", self.grouped), ("mixed", self.mixed)):
+        for name in ("grouped", "expanded", "mixed"):
+            channels = getattr(self, name)
             if channels is not None and channels % (self.groups or 1):
                 raise ValueError(
                     f"{name}={channels} does not divide into groups={self.groups}: choose a divisor"
@@ -83,7 +89,8 @@ class CondenserConfig:
 class AttentionCondenser(nn.Module):
     """The layer of a config; it keeps the shape of what it attends to.
 
-    Parameters are named `down_mix`, `embed_grouped`, `embed_pointwise`, `up_mix` or `expand`, and `scale`.
+    Parameters are named `down_mix`, `embed_grouped`, `embed_pointwise`, `expand_grouped`, `up_mix` (in
+    the visual form) or `expand`, and `scale`.
     """
 
     config: CondenserConfig
@@ -97,19 +104,22 @@ class AttentionCondenser(nn.Module):
         visual = sizes.mixed is not None
         q = v if not visual else ConvNorm(sizes.mixed, name="down_mix")(v, train=train)
         q = max_pool(q, sizes.window)
-        k = ConvNorm(
-            sizes.grouped,
-            sizes.kernel_size,
-            groups=sizes.groups or q.shape[-1],
-            name="embed_grouped",
-        )(q, train=train)
+        k = self._grouped(sizes.grouped, q, "embed_grouped", train)
         k = ConvNorm(sizes.embedded, name="embed_pointwise")(k, train=train)
+        if sizes.expanded is not None:
+            k = self._grouped(sizes.expanded, k, "expand_grouped", train)
         a = ConvNorm(channels, activation="none", name="up_mix" if visual else "expand")(
             k, train=train
         )
         a = resize(a, v.shape[1:3])
         scale = self.param("scale", nn.initializers.ones_init(), ()).astype(v.dtype)
         return _select(sizes.attention, v, a, scale)
+
+    def _grouped(
+        self, features: int, x: Float[Array, "b h w c"], name: str, train: bool
+    ) -> Float[Array, "b h w c2"]:
+        groups = self.config.groups or x.shape[-1]
+        return ConvNorm(features, self.config.kernel_size, groups=groups, name=name)(x, train=train)
 
 
 def _select(

@@ -60,23 +60,41 @@ class MobileNetV2(nn.Module):
     ) -> Float[Array, "b k"]:
         """Returns the logits of images in [0, 1]; `train` updates the batch statistics."""
         width = self.config.width
-        x = ConvNorm(round_to_8(_STEM * width), 3, strides=2, activation="relu6", name="stem")(
-            images, train=train
-        )
-        for stage, (expansion, channels, repetitions, stride) in enumerate(_ROWS, start=1):
-            for block in range(1, repetitions + 1):
-                x = InvertedResidual(
-                    features=round_to_8(channels * width),
-                    expansion=expansion,
-                    stride=stride if block == 1 else 1,
-                    name=f"stage{stage}_block{block}",
-                )(x, train=train)
+        x = inverted_residuals(images, width=width, train=train)
         last = round_to_8(_LAST * max(1.0, width))
         x = ConvNorm(last, activation="relu6", name="last")(x, train=train)
         x = jnp.mean(x, axis=(1, 2))  # [b, c]
         return nn.Dense(
             self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
         )(x)
+
+
+def inverted_residuals(
+    images: Float[Array, "b h w c"], *, width: float, output_stride: int = 32, train: bool
+) -> Float[Array, "b h2 w2 c2"]:
+    """Returns what the last inverted residual gives, as layers of the module that calls.
+
+    Where `output_stride` is reached, strides become distances between the taps of the kernels that
+    follow, which see the same area.
+    """
+    x = ConvNorm(round_to_8(_STEM * width), 3, strides=2, activation="relu6", name="stem")(
+        images, train=train
+    )
+    reached, dilation = 2, 1
+    for stage, (expansion, channels, repetitions, step) in enumerate(_ROWS, start=1):
+        stride = step if reached * step <= output_stride else 1
+        reached *= stride
+        for block in range(1, repetitions + 1):
+            x = InvertedResidual(
+                features=round_to_8(channels * width),
+                expansion=expansion,
+                stride=stride if block == 1 else 1,
+                dilation=dilation,
+                name=f"stage{stage}_block{block}",
+            )(x, train=train)
+            if block == 1:
+                dilation *= step // stride
+    return x
 
 
 class InvertedResidual(nn.Module):
@@ -86,11 +104,13 @@ class InvertedResidual(nn.Module):
       features: Output channels.
       expansion: How many times wider the middle is; 1 leaves the widening convolution out.
       stride: Step of the depthwise convolution.
+      dilation: Distance between its taps.
     """
 
     features: int
     expansion: int
     stride: int
+    dilation: int = 1
 
     @nn.compact
     def __call__(
@@ -101,7 +121,13 @@ class InvertedResidual(nn.Module):
         if self.expansion != 1:
             x = ConvNorm(middle, activation="relu6", name="expand")(x, train=train)
         x = ConvNorm(
-            middle, 3, strides=self.stride, groups=middle, activation="relu6", name="depthwise"
+            middle,
+            3,
+            strides=self.stride,
+            dilation=self.dilation,
+            groups=middle,
+            activation="relu6",
+            name="depthwise",
         )(x, train=train)
         x = ConvNorm(self.features, activation="none", name="project")(x, train=train)
         return x + shortcut if x.shape == shortcut.shape else x

@@ -10,7 +10,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attokit.zoo import attendseg, attonet, mobilenet_v1, mobilenet_v2, mobilenet_v3
+from attokit.zoo import (
+    attendseg,
+    attonet,
+    deeplab_v3,
+    edgesegnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    unet,
+)
 from attokit.zoo.cost import count_macs, count_parameters
 
 Task = Literal["classification", "segmentation"]
@@ -54,6 +63,22 @@ _FAMILIES = (
         module=attonet,
     ),
     Family(
+        name="DeepLabV3",
+        build=deeplab_v3.DeepLabV3,
+        variants=deeplab_v3.VARIANTS,
+        source="https://arxiv.org/abs/1801.04381",
+        module=deeplab_v3,
+        task="segmentation",
+    ),
+    Family(
+        name="EdgeSegNet",
+        build=edgesegnet.EdgeSegNet,
+        variants=edgesegnet.VARIANTS,
+        source="https://arxiv.org/abs/1905.04222",
+        module=edgesegnet,
+        task="segmentation",
+    ),
+    Family(
         name="MobileNetV1",
         build=mobilenet_v1.MobileNetV1,
         variants=mobilenet_v1.VARIANTS,
@@ -73,6 +98,14 @@ _FAMILIES = (
         variants=mobilenet_v3.VARIANTS,
         source="https://arxiv.org/abs/1905.02244",
         module=mobilenet_v3,
+    ),
+    Family(
+        name="U-Net",
+        build=unet.UNet,
+        variants=unet.VARIANTS,
+        source="https://arxiv.org/abs/1505.04597",
+        module=unet,
+        task="segmentation",
     ),
 )
 

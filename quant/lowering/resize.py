@@ -50,7 +50,7 @@ def _interpolated(build: Builder, params, left: Value, right: Value) -> Symbol |
 def _mode(matrix: np.ndarray) -> Mode | None:
     """Returns where the centres lie if a matrix [size, result] interpolates linearly."""
     size, result = matrix.shape
-    if max(size, result) > _LARGEST or size == result or size < 2:
+    if max(size, result) > _LARGEST or size == result:
         return None
     if not np.allclose(matrix.sum(axis=0), 1, atol=1e-4):
         return None

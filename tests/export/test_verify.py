@@ -93,10 +93,39 @@ def test_a_mobilenet_is_bit_exact_in_micro():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("name", zoo.names())
-def test_every_model_is_bit_exact(name, kernels):
+@pytest.mark.parametrize("name", zoo.names(task="classification"))
+def test_every_classifier_is_bit_exact(name, kernels):
     options = {"small_images": True} if name.startswith("attonet") else {}
     _check(name, 32, {"num_classes": 10, **options}, kernels)
+
+
+def _kinds(name: str, size: int, options: dict) -> list[tuple[str, str]]:
+    """Each tensor that an op of the file computes: the op's name and the tensor's type."""
+    *_, data = _written(name, size, tuple(options.items()))
+    info = export.inspect(data)
+    return [(op.name, info.tensors[i].dtype) for op in info.ops for i in op.outputs]
+
+
+def test_a_segmenter_is_bit_exact_and_int8_up_to_its_class_ids():
+    options = {"output": "argmax", "num_classes": 5}
+    _check("attendseg_lite", 32, options, "reference")
+    *rest, last = _kinds("attendseg_lite", 32, options)
+    assert {dtype for _, dtype in rest} == {"int8"}
+    assert last == ("ARG_MAX", "int32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("name", zoo.names(task="segmentation"))
+def test_every_segmenter_is_bit_exact(name, kernels):
+    _check(name, 64, {}, kernels)
+    assert {dtype for _, dtype in _kinds(name, 64, {})} == {"int8"}
+
+
+@pytest.mark.slow
+def test_attendseg_takes_less_than_its_share_of_flash():
+    *_, data = _written("attendseg", 64, ())
+    assert len(data) <= 1_400_000
 
 
 @pytest.mark.slow

@@ -8,6 +8,25 @@ def test_names_are_sorted_and_filtered():
     assert list(zoo.names()) == sorted(set(zoo.names()))
 
 
+def test_names_of_a_task():
+    segmenters = zoo.names(task="segmentation")
+    assert segmenters == (
+        "attendseg",
+        "attendseg_lite",
+        "deeplab_v3_mobilenet_v2",
+        "edgesegnet",
+        "unet",
+    )
+    assert sorted((*segmenters, *zoo.names(task="classification"))) == list(zoo.names())
+    assert zoo.names("attendseg*", task="classification") == ()
+    assert (zoo.task("unet"), zoo.info("unet").task) == ("segmentation", "segmentation")
+    assert zoo.task("attonet_d") == "classification"
+    with pytest.raises(ValueError, match="task='depth': give one of classification, segmentation"):
+        zoo.names(task="depth")
+    with pytest.raises(ValueError, match="no model 'u-net'"):
+        zoo.task("u-net")
+
+
 def test_create_replaces_fields():
     assert zoo.create("attonet_d", num_classes=7).config.num_classes == 7
     assert zoo.config("mobilenet_v2", width=0.5) == zoo.config("mobilenet_v2_050")
@@ -25,7 +44,7 @@ def test_info_counts_and_quotes():
 def test_unknown_names_answer_with_near_ones():
     with pytest.raises(ValueError, match=r"no model 'attonet_x'.*attonet_"):
         zoo.create("attonet_x")
-    with pytest.raises(ValueError, match="choose from attonet_a"):
+    with pytest.raises(ValueError, match="choose from attendseg"):
         zoo.info("?")
 
 

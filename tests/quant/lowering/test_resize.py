@@ -51,6 +51,16 @@ def test_interpolation_is_one_resize(function, want, mode):
     assert error(graph, weights, lambda _, x: function(x), (), X) < 1e-5
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 1, 3), (2, 1, 4, 3)])
+def test_a_single_row_or_cell_is_resized_too(shape):
+    def by_axis(_, x):
+        return _resized(5, 7, 3)(_resized(5, shape[2], 3)(x))
+
+    graph, weights = quant.trace(by_axis, (), normal(*shape))
+    assert kinds(graph) == ["resize_bilinear"]
+    assert error(graph, weights, by_axis, (), normal(*shape)) < 1e-5
+
+
 def test_signals_are_resized_as_images_of_one_column():
     x = normal(2, 5, 3)
     graph, weights = quant.trace(lambda _, x: _resized(8, 3)(x), (), x)
