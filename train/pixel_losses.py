@@ -20,6 +20,8 @@ PixelLoss = Callable[..., Float[Array, " b"]]
 
 # Of the focal loss: the value that Lin et al. found best (table 1b).
 _FOCUS = 2.0
+# Of the integer that stands for an error in a sort.
+_FEWEST_ERROR_BITS = 12
 
 
 def labels_and_valid(
@@ -114,6 +116,24 @@ def dice_loss(
     return _mean_over_present(1 - 2 * overlap / size, present, weights)
 
 
+def _falling_order(errors: Float[Array, "b k n"]) -> Int[Array, "b k n"]:
+    """Returns the places of errors in [0, 1], largest first.
+
+    Error and place share one integer, which XLA's CPU sorts eight times as fast as a pair. Errors are
+    told apart down to 2^-24 in 256 pixels, 2^-12 in a million; where that is not enough, pairs are
+    sorted. Neighbours that are so changed places change the loss by no more than that.
+    """
+    places = jnp.broadcast_to(jnp.arange(errors.shape[-1])[None, None], errors.shape)
+    place_bits = (errors.shape[-1] - 1).bit_length()
+    error_bits = min(32 - place_bits, 24)  # float32 has no more
+    if error_bits < _FEWEST_ERROR_BITS:
+        return jax.lax.sort((-errors, places), dimension=2, num_keys=1)[1]
+    keys = (jnp.clip(1 - errors, 0, 1) * (2**error_bits - 1)).astype(jnp.uint32)
+    keys = (keys << place_bits) | places.astype(jnp.uint32)
+    keys = jax.lax.sort(keys, dimension=2, is_stable=False)
+    return (keys & (2**place_bits - 1)).astype(jnp.int32)
+
+
 def _jaccard_steps(foreground: Bool[Array, "b k n"]) -> Float[Array, "b k n"]:
     """Returns by how much each pixel raises the Jaccard loss as the next one to be wrong.
 
@@ -150,8 +170,7 @@ def lovasz_softmax(
     errors = jnp.where(foreground, 1 - probabilities, probabilities)
     # Ignored pixels are right, and so last, where they change no step before them.
     errors = jnp.where(valid, errors, 0)
-    places = jnp.broadcast_to(jnp.arange(errors.shape[-1])[None, None], errors.shape)
-    _, order = jax.lax.sort((-jax.lax.stop_gradient(errors), places), dimension=2, num_keys=1)
+    order = _falling_order(jax.lax.stop_gradient(errors))
     steps = _jaccard_steps(jnp.take_along_axis(foreground, order, axis=-1))
     # The steps move to their pixels, not the errors to their steps: the gradient is a product then.
     rows = (jnp.arange(b)[:, None, None], jnp.arange(k)[None, :, None], order)

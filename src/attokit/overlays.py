@@ -11,10 +11,11 @@ from matplotlib.patches import Patch
 from attokit.figures import png
 
 # Hues that readers with any kind of colour vision tell apart: the "muted" scheme of Paul Tol,
-# "Colour schemes", SRON/EPS/TN/09-002, 2021. Further classes get them lighter, then darker.
+# "Colour schemes", SRON/EPS/TN/09-002, 2021, and an orange for its pale grey, which on grey would
+# say nothing. Further classes get them lighter, then darker.
 _HUES = (
     "#cc6677", "#332288", "#ddcc77", "#117733", "#88ccee", "#882255", "#44aa99", "#999933",
-    "#aa4499", "#dddddd",
+    "#aa4499", "#ffaa00",
 )  # fmt: skip
 _TOWARDS = ((0.0, "white"), (0.5, "white"), (0.5, "black"))  # how far, of each round
 _OPACITY = 0.7

@@ -60,7 +60,7 @@ def test_constant_logits_stay_constant():
 
     expected = jax.nn.log_softmax(constant(IMAGES))
     view = average_views(network, scales=(0.5, 1.0, 1.75), flip=True, multiple_of=4)
-    np.testing.assert_allclose(view(IMAGES), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(view)(IMAGES), expected, atol=1e-6)
     assert seen == [(8, 8)] * 2 + [(12, 16)] * 2 + [(20, 28)] * 2
     np.testing.assert_allclose(slide_window(constant, (5, 7))(IMAGES), constant(IMAGES), atol=1e-6)
 

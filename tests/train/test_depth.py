@@ -23,12 +23,15 @@ def test_both_branches_by_hand():
     assert float(found[0]) == pytest.approx((1 + 2 + 26) / 3)
 
 
+@jax.jit
+@jax.value_and_grad
+def _loss_beside_an_error_of_10(x):
+    return reverse_huber(_map([0, 10]).at[0, 0, 0].set(x), _map([0, 0]))[0] * 2 - 26
+
+
 @pytest.mark.parametrize(("error", "slope"), [(1.0, 1), (1.999, 1), (2.001, 1), (10.0, 5)])
 def test_value_and_slope_are_continuous_at_the_threshold(error, slope):
-    def loss(x):
-        return reverse_huber(_map([0, 10]).at[0, 0, 0].set(x), _map([0, 0]))[0] * 2 - 26
-
-    value, gradient = jax.value_and_grad(loss)(jnp.float32(error))
+    value, gradient = _loss_beside_an_error_of_10(jnp.float32(error))
     expected = error if error <= 2 else (error**2 + 4) / 4
     assert float(value) == pytest.approx(expected, abs=1e-4)
     assert float(gradient) == pytest.approx(slope, abs=1e-3)
@@ -57,7 +60,8 @@ def test_missing_depths_cost_nothing_and_move_nothing(hole):
 
 
 def test_no_error_at_all_is_zero_with_a_finite_gradient():
-    value, gradient = jax.value_and_grad(lambda x: reverse_huber(x, TARGETS).sum())(TARGETS)
+    loss = jax.jit(jax.value_and_grad(lambda x: reverse_huber(x, TARGETS).sum()))
+    value, gradient = loss(TARGETS)
     assert float(value) == 0
     assert np.isfinite(gradient).all()
 
@@ -78,8 +82,9 @@ def test_task_gives_the_usual_numbers_and_takes_smaller_outputs():
     masked = compute_metrics(evaluate(1.2 * TARGETS[..., None], batch | {"mask": jnp.zeros(2)}))
     assert np.isnan(masked["rel"])  # nothing was seen
     flat = TARGETS.at[:].set(3.0)
-    assert float(task.losses(jnp.full((2, 2, 3, 1), 3.0), {"depths": flat}).sum()) == 0
-    train = task.train_metrics(jnp.full((2, 2, 3, 1), 6.0), {"depths": flat}, None)
+    small = {"depths": flat}
+    assert float(jax.jit(task.losses)(jnp.full((2, 2, 3, 1), 3.0), small).sum()) == 0
+    train = jax.jit(task.train_metrics)(jnp.full((2, 2, 3, 1), 6.0), small, None)
     assert float(train[task.best_metric].compute()) == 1
 
 

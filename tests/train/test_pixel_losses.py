@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attokit.train import pixel_losses
 from attokit.train.dataset import IGNORE
 from attokit.train.losses import softmax_cross_entropy
 from attokit.train.pixel_losses import (
@@ -130,6 +131,16 @@ def test_lovasz_of_hard_errors_is_one_minus_mean_iou():
     iou = [((y == c) & (z == c)).sum() / ((y == c) | (z == c)).sum() for c in range(3)]
     found = LOSSES["lovasz"](logits, MASKS)
     assert float(found[0]) == pytest.approx(1 - np.mean(iou), rel=1e-5)
+
+
+def test_lovasz_of_many_pixels_sorts_finely_enough(monkeypatch):
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(0, 1, (1, 300, 300, 2)), jnp.float32)
+    masks = jnp.asarray(rng.integers(0, 2, (1, 300, 300)), jnp.uint8)
+    packed = jax.jit(lovasz_softmax)(logits, masks)
+    monkeypatch.setattr(pixel_losses, "_FEWEST_ERROR_BITS", 33)
+    exact = jax.jit(lambda *args: lovasz_softmax(*args))(logits, masks)
+    np.testing.assert_allclose(packed, exact, atol=2**-15, rtol=0)  # 17 bits name the pixel
 
 
 def test_lovasz_gradient_is_that_of_the_definition():
