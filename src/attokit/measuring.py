@@ -29,7 +29,7 @@ def measure(
       prepare: (outputs, batch) to what the task's metrics take; the outputs as they are if None.
 
     Raises:
-      ValueError: as `prepare` does.
+      ValueError: if a batch is none of the task, or as `prepare` does.
     """
 
     @jax.jit
@@ -40,6 +40,7 @@ def measure(
     batches = EvalBatches(source, batch_size=min(batch_size, len(source)))
     for index in range(len(batches)):
         batch = batches[index]
+        task.check(batch)
         outputs = predictor.outputs(batch.pop("images"))
         if prepare is not None:
             outputs = prepare(outputs, batch)

@@ -28,7 +28,7 @@ class Options:
       overrides: What attokit export was given.
       kernels: Whose runtime: reference (LiteRT's reference kernels), xnnpack (LiteRT as it comes)
         or micro (TFLite Micro).
-      images: How many test images to run.
+      images: How many test images to run, or of another split where there is no test.
       random_images: Random images instead, which need no data; so it is where no data is named.
     """
 
@@ -85,5 +85,6 @@ def _images(options: Options, origin: Origin) -> np.ndarray:
     if options.random_images or origin.data is None:
         shape = (options.images, *origin.image_shape)
         return np.random.default_rng(0).integers(0, 256, shape)
-    source = load_dataset(origin.data, origin.image_shape).split("test")
+    dataset = load_dataset(origin.data, origin.image_shape)
+    source = dataset.split("test" if "test" in dataset.splits else min(dataset.splits))
     return source.read(np.arange(min(options.images, len(source))))["images"]
