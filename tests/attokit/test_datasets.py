@@ -31,6 +31,18 @@ def test_image_folder_is_fitted(tmp_path):
     assert dataset.split("test").read(np.arange(1))["images"].shape == (1, 6, 6, 1)
 
 
+def test_folder_of_images_and_masks(tmp_path):
+    for split in ("train", "test"):
+        for kind in ("images", "masks"):
+            (tmp_path / split / kind).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / split / "images" / "1.png")
+        Image.fromarray(np.ones((8, 12), np.uint8)).save(tmp_path / split / "masks" / "1.png")
+    (tmp_path / "classes.txt").write_text("sky\nroad\nroof\n")
+    dataset = load_dataset(str(tmp_path), (8, 8, 3))
+    assert (dataset.task, dataset.class_names) == ("segmentation", ("sky", "road", "roof"))
+    assert dataset.split("test").read(np.arange(1))["masks"].shape == (1, 8, 8)
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="no data 'nowhere'"):
         load_dataset("nowhere")

@@ -69,6 +69,6 @@ def run(options: Options, console: Console) -> None:
         if isinstance(value, float):
             table.add_row(name, f"{value:.4f}")
     console.print(table)
-    details = view.details(metrics, predictor.class_names or dataset.class_names)
+    details = view.details(metrics, dataset.class_names)
     if details is not None:
         console.print(details)

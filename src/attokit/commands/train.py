@@ -105,6 +105,8 @@ def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
             raise ValueError(f"recipe {options.recipe!r} needs the folder of its data: give --data")
         if not recipe.needs_folder and options.data is not None:
             raise ValueError(f"recipe {options.recipe!r} has its own data: leave --data out")
+        if options.image_size is not None:
+            raise ValueError(f"recipe {options.recipe!r} has its own size: leave --image-size out")
         dataset = recipe.load(options.data)
         data = canonical(options.data) if options.data else dataset.name
         overrides = dict(recipe.overrides) | overrides

@@ -55,6 +55,10 @@ def test_recipe_gives_defaults(capsys):
         (["--recipe", "attonet_d_quikstart"], "did you mean attonet_d_quickstart"),
         (["--recipe", "attonet_d_fashion_mnist"], "needs the folder of its data"),
         (["--recipe", "attonet_d_quickstart", "--data", "x"], "has its own data"),
+        (
+            ["--recipe", "attonet_d_quickstart", "--image-size", "8", "8", "1"],
+            "has its own size: leave --image-size out",
+        ),
         (["--model", "tiny"], "no data to train on"),
         (["--model", "tiny", "--data", "nowhere"], "no data 'nowhere'"),
         (["--model", "tiny", "--overrides", "wdth=3", "--data", "x"], "no field 'wdth'"),
