@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
-from PIL import Image
 
 from attokit.train.dataset import IGNORE, Batch
+from attokit.train.scaled_window import Window, scale_image, scale_map
 
 # What the maps of a batch hold outside of the image, by name: no class, no measurement.
 MAP_FILLINGS: Mapping[str, int] = MappingProxyType({"masks": IGNORE, "depths": 0})
@@ -125,89 +125,16 @@ def _crop(
     return np.moveaxis(cropped, (-2, -1), (1, 2))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Window:
-    """Where the pixels of one axis of an image come from.
-
-    Attributes:
-      scaled: Pixels of the axis after scaling.
-      start: The first pixel of the window on the scaled axis; negative in the padding.
-      inside: The part of the window that the scaled axis covers, in pixels of the window.
-    """
-
-    scaled: int
-    start: int
-    inside: slice
-
-    @classmethod
-    def of(cls, size: int, scale: float, place: float, shift: int) -> "_Window":
-        """Returns the window of `size` pixels at a place between both ends, then shifted.
-
-        However far the shift, one pixel of the image stays in sight.
-        """
-        scaled = max(1, round(size * scale))
-        start = round(place * (scaled - size)) + shift
-        start = min(max(start, 1 - size), scaled - 1)
-        return cls(scaled, start, slice(max(0, -start), max(0, min(size, scaled - start))))
-
-    def source(self, size: int) -> tuple[float, float]:
-        """Returns first and last coordinate of the inside on the axis before scaling."""
-        return tuple(  # type: ignore[return-value]  # two values
-            (end + self.start) * size / self.scaled for end in (self.inside.start, self.inside.stop)
-        )
-
-
 def _windows(
     config: AugmentConfig, draw: Augmentation, index: int, size: tuple[int, int]
-) -> tuple[_Window, _Window]:
+) -> tuple[Window, Window]:
     """Returns the rows and the columns of one image."""
     shifts = (draw.top[index] - config.crop_padding, draw.left[index] - config.crop_padding)
     vertical, horizontal = (
-        _Window.of(pixels, float(draw.scale[index]), float(place), int(shift))
+        Window.of(pixels, float(draw.scale[index]), float(place), int(shift))
         for pixels, place, shift in zip(size, draw.place[index], shifts, strict=True)
     )
     return vertical, horizontal
-
-
-def _resize_image(
-    image: UInt8[np.ndarray, "h w c"], rows: _Window, columns: _Window, reflects: bool
-) -> UInt8[np.ndarray, "h w c"]:
-    """Returns one window of the scaled image; only the pixels of the window are computed."""
-    height, width, channels = image.shape
-    (top, bottom), (left, right) = rows.source(height), columns.source(width)
-    size = (columns.inside.stop - columns.inside.start, rows.inside.stop - rows.inside.start)
-    planes = [image] if channels == 3 else [image[..., c] for c in range(channels)]
-    parts = [
-        Image.fromarray(plane).resize(
-            size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)
-        )
-        for plane in planes
-    ]
-    inside = np.asarray(parts[0]) if channels == 3 else np.stack([*map(np.asarray, parts)], -1)
-    if inside.shape == image.shape:
-        return inside
-    if reflects:
-        borders = [
-            (window.inside.start, pixels - window.inside.stop)
-            for window, pixels in ((rows, height), (columns, width))
-        ]
-        return np.pad(inside, (*borders, (0, 0)), "reflect")
-    out = np.zeros_like(image)
-    out[rows.inside, columns.inside] = inside
-    return out
-
-
-def _nearest(
-    array: Num[np.ndarray, "h w"], rows: _Window, columns: _Window, filling: int
-) -> Num[np.ndarray, "h w"]:
-    """Returns one window of the scaled map, each pixel that under its centre."""
-    sources = []
-    for window, size in zip((rows, columns), array.shape, strict=True):
-        pixels = np.arange(window.inside.start, window.inside.stop) + window.start
-        sources.append(((2 * pixels + 1) * size) // (2 * window.scaled))  # floor((p + 1/2) / s)
-    out = np.full_like(array, filling)
-    out[rows.inside, columns.inside] = array[np.ix_(*sources)]
-    return out
 
 
 def _jitter(
@@ -274,7 +201,7 @@ def apply_augmentation(
         size = images.shape[1:3]
         images = np.stack(
             [
-                _resize_image(image, *_windows(config, draw, index, size), reflects)
+                scale_image(image, *_windows(config, draw, index, size), reflects)
                 for index, image in enumerate(images)
             ]
         )
@@ -294,7 +221,7 @@ def move_maps(
         size = maps.shape[1:]
         maps = np.stack(
             [
-                _nearest(array, *_windows(config, draw, index, size), filling)
+                scale_map(array, *_windows(config, draw, index, size), filling)
                 for index, array in enumerate(maps)
             ]
         )

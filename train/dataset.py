@@ -78,7 +78,7 @@ class Dataset:
       class_names: One per class, in the order of the label ids.
       image_shape: Height, width and channels of every image.
       splits: Sources by name; training reads `train`, evaluation `test` unless told otherwise.
-      task: What its batches hold: images with `labels`, or with `masks`.
+      task: What the batches are for: `labels` or `masks`.
     """
 
     name: str

@@ -158,7 +158,7 @@ class Confusion:
         num_classes: int,
         mask: Float[Array, " b"] | None = None,
     ) -> Self:
-        """Returns the counts of one batch.
+        """Returns the counts of one batch, from predicted ids of 0 to `num_classes - 1`.
 
         Labels that are no class, such as `IGNORE`, are left out, and so is what stands at them.
         """

@@ -44,9 +44,18 @@ def _loss_options(
 
 
 def check_masks(batch: Mapping[str, np.ndarray], num_classes: int) -> None:
-    """Raises ValueError if the masks of a batch hold ids that are neither class nor `IGNORE`."""
-    masks = batch["masks"]
-    wrong = masks[(masks >= num_classes) & (masks != IGNORE)]
+    """Refuses masks of another size than their images, or with ids that stand for nothing.
+
+    Raises:
+      ValueError: if there are such masks in the batch.
+    """
+    images, masks = batch["images"], batch["masks"]
+    if masks.shape != images.shape[:3]:
+        raise ValueError(
+            f"masks of shape {masks.shape} do not fit images of shape {images.shape}: give one id per "
+            "pixel, [b, h, w]"
+        )
+    wrong = masks[((masks >= num_classes) | (masks < 0)) & (masks != IGNORE)]
     if wrong.size:
         ids = ", ".join(map(str, np.unique(wrong)[:5].tolist()))
         raise ValueError(

@@ -29,12 +29,12 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "list": "the models and pretrained weights, with their cost",
         "info": "one model: parameters, multiply-adds, source, deviations",
         "train": "train a float network into a run folder",
-        "evaluate": "accuracy of a run, of pretrained weights or of a .tflite file",
+        "evaluate": "metrics of a run, of pretrained weights or of a .tflite file",
         "quantize": "post-training quantization or QAT of a trained run",
         "export": "write a .tflite file",
         "verify": "compare a .tflite file with its graph, tensor by tensor",
         "inspect": "operators, types, cost and memory of any .tflite file",
-        "predict": "classify images",
+        "predict": "classes of images, or overlays of their pixels' classes",
     }
 )
 _LOG_WIDTH = 140

@@ -4,29 +4,38 @@ import pathlib
 
 from attokit.train import (
     Dataset,
+    is_segmentation_folder,
     load_fashion_mnist,
     load_fashion_mnist_subset,
     load_image_folder,
+    load_scenes,
+    load_segmentation_folder,
     load_tfds,
 )
+from attokit.zoo.registry import Task
 
 EMBEDDED = "fashion_mnist_subset"
+SCENES = "scenes"
 _TFDS = "tfds:"
 
 
-def load_dataset(data: str, image_shape: tuple[int, int, int] | None = None) -> Dataset:
+def load_dataset(
+    data: str, image_shape: tuple[int, int, int] | None = None, *, task: Task | None = None
+) -> Dataset:
     """Returns a data set.
 
     Args:
-      data: `fashion_mnist_subset` (embedded), `tfds:NAME`, a folder with the four IDX files of
-        Fashion-MNIST, or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
+      data: `fashion_mnist_subset` or `scenes` (both embedded), `tfds:NAME`, a folder with the four
+        IDX files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
+        them, or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
       image_shape: Height, width and channels that images are fitted to, where files or TFDS have
-        images of any size; None for 224, 224, 3.
+        images of any size; None for 224, 224, 3, or the 128, 128, 3 of scenes.
+      task: What to read where a set of TFDS has labels and masks; None for labels.
 
     Raises:
       ValueError: if there is no such data, it is damaged, or its images have another shape.
     """
-    dataset = _load(data, image_shape or (224, 224, 3))
+    dataset = _load(data, image_shape, task)
     if image_shape is not None and dataset.image_shape != image_shape:
         raise ValueError(
             f"the images of {data} are {dataset.image_shape}, not {image_shape}: "
@@ -35,24 +44,29 @@ def load_dataset(data: str, image_shape: tuple[int, int, int] | None = None) -> 
     return dataset
 
 
-def _load(data: str, image_shape: tuple[int, int, int]) -> Dataset:
+def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None) -> Dataset:
     if data == EMBEDDED:
         return load_fashion_mnist_subset()
+    if data == SCENES:
+        return load_scenes() if image_shape is None else load_scenes(image_shape[:2])
+    shape = image_shape or (224, 224, 3)
     if data.startswith(_TFDS):
-        return load_tfds(data.removeprefix(_TFDS), image_shape)
+        return load_tfds(data.removeprefix(_TFDS), shape, task=task)
     folder = pathlib.Path(data)
     if not folder.is_dir():
         raise ValueError(
-            f"no data {data!r}: give {EMBEDDED}, {_TFDS}NAME, or an existing folder of IDX files "
-            "or images"
+            f"no data {data!r}: give {EMBEDDED}, {SCENES}, {_TFDS}NAME, or an existing folder of IDX "
+            "files, of images, or of images and masks"
         )
     if any(folder.glob("*-ubyte*")):
         return load_fashion_mnist(folder)
-    return load_image_folder(folder, image_shape)
+    if is_segmentation_folder(folder):
+        return load_segmentation_folder(folder, shape)
+    return load_image_folder(folder, shape)
 
 
 def canonical(data: str) -> str:
     """Returns the text that means the same data from any working directory."""
-    if data == EMBEDDED or data.startswith(_TFDS):
+    if data in (EMBEDDED, SCENES) or data.startswith(_TFDS):
         return data
     return str(pathlib.Path(data).absolute())

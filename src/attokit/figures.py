@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 _BLUE, _ORANGE, _GREEN, _RED = "#2f6db3", "#d9822b", "#3a8f4d", "#b3372f"
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """Returns a figure as PNG. No pyplot: nothing global, no window, no leak."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
@@ -43,7 +43,7 @@ def training_curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def confusion_matrix(counts: np.ndarray, class_names: Sequence[str]) -> bytes:
@@ -64,7 +64,7 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str]) -> bytes:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color,
                           fontsize=8)  # fmt: skip
-    return _png(figure)
+    return png(figure)
 
 
 def sample_predictions(
@@ -85,7 +85,7 @@ def sample_predictions(
         if guess != label:
             text += f" ({class_names[label]})"
         axes.set_title(text, fontsize=7, color=_GREEN if guess == label else _RED)
-    return _png(figure)
+    return png(figure)
 
 
 def layer_errors(names: Sequence[str], errors_lsb: Sequence[float]) -> bytes:
@@ -99,7 +99,7 @@ def layer_errors(names: Sequence[str], errors_lsb: Sequence[float]) -> bytes:
     axes.set_ylabel("mean |INT8 - float| [LSB]")
     axes.set_xlim(-1, len(names))
     axes.grid(axis="y", alpha=0.3)
-    return _png(figure)
+    return png(figure)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,8 @@ from attokit.overrides import check_overrides, parse_overrides
 from attokit.quant import Graph, QParams, calibrate, trace
 from attokit.quant.graph import Weights
 from attokit.quantization import calibrate_on
-from attokit.runs import open_run
+from attokit.runs import Run, open_run
+from attokit.same_body import check_same_body
 
 _RANDOM_IMAGES = 8
 _CALIBRATION_IMAGES = 512
@@ -29,7 +32,7 @@ class Origin:
       weights: Of the graph.
       qparams: None for a float file.
       image_shape: Height, width and channels that it takes.
-      class_names: In the order of the logits, if it is a run.
+      class_names: In the order of the class ids, if it is a run.
       data: What the run, or else the caller named, as `load_dataset` takes it.
       random: Whether the weights are.
     """
@@ -53,7 +56,8 @@ def open_origin(
         of a model, which gets random weights and is calibrated on `data` or else random images.
       as_float: Without quantization.
       data: As `load_dataset` takes it; a run has its own.
-      overrides: Fields `NAME=VALUE` of the config of a model by name.
+      overrides: Fields `NAME=VALUE` of the model's config. Those of a run may only change how it
+        ends, such as output=argmax of a segmentation model: see `check_same_body`.
 
     Raises:
       ValueError: if it is none of these, or damaged, not quantized or without data to do so.
@@ -61,10 +65,12 @@ def open_origin(
     path = pathlib.Path(target)
     if not path.is_dir():
         return _of_name(target, as_float, data, overrides)
-    if data is not None or overrides:
-        raise ValueError("a run has its data and model: leave --data and --overrides out")
+    if data is not None:
+        raise ValueError("a run has its data: leave --data out")
     run = open_run(path)
     graph, weights, qparams = (*run.trace(), None) if as_float else run.quantized()
+    if overrides:
+        graph = _ending_otherwise(run, graph, parse_overrides(overrides))
     return Origin(
         graph=graph,
         weights=weights,
@@ -73,6 +79,39 @@ def open_origin(
         class_names=run.class_names,
         data=run.data,
     )
+
+
+def _ending_otherwise(run: Run, graph: Graph, fields: Mapping[str, Any]) -> Graph:
+    """Returns the graph of a run with other fields of its config.
+
+    Raises:
+      ValueError: if the config refuses them, or they change more than how the graph ends.
+    """
+    config = check_overrides(run.model, {**run.overrides, **fields})
+    if config == check_overrides(run.model, run.overrides):
+        raise ValueError(f"overrides {', '.join(fields)} change nothing of the run: leave them out")
+    other = dataclasses.replace(run, overrides={**run.overrides, **fields})
+    try:
+        changed, _ = other.trace()
+        check_same_body(graph, changed)
+    except ValueError as err:
+        raise ValueError(
+            f"{run.path} was not trained with {', '.join(f'{k}={v}' for k, v in fields.items())}: "
+            f"{err}; only fields that choose how a trained network ends may change"
+        ) from err
+    return changed
+
+
+def own_file(target: str, *, as_float: bool = False, overrides: Sequence[str] = ()) -> pathlib.Path:
+    """Returns the file that is written for a target unless another one is named.
+
+    One with overrides does not take the place of a run's own: their values are in its name.
+    """
+    path, suffix = pathlib.Path(target), "_float" if as_float else ""
+    if not path.is_dir():
+        return pathlib.Path(f"{target}{suffix}.tflite")
+    values = "".join(f"_{value}" for value in parse_overrides(overrides).values())
+    return path / f"model{re.sub('[^A-Za-z0-9_]+', '-', values)}{suffix}.tflite"
 
 
 def is_name(target: str) -> bool:

@@ -5,6 +5,7 @@ and `quant.fake_quant` the network.
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from attokit.quant import (
 )
 from attokit.quant.calibrate import Method
 from attokit.quant.graph import Weights
+from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.ops.kind import Kernels
 from attokit.train import (
     Dataset,
@@ -34,7 +36,6 @@ from attokit.train import (
     Source,
     Task,
     TrainConfig,
-    classification_task,
     evaluate,
     fit,
     make_mesh,
@@ -42,6 +43,9 @@ from attokit.train import (
 )
 from attokit.train.loop import config_optimizer
 from attokit.train.mesh import replicated
+
+_MOST_AT_ONCE = 128
+_ACTIVATIONS_AT_ONCE = 1 << 28  # numbers of one batch in calibration: 1 GiB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,27 +82,34 @@ def with_scales(qparams: QParams, log_scales: Mapping[str, Float[Array, "*c"]]) 
 
 
 def initial_log_scales(
-    graph: Graph, qparams: QParams, freeze: Sequence[str] = ()
+    graph: Graph, qparams: QParams, learn: Sequence[str] = ("*",), freeze: Sequence[str] = ()
 ) -> dict[str, Float[Array, "*c"]]:
-    """Returns zeros for every scale that may be learned: all but those of the inputs.
+    """Returns zeros for every scale that is to be learned; those of the inputs never are.
 
     An input's scale is a contract with whoever fills it (byte / 255).
 
     Args:
       graph: As traced.
       qparams: As calibrated.
-      freeze: Patterns of names of scales that stay as calibrated.
+      learn: Patterns of names of scales that learn; none learns nothing.
+      freeze: Patterns of those among them that stay as calibrated.
 
     Raises:
-      ValueError: if a pattern matches no name.
+      ValueError: if a pattern matches no name, or patterns leave nothing to learn.
     """
     inputs = {graph.tensors[name].range_name for name in graph.inputs}
-    mask = trainable(qparams, freeze=freeze)
-    return {
+    mask = trainable(qparams, learn=learn, freeze=freeze)
+    learned = {
         name: jnp.zeros_like(entry.scale)
         for name, entry in qparams.items()
         if mask[name].scale and name not in inputs
     }
+    if learn and not learned:
+        raise ValueError(
+            f"no scale is left to learn of {', '.join(learn)} without {', '.join(freeze) or 'any'}: "
+            "an input's scale is a contract and stays; name others"
+        )
+    return learned
 
 
 def calibration_images(
@@ -118,11 +129,22 @@ def calibrate_on(
     method: Method = "minmax",
     count: int = 512,
     seed: int = 0,
+    weight_bits: Bits | Mapping[str, Bits] = 8,
 ) -> dict[str, QuantParams]:
-    """Returns qparams from images of a split."""
-    batch_size = max(1, min(128, count))
-    batches = calibration_images(source, count=count, batch_size=batch_size, seed=seed)
-    return calibrate(graph, weights, batches, method=method)
+    """Returns qparams from images of a split.
+
+    Raises:
+      ValueError: as `calibrate` does; of `weight_bits` before it looks at an image.
+    """
+    bits_of_kernels(graph, weight_bits)
+    batches = calibration_images(source, count=count, batch_size=_batch_size(graph), seed=seed)
+    return calibrate(graph, weights, batches, method=method, weight_bits=weight_bits)
+
+
+def _batch_size(graph: Graph) -> int:
+    """Returns how many images may be shown at once: all their activations are kept."""
+    sizes = (math.prod(tensor.shape) for tensor in graph.tensors.values())
+    return max(1, min(_MOST_AT_ONCE, _ACTIVATIONS_AT_ONCE // sum(sizes)))
 
 
 def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:
@@ -182,20 +204,20 @@ class Quantizer:
       network: What `fit` trains.
     """
 
-    def __init__(self, graph: Graph, *, kernels: Kernels = "reference", task: Task | None = None):
+    def __init__(self, graph: Graph, *, task: Task, kernels: Kernels = "reference"):
         self.graph = graph
         self.network = QuantizedNetwork(fake_quant(graph, kernels))
         self._kernels = kernels
-        self._task = task or classification_task()
+        self._task = task
 
     def _params(
         self,
         weights: Weights,
         qparams: QParams,
-        learn_scales: bool,
-        freeze_scales: Sequence[str] = (),
+        learn: Sequence[str] = (),
+        freeze: Sequence[str] = (),
     ) -> PyTree:
-        learned = initial_log_scales(self.graph, qparams, freeze_scales) if learn_scales else {}
+        learned = initial_log_scales(self.graph, qparams, learn, freeze) if learn else {}
         return {"weights": dict(weights), "log_scales": learned}
 
     def evaluate(
@@ -205,7 +227,7 @@ class Quantizer:
         mesh = make_mesh(config.mesh_data, config.mesh_fsdp)
         # As the loop places them, so that both share one compiled function.
         params, state = jax.device_put(
-            (self._params(weights, qparams, False), dict(qparams)), replicated(mesh)
+            (self._params(weights, qparams), dict(qparams)), replicated(mesh)
         )
         batch_size = config.eval_batch_size or config.batch_size
         return evaluate(
@@ -220,8 +242,8 @@ class Quantizer:
         config: TrainConfig,
         run_dir: pathlib.Path,
         *,
-        learn_scales: bool = False,
-        freeze_scales: Sequence[str] = (),
+        learn: Sequence[str] = (),
+        freeze: Sequence[str] = (),
         scale_learning_rate: float = 1e-3,
         eval_split: str = "test",
         resume: bool = False,
@@ -237,8 +259,8 @@ class Quantizer:
           dataset: What to train on (split `train`) and to evaluate on.
           config: How to train; see `qat_config`.
           run_dir: The run folder of this training.
-          learn_scales: Whether scales learn too (LSQ).
-          freeze_scales: Patterns of names of scales that do not ("stem/*").
+          learn: Patterns of names of scales that learn too (LSQ): ("*",) are all.
+          freeze: Patterns of those among them that do not ("stem/*").
           scale_learning_rate: Peak rate of the logarithm of scales.
           eval_split: The split to evaluate on.
           resume: Go on from the newest checkpoint.
@@ -246,13 +268,13 @@ class Quantizer:
           console: Where to print.
 
         Raises:
-          ValueError: if settings and data do not fit, or the loss is not finite.
+          ValueError: if settings, patterns and data do not fit, or the loss is not finite.
         """
         train_size = len(dataset.split("train"))
         result = fit(
             config,
             self.network,
-            self._params(weights, qparams, learn_scales, freeze_scales),
+            self._params(weights, qparams, learn, freeze),
             dict(qparams),
             dataset,
             run_dir,
@@ -261,10 +283,12 @@ class Quantizer:
             eval_split=eval_split,
             resume=resume,
             extra={
-                "quantization": "learned scales" if learn_scales else "calibrated scales",
+                "quantization": "learned scales" if learn else "calibrated scales",
                 "kernels": self._kernels,
-                "scale_learning_rate": scale_learning_rate if learn_scales else None,
-                **({"freeze_scales": list(freeze_scales)} if freeze_scales else {}),
+                "scale_learning_rate": scale_learning_rate if learn else None,
+                # Absent where they say nothing, as in runs that were begun before they existed.
+                **({"learn": list(learn)} if learn not in ((), ("*",)) else {}),
+                **({"freeze_scales": list(freeze)} if freeze else {}),
                 **(extra or {}),
             },
             console=console,

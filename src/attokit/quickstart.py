@@ -14,11 +14,13 @@ from rich.table import Table
 
 from attokit import export, figures
 from attokit.arena import arena_bytes, is_installed
-from attokit.classifiers import Classifier, evaluate_classifier, file_classifier, latency_ms
+from attokit.classification import evaluate
+from attokit.predictor import Predictor
 from attokit.quant import Graph, QParams
 from attokit.quantization import Quantizer, calibrate_on, qat_config
 from attokit.report import report_page
 from attokit.runs import Run, save_quantized
+from attokit.tflite_predictor import file_predictor, latency_ms
 from attokit.train import Dataset, Recipe, classification_task, read_metrics
 from attokit.training import train_float
 
@@ -178,8 +180,8 @@ def quickstart(
         proof = export.verify(file, graph, qat.weights, qat.qparams, inputs)
         console.print(proof.summary, highlight=False)
     with clock.phase("Running the file itself over the test images"):
-        classifier = file_classifier(run.tflite_path)
-        measured = evaluate_classifier(classifier, test)
+        classifier = file_predictor(run.tflite_path)
+        measured = evaluate(classifier, dataset, test)
         latency = latency_ms(file, runs=config.latency_runs)
     inspection = export.inspect(file)
     summary = Summary(
@@ -220,7 +222,7 @@ def _write_report(
     run: Run,
     summary: Summary,
     dataset: Dataset,
-    classifier: Classifier,
+    classifier: Predictor,
     confusion: np.ndarray,
     proof: export.Report,
     errors: dict[str, float],
@@ -229,7 +231,7 @@ def _write_report(
     test = dataset.split("test")
     shown = np.random.default_rng(0).permutation(len(test))[:_SHOWN_IMAGES]
     batch = test.read(shown)
-    values = classifier.logits(batch["images"])
+    values = classifier.outputs(batch["images"])
     pictures = {
         "Training": (
             figures.training_curves(

@@ -23,7 +23,9 @@ from attokit.checkpoints import load_weights, save_weights
 from attokit.checkpoints.weights import flatten_tree
 from attokit.quant import Graph, QParams, QuantParams, trace
 from attokit.quant.graph import Weights
-from attokit.train import AugmentConfig, TrainConfig
+from attokit.tasks import TASKS
+from attokit.train import AugmentConfig, Dataset, TrainConfig
+from attokit.zoo.registry import Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class Run:
       model: Name in the zoo's registry.
       overrides: Fields of the model's config that differ from the published one.
       data: As `attokit.datasets.load_dataset` takes it.
-      class_names: In the order of the logits.
+      task: Key of `attokit.tasks.TASKS`.
+      class_names: In the order of the class ids.
       image_shape: Height, width, channels.
       config: How it was trained.
     """
@@ -44,6 +47,7 @@ class Run:
     model: str
     overrides: Mapping[str, Any]
     data: str
+    task: Task
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     config: TrainConfig
@@ -106,13 +110,14 @@ class Run:
 
 
 def describe_run(
-    model: str, overrides: Mapping[str, Any], data: str, dataset: Any
+    model: str, overrides: Mapping[str, Any], data: str, dataset: Dataset
 ) -> dict[str, Any]:
     """Returns what `config.json` holds beside the settings of the training."""
     return {
         "model": model,
         "model_overrides": dict(overrides),
         "data": data,
+        "task": dataset.task,
         "class_names": list(dataset.class_names),
         "image_shape": list(dataset.image_shape),
     }
@@ -138,6 +143,7 @@ def open_run(path: pathlib.Path) -> Run:
             model=settings["model"],
             overrides={name: _as_tuple(v) for name, v in settings["model_overrides"].items()},
             data=settings["data"],
+            task=_known_task(settings.get("task", "classification")),  # there was no other
             class_names=tuple(settings["class_names"]),
             image_shape=tuple(settings["image_shape"]),
             config=TrainConfig(**config | {"augment": AugmentConfig(**config["augment"])}),
@@ -147,6 +153,13 @@ def open_run(path: pathlib.Path) -> Run:
             f"{file} is damaged or was not written by attokit train: "
             f"{type(err).__name__}: {err}; train again"
         ) from err
+
+
+def _known_task(task: str) -> Task:
+    for known in TASKS:
+        if task == known:
+            return known
+    raise ValueError(f"task {task!r} is none of {', '.join(TASKS)}")
 
 
 def _as_tuple(value: Any) -> Any:
@@ -159,6 +172,7 @@ def save_quantized(
     """Writes weights and qparams to a safetensors file."""
     numbers = {
         name: {"scale": entry.scale, "zero_point": entry.zero_point}
+        | ({} if entry.bits == 8 else {"bits": np.int32(entry.bits)})
         for name, entry in qparams.items()
     }
     save_weights(path, {"weights": dict(weights), "qparams": numbers}, metadata=metadata)
@@ -181,7 +195,11 @@ def load_quantized(path: pathlib.Path) -> tuple[Weights, QParams]:
             entries.setdefault(owner, {})[field] = array
     try:
         qparams = {
-            name: QuantParams(jnp.asarray(entry["scale"]), jnp.asarray(entry["zero_point"]))
+            name: QuantParams(
+                jnp.asarray(entry["scale"]),
+                jnp.asarray(entry["zero_point"]),
+                int(entry.get("bits", 8)),
+            )
             for name, entry in entries.items()
         }
     except KeyError as err:

@@ -11,6 +11,7 @@ from attokit import zoo
 from attokit.checkpoints import load_weights, save_weights
 from attokit.export import write
 from attokit.runs import Run, describe_run, open_run
+from attokit.tasks import TASKS
 from attokit.train import (
     Dataset,
     FitResult,
@@ -20,6 +21,7 @@ from attokit.train import (
     fit,
     flax_forward,
     split_variables,
+    task_for,
 )
 
 
@@ -48,7 +50,7 @@ def train_float(
       config: How to train.
       run_dir: The run folder.
       eval_split: The split to evaluate on.
-      task: As `fit` takes it.
+      task: As `fit` takes it; that of the data with the settings of `config` if None.
       forward: Of `zoo.create(model, **overrides)`; give it to evaluate again without compiling.
       start: The run whose trained weights to start from; random weights if None.
       resume: Go on from the newest checkpoint.
@@ -59,14 +61,11 @@ def train_float(
     """
     network = zoo.create(model, **overrides)
     example = jax.ShapeDtypeStruct((1, *dataset.image_shape), "float32")
-    logits = jax.eval_shape(
+    outputs = jax.eval_shape(
         lambda key, x: network.init_with_output(key, x)[0], jax.random.key(0), example
     )
-    if logits.shape != (1, dataset.num_classes):
-        raise ValueError(
-            f"{model} gives logits of shape {logits.shape[1:]}, {dataset.name} has "
-            f"{dataset.num_classes} classes: set num_classes={dataset.num_classes}"
-        )
+    TASKS[dataset.task].check_outputs(model, outputs, dataset)
+    task = task or task_for(dataset, config)
     if start is None:
         variables = jax.jit(lambda key: network.init(key, jax.numpy.zeros(example.shape)))(
             jax.random.key(config.seed)
@@ -91,12 +90,12 @@ def train_float(
     save_weights(
         run.weights_path,
         {"params": result.params, **result.model_state},
-        metadata={"model": model, "accuracy": f"{result.metrics['accuracy']:.4f}"},
+        metadata={"model": model, task.best_metric: f"{result.metrics[task.best_metric]:.4f}"},
     )
     write_labels(run.path / "labels.txt", run.class_names)
     return run, result
 
 
 def write_labels(path: pathlib.Path, class_names: tuple[str, ...]) -> None:
-    """Writes one class name per line, in the order of the logits."""
+    """Writes one class name per line, in the order of the class ids."""
     write(path, "".join(f"{name}\n" for name in class_names).encode())

@@ -5,15 +5,18 @@ import pathlib
 import shutil
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
+from attokit.cli import main
 from attokit.quickstart import QuickstartConfig, quickstart
 from attokit.train import ArraySource, Dataset, Recipe, TrainConfig
 from attokit.zoo import registry
 
-SHAPE = (8, 8, 1)
+SHAPE, PIXEL_SHAPE = (8, 8, 1), (16, 16, 3)
 CONFIG = TrainConfig(steps=30, batch_size=16, learning_rate=0.2, weight_decay=0.0, mesh_data=1)
 
 
@@ -47,6 +50,32 @@ def _source(count, seed):
     return ArraySource(images=images.astype(np.uint8), labels=labels)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TinyPixelConfig:
+    width: int = 8
+    num_classes: int = 3
+    image_size: tuple[int, int, int] = PIXEL_SHAPE
+    leaky: bool = False
+    output: str = "full"
+
+
+class TinyPixelNet(nn.Module):
+    """A class for every 4x4 pixels, spread as the output of the config says."""
+
+    config: TinyPixelConfig
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        b, h, w, _ = images.shape
+        x = nn.Conv(self.config.width, (4, 4), strides=4, name="conv")(images)
+        x = nn.leaky_relu(x) if self.config.leaky else nn.relu(x)
+        x = nn.Conv(self.config.num_classes, (1, 1), name="head")(x)
+        if self.config.output == "quarter":
+            return x
+        x = jax.image.resize(x, (b, h, w, self.config.num_classes), "bilinear")
+        return x.argmax(-1).astype(jnp.int32) if self.config.output == "argmax" else x
+
+
 def tiny_dataset():
     """Three classes that differ by brightness."""
     return Dataset(
@@ -57,20 +86,49 @@ def tiny_dataset():
     )
 
 
+def _scenes(count, seed):
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(0, 3, (count, 2, 2)).astype(np.uint8)
+    masks = cells.repeat(8, 1).repeat(8, 2)
+    images = rng.integers(0, 40, (count, *PIXEL_SHAPE)) + 100 * masks[..., None]
+    return ArraySource(images=images.astype(np.uint8), masks=masks)
+
+
+def tiny_scenes(size=PIXEL_SHAPE[:2]):
+    """Squares of three classes that differ by brightness."""
+    return Dataset(
+        name="scenes",
+        task="segmentation",
+        class_names=("background", "grey", "bright"),
+        image_shape=PIXEL_SHAPE,
+        splits={"train": _scenes(64, 1), "test": _scenes(21, 2)},
+    )
+
+
 @pytest.fixture
 def dataset():
     return tiny_dataset()
 
 
+@pytest.fixture
+def scenes():
+    return tiny_scenes()
+
+
 @contextlib.contextmanager
 def patched():
-    """The registry knows "tiny", and the embedded data is three classes of 8x8 pixels."""
+    """The registry knows "tiny" and "tiny_pixels", and the embedded data are as small."""
     family = registry.Family(
         name="Tiny", build=TinyNet, variants={"tiny": TinyConfig()}, source="here", module=registry
     )
+    pixels = registry.Family(
+        name="TinyPixels", build=TinyPixelNet, variants={"tiny_pixels": TinyPixelConfig()},
+        source="here", module=registry, task="segmentation",
+    )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_FAMILIES", (*registry._FAMILIES, family))
+        patch.setattr(registry, "_FAMILIES", (*registry._FAMILIES, family, pixels))
         patch.setattr("attokit.datasets.load_fashion_mnist_subset", tiny_dataset)
+        patch.setattr("attokit.datasets.load_scenes", tiny_scenes)
         yield
 
 
@@ -108,6 +166,31 @@ def finished(_quickstart, tiny):
 def run_dir(_quickstart, tiny, tmp_path):
     """A copy of a trained, quantized and exported run, to change at will."""
     return pathlib.Path(shutil.copytree(_quickstart[0], tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def _segmented(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmented") / "run"
+    text = io.StringIO()
+    with patched(), contextlib.redirect_stdout(text):
+        arguments = ["--model", "tiny_pixels", "--data", "scenes", "--run-dir", str(folder)]
+        arguments += ["--steps", "40", "--batch-size", "16", "--learning-rate", "0.2"]
+        assert main(["train", *arguments, "--mesh-data", "1"]) == 0
+        assert main(["quantize", str(folder), "--calibration-images", "32"]) == 0
+        assert main(["export", str(folder)]) == 0
+    return folder, text.getvalue()
+
+
+@pytest.fixture
+def segmented(_segmented, tiny):
+    """(folder, printed text) of a segmentation model, trained, quantized, exported; look only."""
+    return _segmented
+
+
+@pytest.fixture
+def segmented_dir(segmented, tmp_path):
+    """A copy of its run, to change at will."""
+    return pathlib.Path(shutil.copytree(segmented[0], tmp_path / "segmented"))
 
 
 @pytest.fixture

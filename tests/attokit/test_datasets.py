@@ -13,6 +13,15 @@ def test_embedded():
     assert len(dataset.split("train")) == 6000
 
 
+def test_scenes():
+    dataset = load_dataset("scenes", (32, 48, 3))
+    assert (dataset.task, dataset.image_shape) == ("segmentation", (32, 48, 3))
+    assert load_dataset("scenes").image_shape == (128, 128, 3)
+    assert canonical("scenes") == "scenes"
+    with pytest.raises(ValueError, match="must be those of the model"):
+        load_dataset("scenes", (32, 32, 1))
+
+
 def test_image_folder_is_fitted(tmp_path):
     for split in ("train", "test"):
         (tmp_path / split / "cat").mkdir(parents=True)
@@ -20,6 +29,18 @@ def test_image_folder_is_fitted(tmp_path):
         image.save(tmp_path / split / "cat" / "1.png")
     dataset = load_dataset(str(tmp_path), (6, 6, 1))
     assert dataset.split("test").read(np.arange(1))["images"].shape == (1, 6, 6, 1)
+
+
+def test_folder_of_images_and_masks(tmp_path):
+    for split in ("train", "test"):
+        for kind in ("images", "masks"):
+            (tmp_path / split / kind).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / split / "images" / "1.png")
+        Image.fromarray(np.ones((8, 12), np.uint8)).save(tmp_path / split / "masks" / "1.png")
+    (tmp_path / "classes.txt").write_text("sky\nroad\nroof\n")
+    dataset = load_dataset(str(tmp_path), (8, 8, 3))
+    assert (dataset.task, dataset.class_names) == ("segmentation", ("sky", "road", "roof"))
+    assert dataset.split("test").read(np.arange(1))["masks"].shape == (1, 8, 8)
 
 
 def test_bad_input(tmp_path):

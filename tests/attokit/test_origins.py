@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attokit import checkpoints, export
-from attokit.origins import is_name, open_origin
+from attokit.origins import is_name, open_origin, own_file
 from attokit.runs import open_run
 
 
@@ -53,5 +53,38 @@ def test_nothing(finished):
         open_origin("nothing")
     with pytest.raises(ValueError, match="is no folder"):
         open_origin("runs/nothing")
-    with pytest.raises(ValueError, match="leave --data and --overrides out"):
-        open_origin(str(finished[0]), overrides=["width=8"])
+    with pytest.raises(ValueError, match="leave --data out"):
+        open_origin(str(finished[0]), data="fashion_mnist_subset")
+
+
+def test_only_the_end_of_a_run_may_change(segmented):
+    folder = str(segmented[0])
+    full = open_origin(folder)
+    small = open_origin(folder, overrides=["output=quarter"])
+    ids = open_origin(folder, overrides=["output=argmax"])
+    images = np.random.default_rng(0).random((4, 16, 16, 3), np.float32)
+    logits, quarter, found = (
+        next(iter(export.run(file, images, kernels="reference", dequantize=True).values()))
+        for file in (export.to_tflite(o.graph, o.weights, o.qparams) for o in (full, small, ids))
+    )
+    np.testing.assert_array_equal(found, logits.argmax(-1))
+    # The first pixel of the large map is that of the small one: the nearest centre is its own.
+    np.testing.assert_array_equal(logits[:, 0, 0], quarter[:, 0, 0])
+    np.testing.assert_array_equal(logits[:, -1, -1], quarter[:, -1, -1])
+    for overrides, text in (
+        (["width=4"], "was not trained with width=4"),
+        (["leaky=true"], "which has a range of its own; only fields that choose how"),
+        (["output=full"], "change nothing of the run"),
+        (["ouput=full"], "did you mean output"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            open_origin(folder, overrides=overrides)
+
+
+def test_own_file(segmented):
+    folder = segmented[0]
+    assert own_file(str(folder)) == folder / "model.tflite"
+    assert own_file(str(folder), as_float=True) == folder / "model_float.tflite"
+    other = own_file(str(folder), overrides=["output=argmax", "scale=1.5"])
+    assert other == folder / "model_argmax_1-5.tflite"
+    assert str(own_file("tiny", overrides=["width=2"])) == "tiny.tflite"

@@ -7,12 +7,14 @@ from attokit.quant import QuantParams, calibrate, trace
 from attokit.quantization import (
     QuantizedNetwork,
     Quantizer,
+    _batch_size,
+    calibrate_on,
     calibration_images,
     initial_log_scales,
     qat_config,
     with_scales,
 )
-from attokit.train import TrainConfig
+from attokit.train import TrainConfig, classification_task
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +48,27 @@ def test_the_scale_of_the_input_is_not_learned(traced):
 
 def test_scales_are_frozen_by_name(traced):
     graph, _, qparams = traced
-    learned = initial_log_scales(graph, qparams, ["*/kernel"])
+    learned = initial_log_scales(graph, qparams, freeze=["*/kernel"])
     assert set(learned) == {n for n in qparams if not n.endswith("/kernel")} - {"input"}
     with pytest.raises(ValueError, match="no range matches 'steam'"):
+        initial_log_scales(graph, qparams, freeze=["steam"])
+
+
+def test_scales_are_learned_by_name(traced):
+    graph, _, qparams = traced
+    assert set(initial_log_scales(graph, qparams, ["*/kernel"])) == {"dense/kernel"}
+    assert initial_log_scales(graph, qparams, []) == {}
+    with pytest.raises(ValueError, match="no range matches 'steam'"):
         initial_log_scales(graph, qparams, ["steam"])
+    with pytest.raises(ValueError, match="no scale is left to learn of input without any"):
+        initial_log_scales(graph, qparams, ["input"])
+    with pytest.raises(ValueError, match=r"left to learn of dense/\* without \*"):
+        initial_log_scales(graph, qparams, ["dense/*"], ["*"])
 
 
 def test_network_is_the_integer_graph(traced):
     graph, weights, qparams = traced
-    network = Quantizer(graph).network
+    network = Quantizer(graph, task=classification_task()).network
     assert isinstance(network, QuantizedNetwork)
     images = jnp.asarray(np.random.default_rng(2).random((2, 8, 8, 1)), jnp.float32)
     params = {"weights": weights, "log_scales": initial_log_scales(graph, qparams)}
@@ -73,6 +87,24 @@ def test_calibration_images(dataset):
     assert batches[0].max() <= 1
     again = calibration_images(dataset.split("train"), count=20, batch_size=8)
     np.testing.assert_array_equal(batches[2], again[2])
+
+
+def test_kernels_of_four_bits(traced, dataset):
+    graph, weights, _ = traced
+    source = dataset.split("train")
+    qparams = calibrate_on(graph, weights, source, count=8, weight_bits={"dense/*": 4})
+    assert qparams["dense/kernel"].bits == 4
+    with pytest.raises(ValueError, match="weight_bits has 'steam': 4"):
+        calibrate_on(graph, weights, None, weight_bits={"steam": 4})  # before it reads data
+
+
+def test_calibration_shows_as_many_images_as_memory_holds(traced, monkeypatch):
+    graph, _, _ = traced
+    assert _batch_size(graph) == 128
+    monkeypatch.setattr("attokit.quantization._ACTIVATIONS_AT_ONCE", 1000)
+    assert _batch_size(graph) == 1000 // (64 + 64 + 3)
+    monkeypatch.setattr("attokit.quantization._ACTIVATIONS_AT_ONCE", 1)
+    assert _batch_size(graph) == 1
 
 
 def test_qat_config():

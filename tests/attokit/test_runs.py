@@ -30,6 +30,7 @@ def test_quantized_weights_come_back(tmp_path):
     qparams = {
         "a/b/kernel": QuantParams(jnp.ones(3), jnp.float32(0)),
         "input": QuantParams(jnp.float32(1 / 255), jnp.float32(-128)),
+        "head/kernel": QuantParams(jnp.ones(2), jnp.float32(0), 4),
     }
     save_quantized(tmp_path / "q.safetensors", weights, qparams, {"method": "ptq"})
     loaded_weights, loaded = load_quantized(tmp_path / "q.safetensors")
@@ -38,6 +39,21 @@ def test_quantized_weights_come_back(tmp_path):
     np.testing.assert_array_equal(loaded_weights["a/b/kernel"], weights["a/b/kernel"])
     assert loaded["input"].scale == qparams["input"].scale
     assert loaded["a/b/kernel"].zero_point.shape == ()
+    assert {name: entry.bits for name, entry in loaded.items()} == {
+        "a/b/kernel": 8, "input": 8, "head/kernel": 4,
+    }  # fmt: skip
+
+
+def test_task(run_dir, segmented):
+    assert open_run(segmented[0]).task == "segmentation"
+    file = run_dir / "config.json"
+    settings = json.loads(file.read_text())
+    assert settings.pop("task") == "classification"
+    file.write_text(json.dumps(settings))  # as before there were others
+    assert open_run(run_dir).task == "classification"
+    file.write_text(json.dumps(settings | {"task": "origami"}))
+    with pytest.raises(ValueError, match="task 'origami' is none of classification, segmentation"):
+        open_run(run_dir)
 
 
 def test_bad_folders(run_dir, tmp_path):

@@ -15,6 +15,13 @@ def test_refuses_another_number_of_classes(tiny, dataset, tmp_path, console):
     assert not (tmp_path / "run").exists()
 
 
+def test_refuses_class_ids(tiny, scenes, tmp_path, console):
+    with pytest.raises(ValueError, match="leave output=argmax to attokit export"):
+        train_float("tiny_pixels", {"output": "argmax"}, "x", scenes, tiny.config, tmp_path / "run",
+                    console=console)  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
 def test_labels(tmp_path):
     write_labels(tmp_path / "labels.txt", ("T-shirt/top", "Trouser"))
     assert (tmp_path / "labels.txt").read_text() == "T-shirt/top\nTrouser\n"

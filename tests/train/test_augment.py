@@ -10,7 +10,6 @@ from attokit.train.augment import (
     apply_augmentation,
     augment_batch,
     draw_augmentation,
-    move_maps,
 )
 from attokit.train.dataset import IGNORE
 
@@ -151,12 +150,6 @@ def test_depths_come_closer_as_they_grow():
     assert out.dtype == np.float32
     np.testing.assert_array_equal(out[0], 3)
     np.testing.assert_array_equal(np.unique(out[1]), [0, 12])
-
-
-def test_whole_factors_repeat_the_pixels_of_a_mask():
-    masks = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6)
-    out = move_maps(SCALED, _draw([0, 0], [0, 0], scale=(2.0, 2.0)), masks, IGNORE)
-    np.testing.assert_array_equal(out, masks[:, :2, :3].repeat(2, 1).repeat(2, 2))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -89,6 +89,10 @@ def test_ids_that_are_no_class_are_refused_on_the_host():
         evaluate(_pixelwise, jnp.eye(3), {}, source, TASK, batch_size=2)
     masks[1, 0, :3] = 2
     TASK.check(source.read(np.arange(2)))
+    with pytest.raises(ValueError, match=r"id -1 in 32 pixels"):
+        TASK.check({"images": images, "masks": np.full((2, 4, 4), -1, np.int32)})
+    with pytest.raises(ValueError, match=r"masks of shape \(2, 4, 2\) do not fit images of shape"):
+        TASK.check({"images": images, "masks": masks[:, :, :2]})
 
 
 @pytest.mark.parametrize(

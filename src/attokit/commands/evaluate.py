@@ -6,8 +6,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from attokit.classifiers import evaluate_classifier, open_classifier
 from attokit.datasets import load_dataset
+from attokit.targets import open_predictor
+from attokit.tasks import TASKS
+from attokit.zoo.registry import Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,40 +22,53 @@ class Options:
         if left out.
       split: To evaluate on.
       quantized: The run's INT8 graph instead of its float network.
+      task: Of a .tflite file whose outputs fit several: classification or segmentation.
       input_range: What the darkest and the brightest pixel are for a .tflite file; what its
         quantized input covers, or 0 1 for a float input, if left out.
-      batch_size: Images at a time.
+      batch_size: Images at a time; as many as memory is likely to hold if left out.
     """
 
     target: tyro.conf.Positional[str]
     data: str | None = None
     split: str = "test"
     quantized: bool = False
+    task: Task | None = None
     input_range: tuple[float, float] | None = None
-    batch_size: int = 250
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses an empty batch."""
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}: give at least 1")
 
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
-    classifier = open_classifier(
-        options.target, quantized=options.quantized, input_range=options.input_range
+    predictor = open_predictor(
+        options.target,
+        quantized=options.quantized,
+        task=options.task,
+        input_range=options.input_range,
     )
-    if classifier.note is not None:
-        console.print(classifier.note, style="yellow", highlight=False, soft_wrap=True)
-    data = options.data or classifier.data
+    if predictor.note is not None:
+        console.print(predictor.note, style="yellow", highlight=False, soft_wrap=True)
+    data = options.data or predictor.data
     if data is None:
         raise ValueError(f"{options.target} does not say what it was trained on: give --data")
-    dataset = load_dataset(data, classifier.image_shape)
-    source = dataset.split(options.split)
-    metrics = evaluate_classifier(classifier, source, batch_size=options.batch_size)
-    table = Table(title=f"{classifier.name} on {len(source):,} images of {dataset.name}",
+    dataset = load_dataset(data, predictor.image_shape, task=predictor.task)
+    if dataset.task != predictor.task:
+        raise ValueError(
+            f"{predictor.name} does {predictor.task}, {data} is data for {dataset.task}: "
+            "choose other data"
+        )
+    view, source = TASKS[predictor.task], dataset.split(options.split)
+    metrics = view.evaluate(predictor, dataset, source, batch_size=options.batch_size)
+    table = Table(title=f"{predictor.name} on {len(source):,} images of {dataset.name}",
                   show_header=False)  # fmt: skip
     for name, value in metrics.items():
         if isinstance(value, float):
             table.add_row(name, f"{value:.4f}")
     console.print(table)
+    details = view.details(metrics, dataset.class_names)
+    if details is not None:
+        console.print(details)

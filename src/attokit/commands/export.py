@@ -9,7 +9,7 @@ from rich.console import Console
 
 from attokit import export
 from attokit.export import InterfaceType
-from attokit.origins import open_origin
+from attokit.origins import open_origin, own_file
 from attokit.training import write_labels
 
 
@@ -20,13 +20,15 @@ class Options:
     Attributes:
       target: A run folder; or the name of pretrained weights, which are calibrated on --data; or of
         a model, which gets random weights: good for measuring size and speed, for nothing else.
-      output: The file; model.tflite in the run folder, or NAME.tflite, if left out.
+      output: The file; model.tflite in the run folder (model_argmax.tflite with output=argmax), or
+        NAME.tflite, if left out.
       float: A float32 file instead of INT8.
       input_type: What the file takes: int8 (byte - 128), uint8 (the camera's bytes) or float32
         (byte / 255).
       output_type: Likewise for what it gives.
       data: To calibrate pretrained weights on.
-      overrides: Fields of the config of a model by name.
+      overrides: Fields of the model's config. Of a run only such as choose how the trained network
+        ends: output=argmax (class ids) or output=quarter (small logits) of segmentation models.
     """
 
     target: tyro.conf.Positional[str]
@@ -45,12 +47,9 @@ def run(options: Options, console: Console) -> None:
     )
     if origin.random:
         console.print(f"{options.target} has random weights: for measuring only", style="yellow")
-    path = pathlib.Path(options.target)
-    suffix = "_float" if options.float else ""
-    own_place = (
-        path / f"model{suffix}.tflite" if path.is_dir() else f"{options.target}{suffix}.tflite"
+    output = options.output or own_file(
+        options.target, as_float=options.float, overrides=options.overrides
     )
-    output = options.output or pathlib.Path(own_place)
     file = export.to_tflite(
         origin.graph,
         origin.weights,

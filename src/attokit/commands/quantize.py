@@ -11,10 +11,12 @@ from attokit.checkpoints.weights import load_metadata
 from attokit.datasets import load_dataset
 from attokit.quant import Kernels
 from attokit.quant.calibrate import Method
-from attokit.quantization import Quantizer, calibrate_on, qat_config
+from attokit.quantization import Quantizer, calibrate_on, initial_log_scales, qat_config
 from attokit.runs import Run, open_run, save_quantized
-from attokit.train import Dataset, TrainConfig, classification_task, use_cpu_cores
+from attokit.tasks import TASKS, check_same_task
+from attokit.train import Dataset, TrainConfig, task_for, use_cpu_cores
 from attokit.train.run_folder import check_no_run
+from attokit.weight_bits import parse_weight_bits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,11 +28,14 @@ class Options:
       method: ptq or qat.
       calibration: How ranges are chosen from what is seen.
       calibration_images: How many training images are shown.
+      weight_bits: 4 for kernels of 4 bits where operators take them, PATTERN=4 for those whose names
+        match (as 'head/*=4'); the last one that matches counts.
       epochs: Of QAT, over the training data.
       steps: Of QAT, instead of epochs.
       learning_rate: Peak of QAT; a tenth of the float run's if left out.
-      learn_scales: Whether QAT trains scales too (LSQ).
-      freeze_scales: Patterns of names of scales that it does not train ("stem/*").
+      learn_scales: Whether QAT trains scales too (LSQ): all of them.
+      learn: Patterns of names of scales to train, instead of all ("head/*").
+      freeze_scales: Patterns of names of scales among them that it does not train ("stem/*").
       scale_learning_rate: Peak rate of the logarithm of scales.
       kernels: Whose rounding to train for: reference and micro (TFLite Micro), or xnnpack
         (LiteRT on CPUs).
@@ -45,10 +50,12 @@ class Options:
     method: Literal["ptq", "qat"] = "ptq"
     calibration: Method = "minmax"
     calibration_images: int = 512
+    weight_bits: tuple[str, ...] = ()
     epochs: float | None = None
     steps: int | None = None
     learning_rate: float | None = None
     learn_scales: bool = False
+    learn: tuple[str, ...] = ()
     freeze_scales: tuple[str, ...] = ()
     scale_learning_rate: float = 1e-3
     kernels: Kernels = "reference"
@@ -66,15 +73,24 @@ class Options:
             raise ValueError(f"calibration_images is {self.calibration_images}: give at least 1")
         given = {
             "epochs": self.epochs, "steps": self.steps, "learning_rate": self.learning_rate,
-            "learn_scales": self.learn_scales or None, "resume": self.resume or None,
+            "learn_scales": self.learn_scales or None, "learn": self.learn or None,
+            "resume": self.resume or None,
         }  # fmt: skip
         unused = [name for name, value in given.items() if value is not None]
         if self.method == "ptq" and unused:
             raise ValueError(f"{', '.join(unused)} change nothing in ptq: add --method qat")
-        if self.freeze_scales and not self.learn_scales:
+        if self.learn_scales and self.learn:
+            raise ValueError(f"learn_scales are all, learn is {self.learn}: give one of them")
+        if self.freeze_scales and not self.learned_scales:
             raise ValueError(
                 f"freeze_scales {self.freeze_scales} changes nothing: add --learn-scales"
             )
+        parse_weight_bits(self.weight_bits)
+
+    @property
+    def learned_scales(self) -> tuple[str, ...]:
+        """Patterns of the scales to train, before some are frozen."""
+        return ("*",) if self.learn_scales else self.learn
 
 
 def run(options: Options, console: Console) -> None:
@@ -83,28 +99,36 @@ def run(options: Options, console: Console) -> None:
     source = open_run(options.run_dir)
     _check_nothing_is_lost(options, source)
     graph, weights = source.trace()
-    dataset = load_dataset(options.data or source.data, source.image_shape)
+    dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
+    check_same_task(source.model, dataset)
+    bits = parse_weight_bits(options.weight_bits)
     qparams = calibrate_on(
         graph,
         weights,
         dataset.split("train"),
         method=options.calibration,
         count=options.calibration_images,
+        weight_bits=bits or 8,
     )
-    task = classification_task(label_smoothing=source.config.label_smoothing)
+    if options.learned_scales:  # patterns are wrong before hours of work, not after
+        initial_log_scales(graph, qparams, options.learned_scales, options.freeze_scales)
+    task = task_for(dataset, source.config)
+    metric = TASKS[source.task].metric
     quantizer = Quantizer(graph, kernels=options.kernels, task=task)
     metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), source.config)
-    console.print(f"accuracy after calibration {metrics['accuracy']:.4f}", highlight=False)
+    value = metrics[task.best_metric]
+    console.print(f"{metric} after calibration {value:.4f}", highlight=False)
     if options.method == "qat":
         weights, qparams, metrics = _train(options, source, quantizer, weights, qparams, dataset, console)  # fmt: skip
     save_quantized(
         source.quantized_path,
         weights,
         qparams,
-        {"method": options.method, "accuracy": f"{metrics['accuracy']:.4f}"},
+        {"method": options.method, task.best_metric: f"{metrics[task.best_metric]:.4f}"}
+        | ({"weight_bits": " ".join(f"{k}={v}" for k, v in bits.items())} if bits else {}),
     )
     console.print(
-        f"accuracy of the INT8 graph on {options.split} {metrics['accuracy']:.4f}\n"
+        f"{metric} of the INT8 graph on {options.split} {metrics[task.best_metric]:.4f}\n"
         f"wrote {source.quantized_path}; next: attokit export {source.path}",
         highlight=False,
         soft_wrap=True,
@@ -141,14 +165,15 @@ def _train(
         dataset,
         _config(options, source.config),
         source.path / options.qat_folder,
-        learn_scales=options.learn_scales,
-        freeze_scales=options.freeze_scales,
+        learn=options.learned_scales,
+        freeze=options.freeze_scales,
         scale_learning_rate=options.scale_learning_rate,
         eval_split=options.split,
         resume=options.resume,
         extra={
             "calibration": options.calibration,
             "calibration_images": options.calibration_images,
+            **({"weight_bits": list(options.weight_bits)} if options.weight_bits else {}),
         },
         console=console,
     )

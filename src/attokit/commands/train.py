@@ -12,13 +12,14 @@ from attokit import zoo
 from attokit.datasets import canonical, load_dataset
 from attokit.overrides import check_overrides, parse_overrides
 from attokit.runs import open_run
-from attokit.train import RECIPES, Dataset, TrainConfig, find_recipe, use_cpu_cores
+from attokit.tasks import TASKS, check_same_task
+from attokit.train import RECIPES, Dataset, TrainConfig, find_recipe, task_for, use_cpu_cores
 from attokit.training import train_float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Trains a float network into a run folder, which the other commands take.
+    """Trains a float network, for the task of its data, into a run folder, which the other commands take.
 
     Either a recipe says everything, and options change it, or a model and data are named.
 
@@ -27,8 +28,8 @@ class Options:
       model: Name of a model (see attokit list), instead of a recipe.
       overrides: Fields of the model's config, such as small_images=true; the number of classes
         and the image size come from the data.
-      data: fashion_mnist_subset (embedded), tfds:NAME, a folder of Fashion-MNIST's IDX files, or
-        an image folder train/CLASS/IMAGE, test/CLASS/IMAGE.
+      data: fashion_mnist_subset or scenes (embedded), tfds:NAME, a folder of Fashion-MNIST's IDX
+        files, an image folder train/CLASS/IMAGE, test/CLASS/IMAGE, or a folder of images and masks.
       image_size: Height, width and channels for images of any size.
       split: To evaluate on.
       run_dir: The run folder; runs/NAME of the recipe or model if left out.
@@ -66,6 +67,7 @@ def run(options: Options, console: Console) -> None:
     """Runs the command."""
     use_cpu_cores()
     model, overrides, data, dataset = _problem(options)
+    task = task_for(dataset, options.config)
     run_dir = options.run_dir or pathlib.Path("runs") / (options.recipe or model)
     trained, result = train_float(
         model,
@@ -75,12 +77,13 @@ def run(options: Options, console: Console) -> None:
         options.config,
         run_dir,
         eval_split=options.split,
+        task=task,
         start=open_run(options.start) if options.start is not None else None,
         resume=options.resume,
         console=console,
     )
-    console.print(f"accuracy on {options.split} {result.metrics['accuracy']:.4f}", highlight=False)
     console.print(
+        f"{TASKS[trained.task].metric} on {options.split} {result.metrics[task.best_metric]:.4f}\n"
         f"wrote the run {trained.path} and its weights {trained.weights_path}; "
         f"next: attokit quantize {trained.path}",
         highlight=False,
@@ -102,6 +105,8 @@ def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
             raise ValueError(f"recipe {options.recipe!r} needs the folder of its data: give --data")
         if not recipe.needs_folder and options.data is not None:
             raise ValueError(f"recipe {options.recipe!r} has its own data: leave --data out")
+        if options.image_size is not None:
+            raise ValueError(f"recipe {options.recipe!r} has its own size: leave --image-size out")
         dataset = recipe.load(options.data)
         data = canonical(options.data) if options.data else dataset.name
         overrides = dict(recipe.overrides) | overrides
@@ -112,7 +117,8 @@ def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
         check_overrides(model, overrides)  # before a long download
         if options.data is None:
             raise ValueError("no data to train on: give --data")
-        dataset = load_dataset(options.data, options.image_size)
+        dataset = load_dataset(options.data, options.image_size, task=zoo.task(model))
+        check_same_task(model, dataset)
         data = canonical(options.data)
         sizes = {"num_classes": dataset.num_classes, "image_size": dataset.image_shape}
         overrides = sizes | overrides

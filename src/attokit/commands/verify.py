@@ -9,7 +9,7 @@ from rich.console import Console
 
 from attokit import export
 from attokit.datasets import load_dataset
-from attokit.origins import Origin, is_name, open_origin
+from attokit.origins import Origin, is_name, open_origin, own_file
 from attokit.quant import Kernels
 
 
@@ -25,10 +25,10 @@ class Options:
       source: What the file was exported from, as attokit export takes it: a run folder, or the name
         of pretrained weights or of a model; the file's own folder if left out.
       data: For such a name: what attokit export was given.
-      overrides: Likewise.
+      overrides: What attokit export was given.
       kernels: Whose runtime: reference (LiteRT's reference kernels), xnnpack (LiteRT as it comes)
         or micro (TFLite Micro).
-      images: How many test images to run.
+      images: How many test images to run, or of another split where there is no test.
       random_images: Random images instead, which need no data; so it is where no data is named.
     """
 
@@ -72,9 +72,9 @@ def _places(options: Options) -> tuple[pathlib.Path, str]:
             f"{options.target!r} is no file: --source says what a .tflite file was exported from"
         )
     if path.is_dir():
-        return path / "model.tflite", options.target
+        return own_file(options.target, overrides=options.overrides), options.target
     if is_name(options.target):
-        return pathlib.Path(f"{options.target}.tflite"), options.target
+        return own_file(options.target), options.target
     raise ValueError(
         f"there is no {options.target!r}: give a run folder, a file that attokit export wrote, or "
         "the name of pretrained weights or of a model"
@@ -85,5 +85,6 @@ def _images(options: Options, origin: Origin) -> np.ndarray:
     if options.random_images or origin.data is None:
         shape = (options.images, *origin.image_shape)
         return np.random.default_rng(0).integers(0, 256, shape)
-    source = load_dataset(origin.data, origin.image_shape).split("test")
+    dataset = load_dataset(origin.data, origin.image_shape)
+    source = dataset.split("test" if "test" in dataset.splits else min(dataset.splits))
     return source.read(np.arange(min(options.images, len(source))))["images"]

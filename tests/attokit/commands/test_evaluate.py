@@ -54,3 +54,38 @@ def test_bad_input(finished, capsys, arguments, text):
     err = capsys.readouterr().err
     assert text in err
     assert err.count("\n") == 1
+
+
+def _row(text, name):
+    line = next(line for line in text.splitlines() if line.startswith(f"│ {name} "))
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+def test_segmentation(segmented, segmented_dir, capsys):
+    for overrides, suffix in (["output=argmax"], "argmax"), (["output=quarter"], "quarter"):
+        assert main(["export", str(segmented_dir), "--overrides", *overrides]) == 0
+        assert (segmented_dir / f"model_{suffix}.tflite").is_file()
+    capsys.readouterr()
+    found = {}
+    for arguments in (
+        ["RUN"], ["RUN", "--quantized"], ["RUN/model.tflite"], ["RUN/model_argmax.tflite"],
+        ["RUN/model_quarter.tflite", "--batch-size", "4"],
+    ):  # fmt: skip
+        assert main(["evaluate", *(a.replace("RUN", str(segmented_dir)) for a in arguments)]) == 0
+        text = capsys.readouterr().out
+        found[arguments[-1]] = float(_row(text, "mean_iou")[1])
+        values = [float(_row(text, name)[1]) for name in ("background", "grey", "bright")]
+        assert sum(values) / 3 == pytest.approx(found[arguments[-1]], abs=1e-4)
+        assert 0 < float(_row(text, "pixel_accuracy")[1]) <= 1
+        assert ("│ loss" in text) == ("argmax" not in arguments[0])
+    assert min(found.values()) > 0.5  # chance is 0.2
+    assert found["RUN/model_argmax.tflite"] == found["RUN/model.tflite"]
+    assert f"mean IoU on test {found['RUN']:.4f}" in segmented[1]
+    assert f"mean IoU of the INT8 graph on test {found['--quantized']:.4f}" in segmented[1]
+
+
+def test_data_of_another_task(finished, segmented, capsys):
+    assert main(["evaluate", str(segmented[0]), "--data", "fashion_mnist_subset"]) == 1
+    assert "must be those of the model" in capsys.readouterr().err
+    assert main(["evaluate", str(segmented[0] / "model.tflite"), "--task", "classification"]) == 1
+    assert "not what is known here" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_same_input_same_bytes(run_dir):
     ("arguments", "text"),
     [
         (["RUN", "--float", "--input-type", "int8"], "in a float32 file"),
-        (["RUN", "--data", "fashion_mnist_subset"], "leave --data and --overrides out"),
+        (["RUN", "--data", "fashion_mnist_subset"], "leave --data out"),
         (["RUN", "--output", "no/such/folder.tflite"], "no/such"),
         (["tinny"], "no model 'tinny'"),
         (["runs/typo"], "'runs/typo' is no folder"),
@@ -68,3 +68,18 @@ def test_folder_that_takes_no_file(finished, capsys):
         pytest.skip("no such folder here")
     assert main(["export", str(finished[0]), "--output", "/proc/model.tflite"]) == 1
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_other_end_of_a_segmentation_model(segmented_dir, capsys):
+    arguments = [str(segmented_dir), "--overrides", "output=argmax"]
+    assert main(["export", *arguments]) == 0
+    outputs = export.inspect(segmented_dir / "model_argmax.tflite").outputs
+    assert [(t.shape, t.dtype) for t in outputs.values()] == [((1, 16, 16), "int32")]
+    assert (segmented_dir / "labels.txt").read_text().split() == ["background", "grey", "bright"]
+    capsys.readouterr()
+    assert main(["verify", *arguments]) == 0
+    assert "ok (reference kernels)" in capsys.readouterr().out
+    assert main(["verify", str(segmented_dir / "model.tflite"), *arguments[1:]]) == 1
+    assert "it was written from another graph" in capsys.readouterr().err
+    assert main(["export", str(segmented_dir), "--overrides", "width=2"]) == 1
+    assert "was not trained with width=2" in capsys.readouterr().err

@@ -25,3 +25,9 @@ def test_bad_input(tiny, capsys, arguments, text):
     err = capsys.readouterr().err
     assert text in err
     assert err.count("\n") == 1
+
+
+def test_task(tiny, capsys):
+    assert main(["info", "tiny_pixels"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["│", "task", "│", "segmentation", "│"] in rows

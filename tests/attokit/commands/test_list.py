@@ -8,6 +8,19 @@ def test_counts(tiny, capsys):
     assert f"{16 * 9 * 4 + 4 * 3}" in out
 
 
+def test_tasks(tiny, capsys):
+    assert main(["list", "tiny*"]) == 0
+    out = capsys.readouterr().out
+    assert "classification" in out
+    assert "segmentation" in out
+    assert main(["list", "tiny*", "--task", "segmentation", "--names-only"]) == 0
+    assert capsys.readouterr().out.split() == ["tiny_pixels"]
+    assert main(["list", "attonet*", "--task", "segmentation"]) == 1
+    assert "no model matches 'attonet*'" in capsys.readouterr().err
+    assert main(["list", "--task", "origami"]) == 1
+    assert "invalid choice" in capsys.readouterr().err
+
+
 def test_names_only(capsys):
     assert main(["list", "attonet_*", "--names-only"]) == 0
     assert capsys.readouterr().out.split() == ["attonet_a", "attonet_b", "attonet_c", "attonet_d"]

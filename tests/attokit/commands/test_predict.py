@@ -62,3 +62,48 @@ def test_bad_input(finished, capsys, arguments, text):
     err = capsys.readouterr().err
     assert text in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def squares(tmp_path):
+    """The left half is dark, the right half bright."""
+    path = tmp_path / "squares.png"
+    pixels = np.full((32, 32, 3), 20, np.uint8)
+    pixels[:, 16:] = 220
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_overlays(segmented_dir, squares, tmp_path, capsys):
+    assert main(["export", str(segmented_dir), "--overrides", "output=argmax"]) == 0
+    capsys.readouterr()
+    folder = tmp_path / "out"
+    pictures = []
+    for target in ("", "model.tflite", "model_argmax.tflite"):
+        assert (
+            main(["predict", str(segmented_dir / target), str(squares), "--output", str(folder)])
+            == 0
+        )
+        out = capsys.readouterr().out
+        assert "background" in out
+        assert "bright" in out
+        assert f"wrote {folder / 'squares_overlay.png'}" in out
+        pictures.append((folder / "squares_overlay.png").read_bytes())
+    with Image.open(folder / "squares_overlay.png") as image:
+        assert image.width > image.height
+    assert [path.name for path in folder.iterdir()] == ["squares_overlay.png"]  # nothing half done
+    assert pictures[1] == pictures[2]
+
+
+def test_wishes_of_another_task(finished, segmented, squares, tmp_path, capsys):
+    assert main(["predict", str(segmented[0]), str(squares), "--top", "2"]) == 1
+    assert "--top changes nothing in segmentation" in capsys.readouterr().err
+    assert main(["predict", str(finished[0]), str(squares), "--output", str(tmp_path)]) == 1
+    assert "--output changes nothing in classification" in capsys.readouterr().err
+
+
+def test_folder_that_cannot_be(segmented, squares, tmp_path, capsys):
+    assert main(["predict", str(segmented[0]), str(squares), "--output", str(squares)]) == 1
+    err = capsys.readouterr().err
+    assert "File exists" in err
+    assert err.count("\n") == 1

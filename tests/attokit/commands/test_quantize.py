@@ -1,8 +1,12 @@
+import json
+
 import jax
 import numpy as np
 import pytest
 
+from attokit.checkpoints.weights import load_metadata
 from attokit.cli import main
+from attokit.export import inspect
 from attokit.runs import load_quantized, open_run
 
 
@@ -40,6 +44,14 @@ def test_qat_with_learned_scales(run_dir, capsys):
         (["--calibration-images", "0"], "give at least 1"),
         (["--epochs", "1"], "change nothing in ptq"),
         (["--method", "qat", "--freeze-scales", "stem*"], "add --learn-scales"),
+        (["--learn", "head/*"], "learn change nothing in ptq"),
+        (["--method", "qat", "--learn", "head/*", "--learn-scales"], "give one of them"),
+        (
+            ["--method", "qat", "--qat-folder", "x", "--replace", "--learn", "tail/*"],
+            "no range matches 'tail/*'",
+        ),
+        (["--replace", "--weight-bits", "5"], "are not 4 or 8"),
+        (["--replace", "--weight-bits", "tail/*=4"], "a pattern fits one at least"),
         (["--method", "qat", "--epochs", "1", "--steps", "1"], "give one of them"),
         (["--calibration", "median"], "invalid choice"),
         (["--method", "qat"], "already holds a run"),
@@ -54,6 +66,35 @@ def test_bad_input(finished, capsys, arguments, text):
     err = capsys.readouterr().err
     assert text in err
     assert err.count("\n") == 1
+
+
+def test_qat_of_a_segmentation_model_with_some_scales_and_four_bits(segmented_dir, capsys):
+    before_weights, before = load_quantized(segmented_dir / "quantized.safetensors")
+    arguments = [
+        "--method",
+        "qat",
+        "--steps",
+        "3",
+        "--learn",
+        "head/*",
+        "--weight-bits",
+        "head/*=4",
+    ]
+    assert main(["quantize", str(segmented_dir), *arguments, "--calibration-images", "32"]) == 0
+    assert "mean IoU of the INT8 graph on test" in capsys.readouterr().out
+    file = segmented_dir / "quantized.safetensors"
+    weights, qparams = load_quantized(file)
+    assert {n for n, entry in qparams.items() if entry.bits == 4} == {"head/kernel"}
+    assert load_metadata(file)["weight_bits"] == "head/*=4"
+    settings = json.loads((segmented_dir / "qat" / "config.json").read_text())
+    assert (settings["learn"], settings["weight_bits"]) == (["head/*"], ["head/*=4"])
+    changed = {n for n in qparams if not np.array_equal(qparams[n].scale, before[n].scale)}
+    assert changed == {"head/kernel"}
+    assert not np.array_equal(weights["conv/kernel"], before_weights["conv/kernel"])
+    assert main(["export", str(segmented_dir)]) == 0
+    kinds = {tensor.dtype for tensor in inspect(segmented_dir / "model.tflite").main.tensors}
+    assert "int4" in kinds
+    assert main(["verify", str(segmented_dir)]) == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["--method", "qat"]])

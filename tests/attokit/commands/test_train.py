@@ -4,6 +4,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tiny_tfds import TinyShapes
 
+from attokit.checkpoints.weights import load_metadata
 from attokit.cli import main
 from attokit.runs import open_run
 
@@ -42,7 +43,7 @@ def test_tfds_by_name(tiny, tmp_path, monkeypatch, capsys):
 
 def test_recipe_gives_defaults(capsys):
     assert main(["train", "--recipe", "attonet_d_quickstart", "--help"]) == 0
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "(default: adamw)" in out
     assert "(default: 0.02)" in out
 
@@ -54,9 +55,26 @@ def test_recipe_gives_defaults(capsys):
         (["--recipe", "attonet_d_quikstart"], "did you mean attonet_d_quickstart"),
         (["--recipe", "attonet_d_fashion_mnist"], "needs the folder of its data"),
         (["--recipe", "attonet_d_quickstart", "--data", "x"], "has its own data"),
+        (
+            ["--recipe", "attonet_d_quickstart", "--image-size", "8", "8", "1"],
+            "has its own size: leave --image-size out",
+        ),
         (["--model", "tiny"], "no data to train on"),
         (["--model", "tiny", "--data", "nowhere"], "no data 'nowhere'"),
         (["--model", "tiny", "--overrides", "wdth=3", "--data", "x"], "no field 'wdth'"),
+        (["--model", "tiny", "--data", "scenes"], "tiny does classification, scenes is data for"),
+        (
+            ["--model", "tiny_pixels", "--data", "fashion_mnist_subset"],
+            "tiny_pixels does segmentation, fashion_mnist_subset is data for classification",
+        ),
+        (
+            ["--model", "tiny_pixels", "--data", "scenes", "--overrides", "num_classes=7"],
+            "logits of 7 classes, scenes has 3 classes: set num_classes=3",
+        ),
+        (
+            ["--model", "tiny_pixels", "--data", "scenes", "--overrides", "output=argmax"],
+            "leave output=argmax to attokit export",
+        ),
         (
             ["--model", "tiny", "--overrides", "num_classes=7", "--data", "fashion_mnist_subset"],
             "set num_classes=3",
@@ -109,3 +127,11 @@ def test_unwritable_folder(tiny, tmp_path, capsys):
 def test_config_is_json(finished):
     settings = json.loads((finished[0] / "config.json").read_text())
     assert settings["class_names"] == ["dark", "grey", "bright"]
+
+
+def test_segmentation_run(segmented):
+    run = open_run(segmented[0])
+    assert (run.task, run.class_names) == ("segmentation", ("background", "grey", "bright"))
+    assert run.overrides == {"num_classes": 3, "image_size": (16, 16, 3)}
+    assert load_metadata(run.weights_path).keys() == {"model", "mean_iou"}
+    assert "mean IoU after calibration" in segmented[1]

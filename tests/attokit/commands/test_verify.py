@@ -39,7 +39,7 @@ def test_bad_source(run_dir, tmp_path, capsys):
     assert main(["verify", file, "--source", "runs/typo"]) == 1
     assert "check the path of the run" in capsys.readouterr().err
     assert main(["verify", file, "--data", "fashion_mnist_subset"]) == 1
-    assert "leave --data and --overrides out" in capsys.readouterr().err
+    assert "leave --data out" in capsys.readouterr().err
     assert main(["verify", str(run_dir), "--source", "tiny"]) == 1
     assert "--source says what a .tflite file was exported from" in capsys.readouterr().err
     assert main(["verify", "tiny"]) == 1
@@ -57,3 +57,8 @@ def test_bad_input(run_dir, tmp_path, capsys):
     assert "give at least 1" in capsys.readouterr().err
     assert main(["verify", "runs/typo"]) == 1
     assert "there is no 'runs/typo'" in capsys.readouterr().err
+
+
+def test_segmentation(segmented, capsys):
+    assert main(["verify", str(segmented[0])]) == 0
+    assert "ok (reference kernels)" in capsys.readouterr().out

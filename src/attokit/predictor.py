@@ -1,0 +1,50 @@
+"""What predicts: byte images in, the outputs of a network out, wherever the network lives."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree, UInt8
+
+from attokit.zoo.registry import Task
+
+Outputs = Callable[[UInt8[np.ndarray, "b h w c"]], PyTree]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A network of byte images, opened.
+
+    Attributes:
+      name: What to call it.
+      task: Key of `tasks.TASKS`, which says what `outputs` gives.
+      image_shape: Height, width and channels that it takes.
+      num_classes: Of the outputs; None for a file of class ids, which does not say.
+      class_names: In the order of the class ids, or None if nobody said.
+      data: What it was trained on, as `load_dataset` takes it, or None.
+      outputs: Images (0 to 255) to arrays with a leading axis of images.
+      note: What had to be assumed, or None.
+    """
+
+    name: str
+    task: Task
+    image_shape: tuple[int, int, int]
+    num_classes: int | None
+    class_names: tuple[str, ...] | None
+    data: str | None
+    outputs: Outputs
+    note: str | None = None
+
+    def class_name(self, index: int) -> str:
+        """Returns the name of a class, or its number if nobody said one."""
+        known = self.class_names is not None and index < len(self.class_names)
+        return self.class_names[index] if self.class_names is not None and known else str(index)
+
+
+def of_bytes(function: Callable[[Any], Any]) -> Outputs:
+    """Returns a function of images in [0, 1] as one of byte images, compiled."""
+    run = jax.jit(lambda images: function(images.astype(jnp.float32) / jnp.float32(255)))
+    return lambda images: jax.tree.map(np.asarray, run(images))

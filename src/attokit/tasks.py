@@ -1,0 +1,89 @@
+"""The tasks of the command line: one table of what differs between them."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+from rich.table import Table
+
+from attokit import classification, segmentation, zoo
+from attokit.export.anatomy import Inspection
+from attokit.file_outputs import FileOutputs
+from attokit.predictor import Predictor
+from attokit.train import Dataset, Source
+from attokit.zoo.registry import Task
+
+
+class Evaluate(Protocol):
+    """Measures a predictor on a split."""
+
+    def __call__(
+        self, predictor: Predictor, dataset: Dataset, source: Source, *, batch_size: int | None
+    ) -> dict[str, float | np.ndarray]:
+        """Returns metrics by name, numbers and arrays; None lets the task choose the batch."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskView:
+    """A task as the command line sees it; how it is trained is a `train.Task`.
+
+    Attributes:
+      metric: What the best metric of the task is called in print.
+      file_outputs: What a .tflite file of the task gives, in words.
+      check_outputs: (model, shapes of its outputs for one image, data) raises ValueError if
+        they do not fit each other.
+      read_file: Inspection of a file that takes images to how its outputs are read; None if the
+        file is not of this task.
+      evaluate: Measures a predictor.
+      details: (metrics, names of classes) to a table of what is no single number, or None.
+      predict: (predictor, paths of images, console, **wishes) tells the user what it sees.
+      wishes: Options of attokit predict that `predict` takes.
+    """
+
+    metric: str
+    file_outputs: str
+    check_outputs: Callable[[str, Any, Dataset], None]
+    read_file: Callable[[Inspection], FileOutputs | None]
+    evaluate: Evaluate
+    details: Callable[[Mapping[str, float | np.ndarray], Sequence[str]], Table | None]
+    predict: Callable[..., None]
+    wishes: frozenset[str]
+
+
+TASKS: Mapping[Task, TaskView] = MappingProxyType(
+    {
+        "classification": TaskView(
+            metric="accuracy",
+            file_outputs="one row of logits per image",
+            check_outputs=classification.check_outputs,
+            read_file=classification.read_file,
+            evaluate=classification.evaluate,
+            details=classification.details,
+            predict=classification.predict,
+            wishes=frozenset({"top"}),
+        ),
+        "segmentation": TaskView(
+            metric="mean IoU",
+            file_outputs="logits or class ids of pixels, at the size of the image or a whole part",
+            check_outputs=segmentation.check_outputs,
+            read_file=segmentation.read_file,
+            evaluate=segmentation.evaluate,
+            details=segmentation.details,
+            predict=segmentation.predict,
+            wishes=frozenset({"output"}),
+        ),
+    }
+)
+
+
+def check_same_task(model: str, dataset: Dataset) -> None:
+    """Raises ValueError unless a model of the zoo does what the data are for."""
+    task = zoo.task(model)
+    if task != dataset.task:
+        raise ValueError(
+            f"{model} does {task}, {dataset.name} is data for {dataset.task}: choose other data, or "
+            f"one of {', '.join(zoo.names(task=dataset.task)) or 'no model yet'}"
+        )

@@ -1,0 +1,195 @@
+"""A .tflite file as a predictor, of this project or of any other tool."""
+
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import PyTree, UInt8
+
+from attokit.export import Runner, inspect
+from attokit.export.anatomy import Inspection, Subgraph, TensorInfo
+from attokit.file_outputs import FileOutputs
+from attokit.predictor import Predictor
+from attokit.runs import Run, open_run
+from attokit.tasks import TASKS
+from attokit.zoo.registry import Task
+
+Shape = tuple[int, int, int]
+
+
+def file_predictor(
+    file: pathlib.Path | bytes,
+    labels: pathlib.Path | None = None,
+    *,
+    task: Task | None = None,
+    name: str | None = None,
+    input_range: tuple[float, float] | None = None,
+) -> Predictor:
+    """Returns a .tflite file in LiteRT.
+
+    Args:
+      file: Path or bytes.
+      labels: One class name per line; None takes `labels.txt` beside the file if it fits.
+      task: Key of `TASKS`; None finds out by the shapes of the outputs, and by the run in whose
+        folder the file lies.
+      name: What to call it; the path if None.
+      input_range: The reals that the darkest and the brightest byte stand for.  None takes those
+        that the file's quantized input covers; a float input does not say, and gets the 0 to 1 of
+        the models here, with a note unless the file lies in its run's folder.
+
+    Raises:
+      ValueError: if the file is damaged, takes no images, is of no task or could be of several,
+        or labels or range do not fit.
+    """
+    runner, info = Runner(file), inspect(file)
+    name = name or (str(file) if isinstance(file, pathlib.Path) else "the file")
+    image_shape = _image_shape(name, info)
+    run = _run_beside(file, image_shape)
+    task, read = _read_outputs(name, info, task, run)
+    if run is not None and not _fits(run, task, read):
+        run = None
+    known = input_range or _covered_range(info.main)
+    note = None
+    if known is None and run is None:
+        note = (
+            f"{name} takes floats and does not say of which range: assumed 0 to 1 "
+            "(--input-range LOW HIGH chooses another)"
+        )
+    feed = _feeder(next(iter(runner.inputs.values())), *(known or (0.0, 1.0)))
+
+    def outputs(images: UInt8[np.ndarray, "b h w c"]) -> PyTree:
+        return read.decode(runner(feed(images), dequantize=True))
+
+    return Predictor(
+        name=name,
+        task=task,
+        image_shape=image_shape,
+        num_classes=read.num_classes,
+        class_names=_labels(file, labels, read.num_classes),
+        data=None if run is None else run.data,
+        outputs=outputs,
+        note=note,
+    )
+
+
+def _image_shape(name: str, info: Inspection) -> Shape:
+    shapes = [tensor.shape for tensor in info.inputs.values()]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] not in (1, 3):
+        raise ValueError(
+            f"{name} takes {shapes}, not one batch of images with 1 or 3 channels: "
+            "give a network of images"
+        )
+    return shapes[0][1], shapes[0][2], shapes[0][3]
+
+
+def _read_outputs(
+    name: str, info: Inspection, task: Task | None, run: Run | None
+) -> tuple[Task, FileOutputs]:
+    """Returns the task of a file and how its outputs are read."""
+    candidates = {task: TASKS[task]} if task is not None else TASKS
+    found = {key: view.read_file(info) for key, view in candidates.items()}
+    fitting = {key: read for key, read in found.items() if read is not None}
+    if len(fitting) > 1 and run is not None and run.task in fitting:
+        fitting = {run.task: fitting[run.task]}
+    shapes = [tensor.shape for tensor in info.outputs.values()]
+    if len(fitting) > 1:
+        raise ValueError(
+            f"{name} gives {shapes}, which fits {' and '.join(fitting)}: say which with --task"
+        )
+    if not fitting:
+        wanted = "; ".join(f"{view.file_outputs} ({key})" for key, view in candidates.items())
+        raise ValueError(f"{name} gives {shapes}, not what is known here: {wanted}")
+    return next(iter(fitting.items()))
+
+
+def _run_beside(file: pathlib.Path | bytes, image_shape: Shape) -> Run | None:
+    """Returns the run in whose folder a file lies, or None if there is none of such images."""
+    if not isinstance(file, pathlib.Path):
+        return None
+    try:
+        run = open_run(file.parent)
+    except ValueError:  # no run, or the config.json of something else
+        return None
+    return run if run.image_shape == image_shape else None
+
+
+def _fits(run: Run, task: str, read: FileOutputs) -> bool:
+    return run.task == task and read.num_classes in (None, len(run.class_names))
+
+
+def _covered_range(graph: Subgraph) -> tuple[float, float] | None:
+    """Returns the least and the greatest real that the input can hold; None if it does not say.
+
+    A float input that is quantized first covers what its integers do.
+    """
+    tensor = graph.tensors[graph.inputs[0]]
+    readers = [operator for operator in graph.operators if graph.inputs[0] in operator.inputs]
+    if [reader.kind for reader in readers] == ["QUANTIZE"]:
+        tensor = graph.tensors[readers[0].outputs[0]]
+    if "int" not in tensor.dtype:
+        return None
+    limits = np.iinfo(tensor.dtype)
+    if tensor.scale.size != 1:  # bytes that are not quantized are bytes
+        return (0.0, 255.0) if limits.max >= 255 else (-128.0, 127.0)
+    scale, zero_point = float(tensor.scale[0]), int(tensor.zero_point[0])
+    return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
+
+
+def _feeder(
+    tensor: TensorInfo, low: float, high: float
+) -> Callable[[UInt8[np.ndarray, "b h w c"]], np.ndarray]:
+    """Returns the function from bytes to what the input takes, 0 being `low` and 255 `high`.
+
+    Raises:
+      ValueError: if the range is empty or not finite.
+    """
+    if not -np.inf < low < high < np.inf:
+        raise ValueError(
+            f"input range {low:g} to {high:g}: give two finite numbers, low before high"
+        )
+    start, width = np.float32(low), np.float32(high - low)
+
+    def feed(images: UInt8[np.ndarray, "b h w c"]) -> np.ndarray:
+        reals = start + width * (images.astype(np.float32) / np.float32(255))
+        if "int" in tensor.dtype and tensor.scale.size != 1:
+            limits = np.iinfo(tensor.dtype)
+            return np.clip(np.rint(reals), limits.min, limits.max).astype(tensor.dtype)
+        return reals
+
+    return feed
+
+
+def _labels(
+    file: pathlib.Path | bytes, labels: pathlib.Path | None, classes: int | None
+) -> tuple[str, ...] | None:
+    """Returns the names of a file's classes, or None if there are none beside it."""
+    found = labels
+    if found is None and isinstance(file, pathlib.Path):
+        found = file.with_name("labels.txt")
+    if found is None or (labels is None and not found.is_file()):
+        return None
+    try:
+        names = tuple(found.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as err:
+        raise ValueError(f"cannot read the labels {found}: {err}; give a text file") from err
+    if classes is None or len(names) == classes:
+        return names
+    if labels is None:  # of another model in the same folder
+        return None
+    raise ValueError(
+        f"{found} has {len(names)} lines, the file {classes} classes: give one of each"
+    )
+
+
+def latency_ms(file: pathlib.Path | bytes, *, runs: int = 50) -> float:
+    """Returns the median time of one image in LiteRT on one thread, in milliseconds."""
+    runner = Runner(file, threads=1)
+    inputs = [np.zeros(tensor.shape, tensor.dtype) for tensor in runner.inputs.values()]
+    times = []
+    for _ in range(runs + 5):
+        start = time.perf_counter()
+        runner(*inputs)
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times[5:])  # the first runs warm caches up

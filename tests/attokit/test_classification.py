@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+
+from attokit.classification import check_outputs, evaluate
+from attokit.predictor import Predictor
+
+
+def test_labels_without_a_logit(dataset):
+    two = Predictor(
+        name="two", task="classification", image_shape=(8, 8, 1), num_classes=2, class_names=None,
+        data=None, outputs=lambda images: np.zeros((len(images), 2), np.float32),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="two has 2 classes, the data has label 2"):
+        evaluate(two, dataset, dataset.split("test"))
+
+
+def test_outputs_are_a_logit_per_class(dataset):
+    check_outputs("tiny", np.zeros((1, 3)), dataset)
+    for wrong in (np.zeros((1, 4)), np.zeros((1, 8, 8, 3)), {"a": np.zeros(3)}):
+        with pytest.raises(ValueError, match="3 classes: set num_classes=3"):
+            check_outputs("tiny", wrong, dataset)
