@@ -39,6 +39,7 @@ def run(options: Options, console: Console) -> None:
     info = zoo.info(model, **overrides)
     for row in (
         ("name", info.name),
+        ("task", info.task),
         ("family", f"{info.family}, {info.source}"),
         ("parameters", f"{info.parameters:,}"),
         ("MACs", f"{info.macs:,} at {'x'.join(map(str, info.image_size))}"),

@@ -1,6 +1,7 @@
 """`attokit list`."""
 
 import dataclasses
+from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -15,24 +16,25 @@ class Options:
 
     Attributes:
       pattern: Shell pattern of names, such as 'attonet_*'.
+      task: Only models of this task; all without it.
       names_only: Prints bare names, without counting parameters and multiply-adds.
     """
 
     pattern: tyro.conf.Positional[str] = "*"
+    task: Literal["classification", "segmentation"] | None = None
     names_only: bool = False
 
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
-    names = zoo.names(options.pattern)
+    names = zoo.names(options.pattern, options.task)
     if not names:
-        raise ValueError(
-            f"no model matches {options.pattern!r}: there are {', '.join(zoo.names())}"
-        )
+        known = ", ".join(zoo.names(task=options.task))
+        raise ValueError(f"no model matches {options.pattern!r}: there are {known}")
     if options.names_only:
         print("\n".join(names))
         return
-    table = Table("model", "parameters", "MACs", "image", "classes", "pretrained weights")
+    table = Table("model", "task", "parameters", "MACs", "image", "classes", "pretrained weights")
     table.columns[0].no_wrap = True
     with console.status("counting"):
         for name in names:
@@ -40,12 +42,13 @@ def run(options: Options, console: Console) -> None:
             weights = [w for w in checkpoints.names() if checkpoints.info(w).model == name]
             table.add_row(
                 name,
+                info.task,
                 f"{info.parameters:,}",
                 f"{info.macs:,}",
                 "x".join(map(str, info.image_size)),
                 str(info.num_classes),
                 ", ".join(weights),
             )
-    for column in table.columns[1:5]:
+    for column in table.columns[2:6]:
         column.justify = "right"
     console.print(table)
