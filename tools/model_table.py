@@ -10,13 +10,12 @@ from attokit import export, quant, zoo
 
 OVERRIDES = {
     "attonet": {"num_classes": 50},  # the paper's 50-class subset of ImageNet
-    "mobilenet": {},
 }
 
 
 def row(name: str) -> str:
     """Returns one line of the table."""
-    overrides = OVERRIDES[name.split("_")[0]]
+    overrides = OVERRIDES.get(name.split("_")[0], {})
     info = zoo.info(name, **overrides)
     model = zoo.create(name, **overrides)
     rng = np.random.default_rng(0)

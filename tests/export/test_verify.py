@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from attokit import export, quant, zoo
+from attokit.zoo.attendseg import Stage
 
 KERNELS = ["reference", "micro", "xnnpack"]
 
@@ -100,14 +101,23 @@ def test_every_classifier_is_bit_exact(name, kernels):
 
 
 def _kinds(name: str, size: int, options: dict) -> list[tuple[str, str]]:
-    """Each tensor that an op of the file computes: the op's name and the tensor's type."""
+    """What computes each tensor of the file, and the tensor's type."""
     *_, data = _written(name, size, tuple(options.items()))
-    info = export.inspect(data)
-    return [(op.name, info.tensors[i].dtype) for op in info.ops for i in op.outputs]
+    (subgraph,) = export.inspect(data).subgraphs
+    return [
+        (operator.kind, subgraph.tensors[i].dtype)
+        for operator in subgraph.operators
+        for i in operator.outputs
+    ]
 
 
 def test_a_segmenter_is_bit_exact_and_int8_up_to_its_class_ids():
-    options = {"output": "argmax", "num_classes": 5}
+    options = {
+        "output": "argmax",
+        "num_classes": 5,
+        "stages": tuple(Stage(width=w, bottleneck=8, condensed=8, depth=1) for w in (8, 16)),
+        "refinement": (8,),
+    }
     _check("attendseg_lite", 32, options, "reference")
     *rest, last = _kinds("attendseg_lite", 32, options)
     assert {dtype for _, dtype in rest} == {"int8"}

@@ -21,6 +21,12 @@ def test_activation_bounds_the_output(images, activation, low, high):
     np.testing.assert_allclose(y, jnp.clip(plain, low, high), atol=1e-6)
 
 
+def test_dilation_spreads_the_taps(images):
+    block = ConvNorm(8, 3, dilation=2, padding="VALID")
+    variables = block.init(jax.random.key(0), images)
+    assert block.apply(variables, images).shape == (4, 2, 2, 8)
+
+
 def test_training_normalizes_by_the_batch(images):
     block = ConvNorm(8, activation="none")
     variables = block.init(jax.random.key(0), images)

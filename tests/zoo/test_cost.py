@@ -20,6 +20,11 @@ def test_convolutions_by_hand():
     assert macs == (2 * 4 * 4 * 6) * (3 * 3 * 2)
 
 
+def test_interpolation_is_no_product():
+    x = jax.ShapeDtypeStruct((1, 4, 4, 3), jnp.float32)
+    assert count_macs(lambda x: jax.image.resize(x, (1, 8, 8, 3), "bilinear"), x) == 0
+
+
 def test_products_inside_other_programs():
     a, b = jax.ShapeDtypeStruct((5, 3), jnp.float32), jax.ShapeDtypeStruct((3, 3), jnp.float32)
 

@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,5 +34,4 @@ def test_it_commutes_with_pointwise_convolutions():
 
 
 def test_it_counts_no_multiply_accumulates():
-    for function in (resize, lambda x, s: jax.image.resize(x, (2, *s, 4), "bilinear")):
-        assert zoo.count_macs(lambda x, f=function: f(x, (12, 20)), X) == 0
+    assert zoo.count_macs(lambda x: resize(x, (12, 20)), X) == 0
