@@ -101,16 +101,15 @@ class AttentionCondenser(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """Returns the activations after selective attention."""
         sizes, channels = self.config, v.shape[-1]
-        visual = sizes.mixed is not None
-        q = v if not visual else ConvNorm(sizes.mixed, name="down_mix")(v, train=train)
+        q, last = v, "expand"
+        if sizes.mixed is not None:
+            q, last = ConvNorm(sizes.mixed, name="down_mix")(v, train=train), "up_mix"
         q = max_pool(q, sizes.window)
         k = self._grouped(sizes.grouped, q, "embed_grouped", train)
         k = ConvNorm(sizes.embedded, name="embed_pointwise")(k, train=train)
         if sizes.expanded is not None:
             k = self._grouped(sizes.expanded, k, "expand_grouped", train)
-        a = ConvNorm(channels, activation="none", name="up_mix" if visual else "expand")(
-            k, train=train
-        )
+        a = ConvNorm(channels, activation="none", name=last)(k, train=train)
         a = resize(a, v.shape[1:3])
         scale = self.param("scale", nn.initializers.ones_init(), ()).astype(v.dtype)
         return _select(sizes.attention, v, a, scale)

@@ -1,5 +1,6 @@
 """How all segmentation networks end: class scores per cell, brought to the resolution asked for."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -35,7 +36,7 @@ class SegmentationHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h2 w2 c"], *, size: tuple[int, int], train: bool = False
+        self, x: Float[Array, "b h2 w2 c"], *, size: Sequence[int], train: bool = False
     ) -> Float[Array, "b h w k"] | Int32[Array, "b h w"]:
         """Returns logits or class ids for images of `size` rows and columns.
 
@@ -54,7 +55,7 @@ class SegmentationHead(nn.Module):
 
 
 def deliver(
-    logits: Float[Array, "b h2 w2 k"], size: tuple[int, int], output: Output
+    logits: Float[Array, "b h2 w2 k"], size: Sequence[int], output: Output
 ) -> Shaped[Array, "b h w *k"]:
     """Returns logits of any resolution as the output asked for, for images of `size`."""
     if output == "quarter":
