@@ -68,7 +68,7 @@ def scene_source(
 def load_scenes(
     size: tuple[int, int] = (128, 128),
     *,
-    train: int = 8192,
+    train: int = 65536,
     test: int = 512,
     seed: int = 0,
     config: SceneConfig = DEFAULT,
