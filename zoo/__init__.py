@@ -20,16 +20,22 @@ if __name__ != "attokit.zoo":
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
 
+from attokit.zoo.attendseg import AttendSeg, AttendSegConfig
+from attokit.zoo.attention_condenser import AttentionCondenser, CondenserConfig
 from attokit.zoo.attonet import AttoNet, AttoNetConfig
 from attokit.zoo.convolution import Conv, conv
 from attokit.zoo.cost import count_macs, count_parameters
 from attokit.zoo.mobilenet_v1 import MobileNetV1, MobileNetV1Config
 from attokit.zoo.mobilenet_v2 import MobileNetV2, MobileNetV2Config
-from attokit.zoo.registry import ModelInfo, config, create, info, names
+from attokit.zoo.registry import ModelInfo, config, create, info, names, task
 
 __all__ = [
+    "AttendSeg",
+    "AttendSegConfig",
+    "AttentionCondenser",
     "AttoNet",
     "AttoNetConfig",
+    "CondenserConfig",
     "Conv",
     "MobileNetV1",
     "MobileNetV1Config",
@@ -43,4 +49,5 @@ __all__ = [
     "create",
     "info",
     "names",
+    "task",
 ]

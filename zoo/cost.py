@@ -7,6 +7,11 @@ from typing import Any
 import jax
 from jax.extend import core
 
+# JAX spells bilinear resizing as products with matrices that are almost empty; every other compiler
+# reads a few neighbours of each cell, and no count of multiply-accumulates has them.
+_INTERPOLATIONS = ("resize_bilinear", "_resize")
+_CALLS = ("jit", "pjit")
+
 
 def count_parameters(variables: Mapping[str, Any]) -> int:
     """Returns how many trained numbers variables hold; running statistics do not count.
@@ -27,7 +32,8 @@ def count_macs(function: Callable[..., Any], *args: Any) -> int:
     """Returns the multiply-accumulates of all convolutions and matrix products in a function call.
 
     Nothing runs: the arguments may be shapes. Loops count every turn; where the platform chooses, the
-    default counts; elsewhere the most expensive branch does.
+    default counts; elsewhere the most expensive branch does.  Resizing images by interpolation counts
+    as nothing.
 
     Raises:
       ValueError: if a product stands in a loop whose number of turns is not known.
@@ -52,6 +58,8 @@ def _equation_macs(equation: core.JaxprEqn) -> int:
     if name == "cond":
         costs = [_macs(branch.jaxpr) for branch in params["branches"]]
         return costs[_default_branch(params)] if _is_by_platform(params) else max(costs)
+    if name in _CALLS and params.get("name") in _INTERPOLATIONS:
+        return 0
     inner = sum(_macs(jaxpr) for jaxpr in _inner_jaxprs(params))
     if name == "while" and inner:
         raise ValueError(

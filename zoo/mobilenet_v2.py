@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.convolution import Padding
 from attokit.zoo.initialization import lecun_fan_in
-from attokit.zoo.pooling import LastPooling, LastPoolingKind, StemPooling, StemPoolingKind
+from attokit.zoo.map_pooling import LastPooling, LastPoolingKind, StemPooling, StemPoolingKind
 from attokit.zoo.sizes import check_positive, round_to_8
 
 _STEM, _POOLED, _LAST = 32, 64, 1280

@@ -4,14 +4,16 @@ import dataclasses
 import difflib
 import fnmatch
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attokit.zoo import attonet, mobilenet_v1, mobilenet_v2, mobilenet_v3
+from attokit.zoo import attendseg, attonet, mobilenet_v1, mobilenet_v2, mobilenet_v3
 from attokit.zoo.cost import count_macs, count_parameters
+
+Task = Literal["classification", "segmentation"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class Family:
       variants: Config by model name.
       source: The paper.
       module: The Python module, whose docstring holds the deviations from the paper.
+      task: What the outputs say: one class per image, or one per pixel.
     """
 
     name: str
@@ -31,9 +34,18 @@ class Family:
     variants: Mapping[str, Any]
     source: str
     module: Any
+    task: Task = "classification"
 
 
 _FAMILIES = (
+    Family(
+        name="AttendSeg",
+        build=attendseg.AttendSeg,
+        variants=attendseg.VARIANTS,
+        source="https://arxiv.org/abs/2104.14623",
+        module=attendseg,
+        task="segmentation",
+    ),
     Family(
         name="AttoNet",
         build=attonet.AttoNet,
@@ -74,7 +86,8 @@ class ModelInfo:
       parameters: Trained numbers, counted on the model.
       macs: Multiply-accumulates for one image of `image_size`, counted on the model.
       image_size: Height, width and channels.
-      num_classes: Logits per image.
+      num_classes: Logits per image, or per pixel.
+      task: "classification" or "segmentation".
       family: What people call the family.
       source: The paper.
       deviations: Where the model leaves the paper, one sentence each.
@@ -85,15 +98,32 @@ class ModelInfo:
     macs: int
     image_size: tuple[int, int, int]
     num_classes: int
+    task: Task
     family: str
     source: str
     deviations: tuple[str, ...]
 
 
-def names(pattern: str = "*") -> tuple[str, ...]:
-    """Returns the sorted names of all models that match a shell pattern."""
-    known = [name for family in _FAMILIES for name in family.variants]
+def names(pattern: str = "*", task: Task | None = None) -> tuple[str, ...]:
+    """Returns the sorted names of all models that match a shell pattern, of one task or of all.
+
+    Raises:
+      ValueError: if there is no such task.
+    """
+    if task not in (None, *get_args(Task)):
+        raise ValueError(f"task={task!r}: give one of {', '.join(get_args(Task))}, or None for all")
+    families = [family for family in _FAMILIES if task in (None, family.task)]
+    known = [name for family in families for name in family.variants]
     return tuple(sorted(fnmatch.filter(known, pattern)))
+
+
+def task(name: str) -> Task:
+    """Returns what a model's outputs say: "classification" or "segmentation".
+
+    Raises:
+      ValueError: if no model has that name.
+    """
+    return _family(name).task
 
 
 def create(name: str, **overrides: Any) -> nn.Module:
@@ -142,6 +172,7 @@ def info(name: str, **overrides: Any) -> ModelInfo:
         macs=count_macs(model.apply, variables, images),
         image_size=settings.image_size,
         num_classes=settings.num_classes,
+        task=family.task,
         family=family.name,
         source=family.source,
         deviations=_deviations(family.module.__doc__),

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.mobilenet_v2 import InvertedResidual
-from attokit.zoo.pooling import LastPooling, LastPoolingKind, StemPooling, StemPoolingKind
+from attokit.zoo.map_pooling import LastPooling, LastPoolingKind, StemPooling, StemPoolingKind
 from attokit.zoo.sizes import check_positive, round_to_8
 from attokit.zoo.standardize import check_standardization, standardize
 
