@@ -12,7 +12,9 @@ from jaxtyping import Array, Float
 
 SSD_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # variances 0.1 and 0.2; Faster R-CNN's box head has them too
 RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
-LARGEST_RATIO = math.log(1000 / 16)  # where Faster R-CNN clamps logarithms, so that exp stays finite
+LARGEST_RATIO = math.log(
+    1000 / 16
+)  # where Faster R-CNN clamps logarithms, so that exp stays finite
 
 _LEAST = 1e-6  # of a size whose logarithm is taken: padding and degenerate boxes stay finite
 

@@ -19,9 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Params = Mapping[str, Array]
-Nonlinearity = Literal[
-    "sigmoid", "tanh", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"
-]
+Nonlinearity = Literal["sigmoid", "tanh", "relu", "quant_tanh", "quant_sigmoid", "quant_sigmoid4"]
 
 # Lines with bends, for devices where an exponential costs: the same ends as tanh and sigmoid.
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(

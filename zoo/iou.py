@@ -14,8 +14,8 @@ def pairwise_iou(
     boxes_xyxy: Float[Array, "n 4"],
     others_xyxy: Float[Array, "m 4"],
     *,
-    valid: Bool[Array, "n"] | None = None,
-    others_valid: Bool[Array, "m"] | None = None,
+    valid: Bool[Array, " n"] | None = None,
+    others_valid: Bool[Array, " m"] | None = None,
 ) -> Float[Array, "n m"]:
     """Returns the intersection over union of every box with every other one, in [0, 1].
 
@@ -38,9 +38,9 @@ def pairwise_iou(
     return overlap / jnp.where(overlap > 0, union, 1.0)
 
 
-def _pairs(left: Bool[Array, "n"], right: Bool[Array, "m"]) -> Bool[Array, "n m"]:
+def _pairs(left: Bool[Array, " n"], right: Bool[Array, " m"]) -> Bool[Array, "n m"]:
     return left[:, None] & right[None, :]
 
 
-def _masked(boxes: Float[Array, "n 4"], valid: Bool[Array, "n"] | None) -> Float[Array, "n 4"]:
+def _masked(boxes: Float[Array, "n 4"], valid: Bool[Array, " n"] | None) -> Float[Array, "n 4"]:
     return boxes if valid is None else jnp.where(valid[:, None], boxes, 0.0)

@@ -99,9 +99,9 @@ class LastPooling(nn.Module):
         if self.kind == "average":
             return jnp.mean(x, axis=(1, 2))
         hidden = (_quarter(x.shape[-1]),) * 2
-        x = RNNPool(
-            hidden, None, freeze_gate_scalars=self.freeze_gate_scalars, name="rnnpool"
-        )(x)  # [b, 1, 1, c]
+        x = RNNPool(hidden, None, freeze_gate_scalars=self.freeze_gate_scalars, name="rnnpool")(
+            x
+        )  # [b, 1, 1, c]
         return x.reshape(x.shape[0], -1)
 
 

@@ -8,9 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def max_out_background(
-    logits: Float[Array, "*b m"], background: int
-) -> Float[Array, "*b k"]:
+def max_out_background(logits: Float[Array, "*b m"], background: int) -> Float[Array, "*b k"]:
     """Returns logits whose first is the maximum of the first `background` ones; the rest follow.
 
     Raises:

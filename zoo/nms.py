@@ -15,12 +15,12 @@ from attokit.zoo.iou import pairwise_iou
 
 def non_max_suppression(
     boxes_xyxy: Float[Array, "n 4"],
-    scores: Float[Array, "n"],
+    scores: Float[Array, " n"],
     *,
     iou_threshold: float,
     max_outputs: int,
     score_threshold: float = -jnp.inf,
-) -> tuple[Int[Array, "max_outputs"], Bool[Array, "max_outputs"]]:
+) -> tuple[Int[Array, " max_outputs"], Bool[Array, " max_outputs"]]:
     """Returns the boxes that no better box overlaps too much, best first, and which places are filled.
 
     Boxes of equal score count in the order given.  Boxes of no size overlap nothing, so they stay.  Works under
@@ -52,7 +52,7 @@ def non_max_suppression(
 
 
 def _suppresses(
-    boxes: Float[Array, "n 4"], candidate: Bool[Array, "n"], iou_threshold: float
+    boxes: Float[Array, "n 4"], candidate: Bool[Array, " n"], iou_threshold: float
 ) -> Bool[Array, "n n"]:
     """Returns whether row i, if kept, removes column j: it is better, and overlaps it too much."""
     overlap = pairwise_iou(boxes, boxes, valid=candidate, others_valid=candidate)
@@ -60,7 +60,7 @@ def _suppresses(
     return (overlap > iou_threshold) & (order[:, None] < order[None, :])
 
 
-def _settled(suppresses: Bool[Array, "n n"], candidate: Bool[Array, "n"]) -> Bool[Array, "n"]:
+def _settled(suppresses: Bool[Array, "n n"], candidate: Bool[Array, " n"]) -> Bool[Array, " n"]:
     """Returns the fixed point of keep = candidate and not suppressed by what is kept."""
 
     def turn(state: tuple[Array, Array]) -> tuple[Array, Array]:

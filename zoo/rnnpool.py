@@ -97,13 +97,19 @@ def rnn_pool_map(
     down, right = along(1, height), along(2, width)
     order = range(patch_size)
     pixels = project(params["rnn1"], x)  # [b, h, w, h1]
-    rows = project(params["rnn2"], last("rnn1", [right(pixels, i) for i in order]))  # [b, h, w2, h2]
+    rows = project(
+        params["rnn2"], last("rnn1", [right(pixels, i) for i in order])
+    )  # [b, h, w2, h2]
     columns = project(params["rnn2"], last("rnn1", [down(pixels, i) for i in order]))
     # The four passes of the second cell run as one, over a map of four times the height.
     passes = [
         jnp.concatenate(
-            [down(rows, i), down(rows, -1 - i + patch_size), right(columns, i),
-             right(columns, patch_size - 1 - i)],
+            [
+                down(rows, i),
+                down(rows, -1 - i + patch_size),
+                right(columns, i),
+                right(columns, patch_size - 1 - i),
+            ],
             axis=1,
         )
         for i in order

@@ -248,7 +248,12 @@ _QVGA_PRIORS = {
 
 
 def _stage(
-    expansion: int, features: int, blocks: int, stride: int, kernel: int | None = 3, scale: float | None = None
+    expansion: int,
+    features: int,
+    blocks: int,
+    stride: int,
+    kernel: int | None = 3,
+    scale: float | None = None,
 ) -> Stage:
     return Stage(
         expansion=expansion,

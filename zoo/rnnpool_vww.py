@@ -20,8 +20,8 @@ from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
-from attokit.zoo.mobilenet_v2 import InvertedResidual
 from attokit.zoo.map_pooling import LastPooling, LastPoolingKind, StemPooling, StemPoolingKind
+from attokit.zoo.mobilenet_v2 import InvertedResidual
 from attokit.zoo.sizes import check_positive, round_to_8
 from attokit.zoo.standardize import check_standardization, standardize
 
@@ -30,7 +30,7 @@ _PADDING = ((1, 1), (1, 1))  # PyTorch's; "SAME" would shift the windows of stri
 _STEM = 8
 
 # Expansion, output channels, repetitions and first stride of each stage.
-_ROWS = ((6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+ROWS = ((6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class RNNPoolVWW(nn.Module):
             epsilon=_EPSILON,
             name="pool",
         )(x, train=train)
-        for stage, (expansion, channels, repetitions, stride) in enumerate(_ROWS, start=1):
+        for stage, (expansion, channels, repetitions, stride) in enumerate(ROWS, start=1):
             for number in range(1, repetitions + 1):
                 x = InvertedResidual(
                     features=round_to_8(channels * config.width),
@@ -113,9 +113,7 @@ class RNNPoolVWW(nn.Module):
         x = block(config.last, name="last")(x, train=train)
         x = LastPooling(config.last_pooling, config.freeze_gate_scalars, name="last_pool")(x)
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
-        return nn.Dense(
-            config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
-        )(x)
+        return nn.Dense(config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head")(x)
 
 
 VARIANTS: Mapping[str, RNNPoolVWWConfig] = MappingProxyType(

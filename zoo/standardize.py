@@ -23,7 +23,9 @@ def standardize(
             f"images have {images.shape[-1]} channels and input_mean={mean}, input_std={std}: give one "
             "number per channel"
         )
-    shift, scale = (jnp.asarray(values, images.dtype).reshape(1, 1, 1, -1) for values in (mean, std))
+    shift, scale = (
+        jnp.asarray(values, images.dtype).reshape(1, 1, 1, -1) for values in (mean, std)
+    )
     return (images - shift) / scale
 
 
