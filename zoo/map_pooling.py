@@ -12,6 +12,7 @@ from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
@@ -70,8 +71,11 @@ class StemPooling(nn.Module):
                 name="strided",
             )(x, train=train)
         else:
-            pool = nn.avg_pool if self.kind == "average" else nn.max_pool
-            x = pool(x, (self.patch_size,) * 2, (self.stride,) * 2)
+            window, steps = (self.patch_size,) * 2, (self.stride,) * 2
+            if self.kind == "average":
+                x = nn.pooling.pool(x, 0.0, lax.add, window, steps, "VALID") / self.patch_size**2
+            else:
+                x = nn.max_pool(x, window, steps)
             x = ConvNorm(self.features, activation="relu6", epsilon=self.epsilon, name="widen")(
                 x, train=train
             )
