@@ -24,6 +24,7 @@ from attokit.zoo.rnnpool_vww import RNNPoolVWW, RNNPoolVWWConfig
 State = Mapping[str, np.ndarray]
 Modules = Mapping[str, str]  # a module's path here -> its name there
 Path = tuple[str, ...]
+Wanted = tuple[str, tuple[int, ...] | None]  # a name there, and the shape here if it is known
 
 _CELLS = MappingProxyType({"rnn1": "cell_rnn.cell", "rnn2": "cell_bidirrnn.cell"})
 _COPIES = ("unrollRNN.RNNCell", "unrollRNN.RNNCell_reverse")  # of `cell`
@@ -46,7 +47,7 @@ def rnnpool_from_edgeml(state: State) -> dict[str, dict[str, Float[Array, "..."]
       ValueError: if keys lack, are left over or copies differ; all of them are listed.
     """
     state = _without_prefix(state)
-    wanted = {
+    wanted: dict[Path, Wanted] = {
         (cell, name): (f"{there}.{name}", None)
         for cell, there in _CELLS.items()
         for name in ("W", "U", "bias_gate", "bias_update", "zeta", "nu")
@@ -73,7 +74,7 @@ def variables_from_edgeml(name: str, state: State) -> dict[str, Any]:
     model, modules = _network(name)
     images = jax.ShapeDtypeStruct((1, *model.config.image_size), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
-    wanted = {}
+    wanted: dict[Path, Wanted] = {}
     for path, leaf in flax.traverse_util.flatten_dict(shapes).items():
         module, parameter = "/".join(path[1:-1]), path[-1]
         wanted[path] = (f"{modules[module]}.{_PARAMETERS.get(parameter, parameter)}", leaf.shape)
@@ -152,9 +153,7 @@ def _without_prefix(state: State) -> State:
     return state
 
 
-def _read(
-    network: str, state: State, wanted: Mapping[Path, tuple[str, tuple[int, ...] | None]]
-) -> dict[Path, Array]:
+def _read(network: str, state: State, wanted: Mapping[Path, Wanted]) -> dict[Path, Array]:
     """Returns the arrays of all paths; a shape of None is that of the tensor without axes of size 1.
 
     Raises:

@@ -227,24 +227,24 @@ def _listed(x: Float[Array, "b h w c"]) -> Float[Array, "b n c"]:
 
 # Means of the reference implementation in bytes; it does not divide, so an image spans about 255.
 _RED, _GREEN, _BLUE = 123.0, 117.0, 104.0
-_COLOUR = {
-    "input_mean": (_RED / 255, _GREEN / 255, _BLUE / 255),
-    "input_std": (1 / 255, 1 / 255, 1 / 255),
-}
-_GREY = {
-    "input_mean": ((0.299 * _RED + 0.587 * _GREEN + 0.114 * _BLUE) / 255,),
-    "input_std": (1 / 255,),
-}
-_VGA_PRIORS = {
-    "prior_steps": (4, 8, 16, 32, 64, 128),
-    "prior_sizes": (16, 32, 64, 128, 256, 512),
-    "image_size": (480, 640, 3),
-}
-_QVGA_PRIORS = {
-    "prior_steps": (8, 8, 16, 16),
-    "prior_sizes": (8, 16, 32, 48),
-    "image_size": (240, 320, 1),
-}
+_GREY = 0.299 * _RED + 0.587 * _GREEN + 0.114 * _BLUE
+
+_colour_480x640 = functools.partial(
+    RNNPoolFaceConfig,
+    input_mean=(_RED / 255, _GREEN / 255, _BLUE / 255),
+    input_std=(1 / 255, 1 / 255, 1 / 255),
+    prior_steps=(4, 8, 16, 32, 64, 128),
+    prior_sizes=(16, 32, 64, 128, 256, 512),
+    image_size=(480, 640, 3),
+)
+_grey_240x320 = functools.partial(
+    RNNPoolFaceConfig,
+    input_mean=(_GREY / 255,),
+    input_std=(1 / 255,),
+    prior_steps=(8, 8, 16, 16),
+    prior_sizes=(8, 16, 32, 48),
+    image_size=(240, 320, 1),
+)
 
 
 def _stage(
@@ -267,7 +267,7 @@ def _stage(
 
 VARIANTS: Mapping[str, RNNPoolFaceConfig] = MappingProxyType(
     {
-        "rnnpool_face_c": RNNPoolFaceConfig(
+        "rnnpool_face_c": _colour_480x640(
             hidden=16,
             stages=(
                 _stage(1, 24, 1, 1, None),
@@ -278,10 +278,8 @@ VARIANTS: Mapping[str, RNNPoolFaceConfig] = MappingProxyType(
                 _stage(6, 160, 2, 2, 1),
                 _stage(6, 320, 1, 2),
             ),
-            **_COLOUR,
-            **_VGA_PRIORS,
         ),
-        "rnnpool_face_m4": RNNPoolFaceConfig(
+        "rnnpool_face_m4": _grey_240x320(
             stem=((4, 2),),
             hidden=16,
             stages=(
@@ -290,10 +288,8 @@ VARIANTS: Mapping[str, RNNPoolFaceConfig] = MappingProxyType(
                 _stage(2, 64, 1, 2, 3, 5.0),
                 _stage(2, 64, 1, 1),
             ),
-            **_GREY,
-            **_QVGA_PRIORS,
         ),
-        "rnnpool_face_quant": RNNPoolFaceConfig(
+        "rnnpool_face_quant": _colour_480x640(
             stem=((4, 2), (4, 1)),
             stem_norm_scale=10.0,
             hidden=8,
@@ -304,10 +300,8 @@ VARIANTS: Mapping[str, RNNPoolFaceConfig] = MappingProxyType(
                 _stage(2, 64, 1, 2),
                 _stage(2, 96, 1, 2),
             ),
-            **_COLOUR,
-            **_VGA_PRIORS,
         ),
-        "rnnpool_face_qvga": RNNPoolFaceConfig(
+        "rnnpool_face_qvga": _grey_240x320(
             stem=((4, 2),),
             hidden=16,
             stages=(
@@ -316,8 +310,6 @@ VARIANTS: Mapping[str, RNNPoolFaceConfig] = MappingProxyType(
                 _stage(2, 96, 3, 2, 3, 5.0),
                 _stage(2, 128, 3, 1),
             ),
-            **_GREY,
-            **_QVGA_PRIORS,
         ),
     }
 )

@@ -99,15 +99,11 @@ def concatenation(context: Context, op: Op) -> tuple[Operator, ...]:
 
 
 def slice_(context: Context, op: Op) -> tuple[Operator, ...]:
-    """SLICE (rank above 4: version 5); a whole batch is written as -1, so that it can be resized."""
-    images = context.operand(op, 0)
-    size = list(op["size"])
-    if size and size[0] == images.shape[0]:
-        size[0] = -1
+    """SLICE (rank above 4: version 5)."""
     inputs = (
-        images,
+        context.operand(op, 0),
         context.numbers(op, "begin", op["begin"]),
-        context.numbers(op, "size", size),
+        context.numbers(op, "size", op["size"]),
     )
     version = 5 if len(op["begin"]) > _RANK else context.version(int8=2)
     return (

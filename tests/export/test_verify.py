@@ -93,7 +93,7 @@ def test_a_mobilenet_is_bit_exact_in_micro():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", zoo.names(task="classification"))
 def test_every_model_is_bit_exact(name, kernels):
     options = {"small_images": True} if name.startswith("attonet") else {}
     _check(name, 32, {"num_classes": 10, **options}, kernels)

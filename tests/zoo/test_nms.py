@@ -4,17 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced import jit
 
 from attokit import zoo
 
 N, OUTPUTS = 600, 650
 
 
-@functools.partial(jax.jit, static_argnames="iou_threshold")
-def _select(boxes, scores, *, iou_threshold):
-    return zoo.non_max_suppression(
-        boxes, scores, iou_threshold=iou_threshold, max_outputs=OUTPUTS, score_threshold=0.05
-    )
+_select = jit(
+    functools.partial(zoo.non_max_suppression, max_outputs=OUTPUTS, score_threshold=0.05),
+    static_argnames="iou_threshold",
+)
 
 
 def _sequential(boxes, scores, iou_threshold, score_threshold=0.05):
@@ -63,9 +63,8 @@ def test_a_chain_is_settled_link_by_link():
     """Each box suppresses the next alone: every second one stays, after as many turns as there are links."""
     places = np.arange(40, dtype=np.float32)
     boxes = np.stack([places, 0 * places, places + 2, 0 * places + 1], 1)
-    indices, valid = zoo.non_max_suppression(
-        jnp.asarray(boxes), -jnp.asarray(places), iou_threshold=0.3, max_outputs=40
-    )
+    select = jit(functools.partial(zoo.non_max_suppression, iou_threshold=0.3, max_outputs=40))
+    indices, valid = select(boxes, -places)
     assert np.array_equal(indices[valid], np.arange(0, 40, 2))
 
 
@@ -74,7 +73,7 @@ def test_the_best_fill_few_places_and_a_batch_is_its_images():
     select = functools.partial(
         zoo.non_max_suppression, iou_threshold=0.5, max_outputs=5, score_threshold=0.05
     )
-    indices, valid = jax.vmap(select)(jnp.stack(boxes), jnp.stack(scores))
+    indices, valid = jit(jax.vmap(select))(np.stack(boxes), np.stack(scores))
     assert np.all(valid)
     for image in range(2):
         want = _sequential(boxes[image], scores[image], 0.5)[:5]
@@ -84,10 +83,10 @@ def test_the_best_fill_few_places_and_a_batch_is_its_images():
 def test_no_box_above_the_threshold():
     boxes = jnp.asarray([[0.0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1], [3, 3, 4, 4]])
     scores = jnp.asarray([0.01, 0.02, np.nan, -np.inf])
-    options = {"iou_threshold": 0.5, "max_outputs": 3}
-    _, valid = zoo.non_max_suppression(boxes, scores, score_threshold=0.05, **options)
+    _, valid = _select(boxes, scores, iou_threshold=0.5)
     assert not np.any(valid)
-    indices, valid = zoo.non_max_suppression(boxes, scores, **options)
+    select = jit(functools.partial(zoo.non_max_suppression, iou_threshold=0.5, max_outputs=3))
+    indices, valid = select(boxes, scores)
     assert np.array_equal(indices[valid], [1, 0])  # without NaN and padding
 
 
