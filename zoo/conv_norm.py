@@ -25,6 +25,7 @@ class ConvNorm(nn.Module):
       kernel_size: Side of the square kernel.
       strides: Step of the window.
       padding: "SAME", "VALID" or explicit pairs.
+      dilation: Distance between kernel taps.
       groups: Independent groups of channels.
       activation: What follows the norm.
       scale_init: Start of the norm's gamma; zeros silence a residual branch at the start.
@@ -35,6 +36,7 @@ class ConvNorm(nn.Module):
     kernel_size: int = 1
     strides: int = 1
     padding: Padding = "SAME"
+    dilation: int = 1
     groups: int = 1
     activation: Literal["none", "relu", "relu6", "hard_swish"] = "relu"
     scale_init: nn.initializers.Initializer = nn.initializers.ones_init()
@@ -50,6 +52,7 @@ class ConvNorm(nn.Module):
             self.kernel_size,
             strides=self.strides,
             padding=self.padding,
+            dilation=self.dilation,
             groups=self.groups,
             name="conv",
         )(x)

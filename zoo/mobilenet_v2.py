@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -20,7 +20,9 @@ from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.convolution import Padding
 from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.map_pooling import LastPooling, LastPoolingKind, StemPooling, StemPoolingKind
-from attokit.zoo.sizes import check_positive, round_to_8
+from attokit.zoo.sizes import check_choice, check_positive, round_to_8
+
+StemPoolingOrBlocks = Literal["blocks"] | StemPoolingKind
 
 _STEM, _POOLED, _LAST = 32, 64, 1280
 
@@ -52,7 +54,7 @@ class MobileNetV2Config:
     """
 
     width: float = 1.0
-    stem_pooling: Literal["blocks"] | StemPoolingKind = "blocks"
+    stem_pooling: StemPoolingOrBlocks = "blocks"
     last_pooling: LastPoolingKind = "average"
     num_classes: int = 1000
     image_size: tuple[int, int, int] = (224, 224, 3)
@@ -60,6 +62,8 @@ class MobileNetV2Config:
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
         check_positive(self, "width", "num_classes")
+        check_choice(self, "stem_pooling", "blocks", *get_args(StemPoolingKind))
+        check_choice(self, "last_pooling", *get_args(LastPoolingKind))
 
 
 class MobileNetV2(nn.Module):
@@ -77,28 +81,55 @@ class MobileNetV2(nn.Module):
     ) -> Float[Array, "b k"]:
         """Returns the logits of images in [0, 1]; `train` updates the batch statistics."""
         width = self.config.width
-        x = ConvNorm(round_to_8(_STEM * width), 3, strides=2, activation="relu6", name="stem")(
-            images, train=train
+        x = inverted_residuals(
+            images, width=width, stem_pooling=self.config.stem_pooling, train=train
         )
-        skipped = 0
-        if self.config.stem_pooling != "blocks":
-            skipped, pooled = _POOLED_ROWS, round_to_8(_POOLED * width)
-            x = StemPooling(self.config.stem_pooling, pooled, name="pool")(x, train=train)
-        rows = enumerate(_ROWS[skipped:], start=1 + skipped)
-        for stage, (expansion, channels, repetitions, stride) in rows:
-            for block in range(1, repetitions + 1):
-                x = InvertedResidual(
-                    features=round_to_8(channels * width),
-                    expansion=expansion,
-                    stride=stride if block == 1 else 1,
-                    name=f"stage{stage}_block{block}",
-                )(x, train=train)
         last = round_to_8(_LAST * max(1.0, width))
         x = ConvNorm(last, activation="relu6", name="last")(x, train=train)
         x = LastPooling(self.config.last_pooling, name="last_pool")(x)  # [b, c]
         return nn.Dense(
             self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
         )(x)
+
+
+def inverted_residuals(
+    images: Float[Array, "b h w c"],
+    *,
+    width: float,
+    output_stride: int = 32,
+    stem_pooling: StemPoolingOrBlocks = "blocks",
+    train: bool,
+) -> Float[Array, "b h2 w2 c2"]:
+    """Returns what the last inverted residual gives, as layers of the module that calls.
+
+    A pooled stem takes the place of the first three stages, and has their stride.
+
+    Where `output_stride` is reached, strides become distances between the taps of the kernels that
+    follow, which see the same area.
+    """
+    x = ConvNorm(round_to_8(_STEM * width), 3, strides=2, activation="relu6", name="stem")(
+        images, train=train
+    )
+    reached, dilation, skipped = 2, 1, 0
+    if stem_pooling != "blocks":
+        pooled = round_to_8(_POOLED * width)
+        x = StemPooling(stem_pooling, pooled, name="pool")(x, train=train)
+        reached, skipped = 8, _POOLED_ROWS
+    rows = enumerate(_ROWS[skipped:], start=1 + skipped)
+    for stage, (expansion, channels, repetitions, step) in rows:
+        stride = step if reached * step <= output_stride else 1
+        reached *= stride
+        for block in range(1, repetitions + 1):
+            x = InvertedResidual(
+                features=round_to_8(channels * width),
+                expansion=expansion,
+                stride=stride if block == 1 else 1,
+                dilation=dilation,
+                name=f"stage{stage}_block{block}",
+            )(x, train=train)
+            if block == 1:
+                dilation *= step // stride
+    return x
 
 
 class InvertedResidual(nn.Module):
@@ -108,6 +139,7 @@ class InvertedResidual(nn.Module):
       features: Output channels.
       expansion: How many times wider the middle is; 1 leaves the widening convolution out.
       stride: Step of the depthwise convolution.
+      dilation: Distance between its taps.
       padding: Of the depthwise convolution.
       epsilon: Of the norms.
     """
@@ -115,6 +147,7 @@ class InvertedResidual(nn.Module):
     features: int
     expansion: int
     stride: int
+    dilation: int = 1
     padding: Padding = "SAME"
     epsilon: float = 1e-3
 
@@ -132,6 +165,7 @@ class InvertedResidual(nn.Module):
             3,
             strides=self.stride,
             padding=self.padding,
+            dilation=self.dilation,
             groups=middle,
             activation="relu6",
             name="depthwise",

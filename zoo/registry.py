@@ -13,11 +13,14 @@ import jax.numpy as jnp
 from attokit.zoo import (
     attendseg,
     attonet,
+    deeplab_v3,
+    edgesegnet,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
     rnnpool_face,
     rnnpool_vww,
+    unet,
 )
 from attokit.zoo.cost import count_macs, count_parameters
 
@@ -62,6 +65,22 @@ _FAMILIES = (
         module=attonet,
     ),
     Family(
+        name="DeepLabV3",
+        build=deeplab_v3.DeepLabV3,
+        variants=deeplab_v3.VARIANTS,
+        source="https://arxiv.org/abs/1801.04381",
+        module=deeplab_v3,
+        task="segmentation",
+    ),
+    Family(
+        name="EdgeSegNet",
+        build=edgesegnet.EdgeSegNet,
+        variants=edgesegnet.VARIANTS,
+        source="https://arxiv.org/abs/1905.04222",
+        module=edgesegnet,
+        task="segmentation",
+    ),
+    Family(
         name="MobileNetV1",
         build=mobilenet_v1.MobileNetV1,
         variants=mobilenet_v1.VARIANTS,
@@ -96,6 +115,14 @@ _FAMILIES = (
         variants=rnnpool_vww.VARIANTS,
         source="https://arxiv.org/abs/2002.11921",
         module=rnnpool_vww,
+    ),
+    Family(
+        name="U-Net",
+        build=unet.UNet,
+        variants=unet.VARIANTS,
+        source="https://arxiv.org/abs/1505.04597",
+        module=unet,
+        task="segmentation",
     ),
 )
 

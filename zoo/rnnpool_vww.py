@@ -6,7 +6,7 @@ be read (`zoo.edgeml`). `rnnpool_vww_2` pools the last map by RNNPool too.
 
 Deviation: the paper counts 255K (259K) parameters and 37.7M multiply-adds; the reference implementation has
 281,902 (327,026) and 40.4M, and these networks too.
-Deviation: any image size from 20 pixels on; the reference implementation takes 224x224 alone.
+Deviation: any image size from 11 pixels on; the reference implementation takes 224x224 alone.
 Deviation: running statistics forget in 10 steps, as in every network here, not in 100.
 """
 
@@ -14,6 +14,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import get_args
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -22,7 +23,7 @@ from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.map_pooling import LastPooling, LastPoolingKind, StemPooling, StemPoolingKind
 from attokit.zoo.mobilenet_v2 import InvertedResidual
-from attokit.zoo.sizes import check_positive, round_to_8
+from attokit.zoo.sizes import check_choice, check_positive, round_to_8
 from attokit.zoo.standardize import check_standardization, standardize
 
 _EPSILON = 1e-5
@@ -67,6 +68,8 @@ class RNNPoolVWWConfig:
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
         check_positive(self, "width", "pooled", "last", "num_classes")
+        check_choice(self, "pooling", *get_args(StemPoolingKind))
+        check_choice(self, "last_pooling", *get_args(LastPoolingKind))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: give a share from 0 to below 1")
         check_standardization(self)
