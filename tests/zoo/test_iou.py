@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from traced import jit
 
 from attokit.zoo.iou import box_area, pairwise_iou
 
@@ -47,4 +48,4 @@ def test_gradients_are_finite_at_boxes_of_no_size():
     def total(x):
         return jnp.sum(pairwise_iou(x, boxes, valid=valid, others_valid=valid))
 
-    assert np.all(np.isfinite(jax.grad(total)(boxes)))
+    assert np.all(np.isfinite(jit(jax.grad(total))(boxes)))

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced import jit
 
 from attokit import zoo
 from attokit.zoo.map_pooling import LastPooling, StemPooling
@@ -29,9 +30,9 @@ def test_the_kinds_differ_as_in_the_paper():
 def test_pools_are_those_of_the_patches(kind, reduce):
     x = jnp.asarray(np.random.default_rng(0).random((1, 10, 10, 2)), jnp.float32)
     layer = StemPooling(kind, 2)
-    variables = layer.init(KEY, x)
+    variables = jit(layer.init)(KEY, x)
     variables["params"]["widen"]["conv"]["kernel"] = jnp.eye(2)[None, None]
-    y = layer.apply(variables, x)
+    y = jit(layer.apply)(variables, x)
     assert y.shape == (1, 3, 3, 2)
     for i, j in np.ndindex(3, 3):
         row, column = 4 * min(i, 1), 4 * min(j, 1)  # the last ones once more

@@ -100,18 +100,17 @@ def test_what_patches_share_is_computed_once():
 
 def test_the_layer_pads_with_its_last_pixels():
     x = jnp.asarray(np.random.default_rng(0).random((1, 12, 8, 3)), jnp.float32)
-    layer = zoo.RNNPool((5, 3), 4, stride=4)
-    variables = layer.init(jax.random.key(0), x)
-    y = layer.apply(variables, x)
+    layer = zoo.RNNPool((5, 3), 2, stride=4)
+    y, variables = jit(layer.init_with_output)(jax.random.key(0), x)
     assert y.shape == (1, 3, 2, 12)
-    padded = zoo.RNNPool((5, 3), 4, stride=4, replicate_pad=True).apply(variables, x)
+    padded = jit(zoo.RNNPool((5, 3), 2, stride=4, replicate_pad=True).apply)(variables, x)
     np.testing.assert_array_equal(padded, replicate_edges(y))
     np.testing.assert_array_equal(padded, np.pad(y, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge"))
 
 
 def test_the_layer_starts_as_the_reference_does():
     x = jnp.zeros((1, 7, 7, 320))
-    variables = zoo.RNNPool((80, 80), None).init(jax.random.key(0), x)
+    variables = jit(zoo.RNNPool((80, 80), None).init)(jax.random.key(0), x)
     assert zoo.count_parameters(variables) == 45_124
     cell = variables["params"]["rnn1"]
     assert np.std(cell["W"]) == pytest.approx(0.1, rel=0.02)
@@ -129,4 +128,4 @@ def test_refuses_what_is_no_square_patch():
     with pytest.raises(ValueError, match="a side of 5 is smaller than patches of 6"):
         rnn_pool_map(params, jnp.zeros((1, 5, 9, 2)), patch_size=6, stride=1)
     with pytest.raises(ValueError, match="6x7 is pooled as one patch"):
-        zoo.RNNPool((3, 2), None).init(jax.random.key(0), jnp.zeros((1, 6, 7, 2)))
+        jax.eval_shape(zoo.RNNPool((3, 2), None).init, jax.random.key(0), jnp.zeros((1, 6, 7, 2)))
