@@ -81,12 +81,13 @@ def rnn_pool_map(
         reach = (places - 1) * stride + 1
         return lambda values, i: jax.lax.slice_in_dim(values, i, i + reach, stride, axis)
 
-    def last(cell: str, inputs: list[Array]) -> Array:
+    def last(cell: str, step: Callable[[int], Array]) -> Array:
+        # An input is cut out when its step comes: files run in this order, and hold what is cut till then.
         state = None
-        for values in inputs:
+        for i in range(patch_size):
             state = next_state(
                 params[cell],
-                values,
+                step(i),
                 state,
                 gate_nonlinearity=gate_nonlinearity,
                 update_nonlinearity=update_nonlinearity,
@@ -95,25 +96,16 @@ def rnn_pool_map(
         return state
 
     down, right = along(1, height), along(2, width)
-    order = range(patch_size)
     pixels = project(params["rnn1"], x)  # [b, h, w, h1]
-    rows = project(
-        params["rnn2"], last("rnn1", [right(pixels, i) for i in order])
-    )  # [b, h, w2, h2]
-    columns = project(params["rnn2"], last("rnn1", [down(pixels, i) for i in order]))
-    # The four passes of the second cell run as one, over a map of four times the height.
-    passes = [
-        jnp.concatenate(
-            [
-                down(rows, i),
-                down(rows, -1 - i + patch_size),
-                right(columns, i),
-                right(columns, patch_size - 1 - i),
-            ],
-            axis=1,
-        )
-        for i in order
-    ]
+    rows = project(params["rnn2"], last("rnn1", lambda i: right(pixels, i)))  # [b, h, w2, h2]
+    columns = project(params["rnn2"], last("rnn1", lambda i: down(pixels, i)))  # [b, h2, w, h2]
+
+    def passes(i: int) -> Array:
+        """Returns the inputs of all four passes, which run as one over a map of four times the height."""
+        back = patch_size - 1 - i
+        four = [down(rows, i), down(rows, back), right(columns, i), right(columns, back)]
+        return jnp.concatenate(four, axis=1)
+
     return jnp.concatenate(jnp.split(last("rnn2", passes), 4, axis=1), axis=-1)
 
 
