@@ -8,6 +8,15 @@ def test_names_are_sorted_and_filtered():
     assert list(zoo.names()) == sorted(set(zoo.names()))
 
 
+def test_names_of_a_task():
+    detectors = zoo.names(task="detection")
+    assert "rnnpool_face_m4" in detectors
+    assert {zoo.task(name) for name in detectors} == {"detection"}
+    assert not set(detectors) & set(zoo.names(task="classification"))
+    with pytest.raises(ValueError, match="task='tracking'"):
+        zoo.names(task="tracking")
+
+
 def test_create_replaces_fields():
     assert zoo.create("attonet_d", num_classes=7).config.num_classes == 7
     assert zoo.config("mobilenet_v2", width=0.5) == zoo.config("mobilenet_v2_050")
@@ -25,7 +34,7 @@ def test_info_counts_and_quotes():
 def test_unknown_names_answer_with_near_ones():
     with pytest.raises(ValueError, match=r"no model 'attonet_x'.*attonet_"):
         zoo.create("attonet_x")
-    with pytest.raises(ValueError, match="choose from attonet_a"):
+    with pytest.raises(ValueError, match="choose from a"):
         zoo.info("?")
 
 
