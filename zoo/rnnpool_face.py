@@ -14,6 +14,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,13 +22,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
-from attokit.zoo.convolution import Conv, Pairs
+from attokit.zoo.convolution import Conv, Padding
 from attokit.zoo.l2_norm import L2Norm
 from attokit.zoo.max_out import max_out_background
 from attokit.zoo.mobilenet_v2 import InvertedResidual
 from attokit.zoo.prior_boxes import prior_boxes_cxcywh
 from attokit.zoo.rnnpool import RNNPool
-from attokit.zoo.sizes import check_positive
+from attokit.zoo.sizes import check_choice, check_positive
 from attokit.zoo.standardize import check_standardization, standardize
 
 _EPSILON = 1e-5
@@ -68,6 +69,8 @@ class RNNPoolFaceConfig:
       stages: What follows.
       prior_steps: Pixels of the image from prior box to prior box, per map with a head.
       prior_sizes: Sides of the prior boxes in pixels of the image, per map with a head.
+      padding: Of strided convolutions: "symmetric" as PyTorch has it, which is an operator and a copy of the
+        map in a file; "same" as TFLite's convolutions have it themselves. Weights of EdgeML want the first.
       freeze_gate_scalars: Fixes what RNNPool's zeta and nu come to at 1 and 0; see `zoo.RNNPool`.
       input_mean: Subtracted from images in [0, 1], per channel; None where the network takes them as they are.
       input_std: What they are divided by then.
@@ -81,6 +84,7 @@ class RNNPoolFaceConfig:
     stages: tuple[Stage, ...]
     prior_steps: tuple[int, ...]
     prior_sizes: tuple[int, ...]
+    padding: Literal["symmetric", "same"] = "symmetric"
     freeze_gate_scalars: bool = False
     input_mean: tuple[float, ...] | None
     input_std: tuple[float, ...] | None
@@ -90,6 +94,7 @@ class RNNPoolFaceConfig:
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
         check_positive(self, "hidden")
+        check_choice(self, "padding", "symmetric", "same")
         check_standardization(self)
         if self.num_classes < 2:
             raise ValueError(
@@ -160,7 +165,7 @@ class RNNPoolFace(nn.Module):
         x = standardize(images, config.input_mean, config.input_std)
         sources = []
         for number, (features, stride) in enumerate(config.stem, start=1):
-            x = _block(features, 3, strides=stride, name=f"stem{number}")(x, train=train)
+            x = self._block(features, stride, f"stem{number}")(x, train=train)
         if config.stem_norm_scale is not None:
             sources.append((L2Norm(config.stem_norm_scale, name="norm1")(x), 3, True))
         x = RNNPool(
@@ -177,7 +182,7 @@ class RNNPoolFace(nn.Module):
                     features=stage.features,
                     expansion=stage.expansion,
                     stride=stage.stride if block == 1 else 1,
-                    padding=_same(3),
+                    padding=self._padding(3),
                     epsilon=_EPSILON,
                     name=f"stage{number}_block{block}",
                 )(x, train=train)
@@ -200,25 +205,23 @@ class RNNPoolFace(nn.Module):
     ) -> Array:
         """Returns what one head says of a map; the stem's map is halved first."""
         if reduced:
-            x = _block(8, 3, strides=2, name=f"{name}_stem")(x, train=train)
-        return Conv(features, kernel, padding=_same(kernel), use_bias=True, name=name)(x)
+            x = self._block(8, 2, f"{name}_stem")(x, train=train)
+        return Conv(features, kernel, padding=self._padding(kernel), use_bias=True, name=name)(x)
 
+    def _block(self, features: int, stride: int, name: str) -> ConvNorm:
+        return ConvNorm(
+            features,
+            3,
+            strides=stride,
+            padding=self._padding(3),
+            activation="relu6",
+            epsilon=_EPSILON,
+            name=name,
+        )
 
-def _block(features: int, kernel: int, *, strides: int, name: str) -> ConvNorm:
-    return ConvNorm(
-        features,
-        kernel,
-        strides=strides,
-        padding=_same(kernel),
-        activation="relu6",
-        epsilon=_EPSILON,
-        name=name,
-    )
-
-
-def _same(kernel: int) -> Pairs:
-    """Returns PyTorch's padding; "SAME" would shift the windows of strided convolutions."""
-    return ((kernel // 2, kernel // 2),) * 2
+    def _padding(self, kernel: int) -> Padding:
+        symmetric = ((kernel // 2, kernel // 2),) * 2
+        return symmetric if self.config.padding == "symmetric" else "SAME"
 
 
 def _listed(x: Float[Array, "b h w c"]) -> Float[Array, "b n c"]:

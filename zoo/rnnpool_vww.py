@@ -14,12 +14,13 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import get_args
+from typing import Literal, get_args
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from attokit.zoo.conv_norm import ConvNorm
+from attokit.zoo.convolution import Padding
 from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.map_pooling import LastPooling, LastPoolingKind, StemPooling, StemPoolingKind
 from attokit.zoo.mobilenet_v2 import InvertedResidual
@@ -27,7 +28,7 @@ from attokit.zoo.sizes import check_choice, check_positive, round_to_8
 from attokit.zoo.standardize import check_standardization, standardize
 
 _EPSILON = 1e-5
-_PADDING = ((1, 1), (1, 1))  # PyTorch's; "SAME" would shift the windows of strided convolutions
+_SYMMETRIC = ((1, 1), (1, 1))
 _STEM = 8
 
 # Expansion, output channels, repetitions and first stride of each stage.
@@ -45,6 +46,8 @@ class RNNPoolVWWConfig:
       pooling: What pools after the first convolution: RNNPool or what the paper compares it with.
       last_pooling: What makes a vector of the last map; "rnnpool" needs square images.
       dropout: Share of the vector that training leaves out.
+      padding: Of strided convolutions: "symmetric" as PyTorch has it, which is an operator and a copy of the
+        map in a file; "same" as TFLite's convolutions have it themselves. Weights of EdgeML want the first.
       freeze_gate_scalars: Fixes what RNNPool's zeta and nu come to at 1 and 0; see `zoo.RNNPool`.
       input_mean: Subtracted from images in [0, 1], per channel; None where the network takes them as they are.
       input_std: What they are divided by then. Weights of EdgeML want ImageNet's
@@ -59,6 +62,7 @@ class RNNPoolVWWConfig:
     pooling: StemPoolingKind = "rnnpool"
     last_pooling: LastPoolingKind = "average"
     dropout: float = 0.2
+    padding: Literal["symmetric", "same"] = "symmetric"
     freeze_gate_scalars: bool = False
     input_mean: tuple[float, ...] | None = None
     input_std: tuple[float, ...] | None = None
@@ -68,6 +72,7 @@ class RNNPoolVWWConfig:
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
         check_positive(self, "width", "pooled", "last", "num_classes")
+        check_choice(self, "padding", "symmetric", "same")
         check_choice(self, "pooling", *get_args(StemPoolingKind))
         check_choice(self, "last_pooling", *get_args(LastPoolingKind))
         if not 0 <= self.dropout < 1:
@@ -93,9 +98,10 @@ class RNNPoolVWW(nn.Module):
           ValueError: if the images are smaller than what the first pooling needs.
         """
         config = self.config
+        padding: Padding = _SYMMETRIC if config.padding == "symmetric" else "SAME"
         block = functools.partial(ConvNorm, activation="relu6", epsilon=_EPSILON)
         x = standardize(images, config.input_mean, config.input_std)
-        x = block(_STEM, 3, strides=2, padding=_PADDING, name="stem")(x, train=train)
+        x = block(_STEM, 3, strides=2, padding=padding, name="stem")(x, train=train)
         x = StemPooling(
             config.pooling,
             config.pooled,
@@ -109,7 +115,7 @@ class RNNPoolVWW(nn.Module):
                     features=round_to_8(channels * config.width),
                     expansion=expansion,
                     stride=stride if number == 1 else 1,
-                    padding=_PADDING,
+                    padding=padding,
                     epsilon=_EPSILON,
                     name=f"stage{stage}_block{number}",
                 )(x, train=train)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attokit import zoo
+from attokit import quant, zoo
 from attokit.zoo.rnnpool_face import Stage
 
 # Parameters, and millions of multiply-accumulates without and of RNNPool as the reference counts them.
@@ -52,6 +52,20 @@ def test_every_prior_box_has_its_outputs(name):
         }
 
 
+def test_padding_as_tflite_has_it_is_no_operator():
+    images = jnp.zeros((1, 16, 16, 1))
+    shapes, kinds = [], []
+    for padding in ("symmetric", "same"):
+        model = zoo.create("rnnpool_face_m4", padding=padding, freeze_gate_scalars=True)
+        outputs, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
+        shapes.append(jax.tree.map(np.shape, (outputs, variables)))
+        variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, leaf.dtype), variables)
+        kinds.append([op.kind for op in quant.trace(model.apply, variables, images)[0].ops])
+    assert shapes[0] == shapes[1]
+    assert "pad" in kinds[0]
+    assert "pad" not in kinds[1]
+
+
 def test_more_classes_than_one():
     model = zoo.create("rnnpool_face_m4", num_classes=11, image_size=(64, 64, 1))
     images = jax.ShapeDtypeStruct((1, 64, 64, 1), jnp.float32)
@@ -74,6 +88,8 @@ def test_refuses_sizes_whose_maps_would_not_meet_the_priors(size):
 def test_refuses_configs_that_no_network_can_have():
     with pytest.raises(ValueError, match="num_classes=1"):
         zoo.create("rnnpool_face_m4", num_classes=1)
+    with pytest.raises(ValueError, match="padding='valid': choose from symmetric, same"):
+        zoo.create("rnnpool_face_m4", padding="valid")
     with pytest.raises(ValueError, match="hidden=0"):
         zoo.create("rnnpool_face_m4", hidden=0)
     with pytest.raises(ValueError, match="4 heads, prior_steps=\\(8,\\)"):
