@@ -100,7 +100,9 @@ class Torch:
     def tensor(self, name, *shape, positive=False):
         if name not in self.state:
             values = self._rng.normal(size=shape) * 0.4
-            self.state[name] = np.abs(values) + 0.5 if positive else values
+            values = np.abs(values) + 0.5 if positive else values
+            # Float32 holds them exactly, so that networks may be compared in more digits.
+            self.state[name] = values.astype(np.float32).astype(np.float64)
         return self.state[name]
 
     def conv(self, name, x, features, kernel, *, stride=1, padding=0, groups=1, bias=False):
