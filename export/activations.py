@@ -65,12 +65,8 @@ def _runs(
     data: bytes, info: Inspection, inputs: list[np.ndarray], kernels: Kernels, keep: list[int]
 ) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
     """Returns the kept tensors by position, and the outputs, of one or several runs."""
-    session = interpreters.session(data, info, kernels, keep=bool(keep))
-    own = [graph.shape for graph in info.inputs.values()]
-    batch, step = len(inputs[0]), own[0][0]
-    if kernels != "micro" and batch != step:
-        session.resize(batch)
-        step = batch
+    batch = len(inputs[0])
+    session, step = _session(data, info, kernels, bool(keep), batch)
     if batch % step:
         raise ValueError(f"{batch} examples do not fill batches of {step}; give a multiple")
     kept: dict[int, list[np.ndarray]] = {i: [] for i in keep}
@@ -84,3 +80,18 @@ def _runs(
         {i: np.concatenate(parts) for i, parts in kept.items() if parts[0].ndim},
         [np.concatenate(parts) for parts in zip(*outputs, strict=True)],
     )
+
+
+def _session(
+    data: bytes, info: Inspection, kernels: Kernels, keep: bool, batch: int
+) -> tuple[interpreters.Session, int]:
+    """Returns a loaded file and how many examples it takes at once: all, or else as many as it was made for."""
+    session = interpreters.session(data, info, kernels, keep=keep)
+    own = next(iter(info.inputs.values())).shape[0]
+    if kernels == "micro" or batch == own:
+        return session, own
+    try:
+        session.resize(batch)
+    except RuntimeError:  # a shape in the file depends on its batch, or LiteRT's SLICE is in it
+        return interpreters.session(data, info, kernels, keep=keep), own
+    return session, batch

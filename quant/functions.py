@@ -250,6 +250,8 @@ def _realize(build: Builder, part: _Part) -> Value | None:
     arithmetic = [kind for kind in kinds if kind not in _RECTIFIERS]
     if plain and len(arithmetic) <= _LARGEST_ARITHMETIC:
         return None
+    if (ended := _named_and_one_more(build, part)) is not None:
+        return ended
     composite = part.function()
     return build.emit(
         "lookup",
@@ -258,6 +260,25 @@ def _realize(build: Builder, part: _Part) -> Value | None:
         function=Function(composite, composite.on_host),
         name=composite.name,
     )
+
+
+def _named_and_one_more(build: Builder, part: _Part) -> Value | None:
+    """Returns a function of TFLite's own and one addition or product after it (1 - logistic(x)), or None.
+
+    Two operators on bytes are cheaper than a table, whose places are int32.
+    """
+    last = part.nodes[-1]
+    inner = [value for value in last.inputs if isinstance(value, Symbol)]
+    if last.kind not in ("add", "sub", "mul") or len(inner) != 1 or inner[0] is part.root:
+        return None
+    head = _Part(part.root, tuple(part.nodes[:-1]))
+    values = _values(head.function().on_host)
+    for kind in ("logistic", "tanh"):
+        if _agree(values, _values_of(kind)):
+            named = build.emit(kind, [part.root], part.root.shape)
+            inputs = [named if value is inner[0] else value for value in last.inputs]
+            return build.emit(last.kind, inputs, last.output.shape, **last.attributes)
+    return None
 
 
 def _affine(build: Builder, part: _Part) -> Value | None:

@@ -15,6 +15,10 @@ import numpy as np
 from flax import nnx
 from traced import normal, variables_of
 
+from attokit import zoo
+from attokit.zoo.l2_norm import L2Norm
+from attokit.zoo.max_out import max_out_background
+
 IMAGES = (2, 6, 6, 4)
 ROWS = (2, 5, 8)
 
@@ -278,10 +282,31 @@ def _nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
     return build(nnx.Rngs(0))
 
 
+def _rnn_pool(patch_size: int, **options: Any) -> Callable:
+    return lambda x: _conv(2, 1)(zoo.RNNPool((3, 2), patch_size, replicate_pad=True, **options)(x))
+
+
+def _l2_norm_heads(x):
+    y = L2Norm(8.0)(nn.relu6(_conv(6)(x)))
+    logits = max_out_background(_conv(4, 1)(y), 3)
+    return logits.reshape(logits.shape[0], -1, 2)
+
+
 _avg = functools.partial(nn.avg_pool, window_shape=(3, 3), strides=(2, 2), padding="SAME")
 
 # Built when a test asks for them.
 BLOCKS: dict[str, Callable[[], Block]] = {
+    "rnnpool": lambda: linen(_rnn_pool(2, stride=4)),
+    "rnnpool_lines": lambda: linen(
+        _rnn_pool(
+            4,
+            stride=2,
+            freeze_gate_scalars=True,
+            gate_nonlinearity="quant_sigmoid",
+            update_nonlinearity="quant_tanh",
+        )
+    ),
+    "l2_norm_heads": lambda: linen(_l2_norm_heads),
     "conv_norm_relu6": lambda: linen(_conv_norm(nn.relu6)),
     "conv_norm_stride": lambda: linen(_conv_norm(nn.relu, strides=2)),
     "conv_norm_per_tensor_input": lambda: linen(_conv_norm(nn.relu, padding="VALID")),

@@ -22,6 +22,7 @@ FIRST = {
     "nnx_residual",
     "pixel_shuffle",
     "pyramid_bilinear",
+    "rnnpool",
     "several_heads",
     "siamese_distance",
     "unet",

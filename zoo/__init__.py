@@ -25,9 +25,14 @@ from attokit.zoo.attention_condenser import AttentionCondenser, CondenserConfig
 from attokit.zoo.attonet import AttoNet, AttoNetConfig
 from attokit.zoo.convolution import Conv, conv
 from attokit.zoo.cost import count_macs, count_parameters
+from attokit.zoo.edgeml import rnnpool_from_edgeml, variables_from_edgeml
 from attokit.zoo.mobilenet_v1 import MobileNetV1, MobileNetV1Config
 from attokit.zoo.mobilenet_v2 import MobileNetV2, MobileNetV2Config
+from attokit.zoo.nms import non_max_suppression
 from attokit.zoo.registry import ModelInfo, config, create, info, names, task
+from attokit.zoo.rnnpool import RNNPool, rnn_pool
+from attokit.zoo.rnnpool_face import RNNPoolFace, RNNPoolFaceConfig
+from attokit.zoo.rnnpool_vww import RNNPoolVWW, RNNPoolVWWConfig
 
 __all__ = [
     "AttendSeg",
@@ -42,6 +47,11 @@ __all__ = [
     "MobileNetV2",
     "MobileNetV2Config",
     "ModelInfo",
+    "RNNPool",
+    "RNNPoolFace",
+    "RNNPoolFaceConfig",
+    "RNNPoolVWW",
+    "RNNPoolVWWConfig",
     "config",
     "conv",
     "count_macs",
@@ -49,5 +59,9 @@ __all__ = [
     "create",
     "info",
     "names",
+    "non_max_suppression",
+    "rnn_pool",
+    "rnnpool_from_edgeml",
     "task",
+    "variables_from_edgeml",
 ]

@@ -30,6 +30,7 @@ class ConvNorm(nn.Module):
       groups: Independent groups of channels.
       activation: What follows the norm.
       scale_init: Start of the norm's gamma; zeros silence a residual branch at the start.
+      epsilon: What the norm adds to the variance; 1e-5 where PyTorch weights are to be read.
     """
 
     features: int
@@ -40,6 +41,7 @@ class ConvNorm(nn.Module):
     groups: int = 1
     activation: Literal["none", "relu", "relu6", "hard_swish"] = "relu"
     scale_init: nn.initializers.Initializer = nn.initializers.ones_init()
+    epsilon: float = 1e-3
 
     @nn.compact
     def __call__(
@@ -60,7 +62,7 @@ class ConvNorm(nn.Module):
         x = BatchNorm(
             use_running_average=not train,
             momentum=0.9,
-            epsilon=1e-3,
+            epsilon=self.epsilon,
             scale_init=self.scale_init,
             name="norm",
         )(x)

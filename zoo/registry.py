@@ -18,11 +18,13 @@ from attokit.zoo import (
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    rnnpool_face,
+    rnnpool_vww,
     unet,
 )
 from attokit.zoo.cost import count_macs, count_parameters
 
-Task = Literal["classification", "segmentation"]
+Task = Literal["classification", "segmentation", "detection"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Family:
       variants: Config by model name.
       source: The paper.
       module: The Python module, whose docstring holds the deviations from the paper.
-      task: What the outputs say: one class per image, or one per pixel.
+      task: What the outputs say: one class per image, one per pixel, or boxes with one each.
     """
 
     name: str
@@ -100,6 +102,21 @@ _FAMILIES = (
         module=mobilenet_v3,
     ),
     Family(
+        name="RNNPool-Face",
+        build=rnnpool_face.RNNPoolFace,
+        variants=rnnpool_face.VARIANTS,
+        source="https://arxiv.org/abs/2002.11921",
+        module=rnnpool_face,
+        task="detection",
+    ),
+    Family(
+        name="RNNPool-VWW",
+        build=rnnpool_vww.RNNPoolVWW,
+        variants=rnnpool_vww.VARIANTS,
+        source="https://arxiv.org/abs/2002.11921",
+        module=rnnpool_vww,
+    ),
+    Family(
         name="U-Net",
         build=unet.UNet,
         variants=unet.VARIANTS,
@@ -119,8 +136,8 @@ class ModelInfo:
       parameters: Trained numbers, counted on the model.
       macs: Multiply-accumulates for one image of `image_size`, counted on the model.
       image_size: Height, width and channels.
-      num_classes: Logits per image, or per pixel.
-      task: "classification" or "segmentation".
+      num_classes: Logits per image, per pixel or per box; of a detector the background is the first.
+      task: "classification", "segmentation" or "detection".
       family: What people call the family.
       source: The paper.
       deviations: Where the model leaves the paper, one sentence each.
@@ -151,7 +168,7 @@ def names(pattern: str = "*", task: Task | None = None) -> tuple[str, ...]:
 
 
 def task(name: str) -> Task:
-    """Returns what a model's outputs say: "classification" or "segmentation".
+    """Returns what a model's outputs say: "classification", "segmentation" or "detection".
 
     Raises:
       ValueError: if no model has that name.

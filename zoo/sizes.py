@@ -15,3 +15,10 @@ def round_to_8(channels: float) -> int:
     """Returns the multiple of 8 that is nearest and loses no more than a tenth; at least 8."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def check_choice(config: Any, name: str, *choices: str) -> None:
+    """Raises ValueError, with name and value, if a field of a config is none of the choices."""
+    value = getattr(config, name)
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: choose from {', '.join(choices)}")

@@ -45,6 +45,11 @@ def load_dataset(
 
 
 def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None) -> Dataset:
+    if task == "detection":
+        raise ValueError(
+            "no data for detection can be read yet: choose a model of another task "
+            "(attokit list --task classification, or segmentation)"
+        )
     if data == EMBEDDED:
         return load_fashion_mnist_subset()
     if data == SCENES:

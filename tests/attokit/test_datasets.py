@@ -59,3 +59,8 @@ def test_canonical():
     assert canonical("tfds:cifar10") == "tfds:cifar10"
     assert canonical("fashion_mnist_subset") == "fashion_mnist_subset"
     assert canonical("folder") == str(pathlib.Path.cwd() / "folder")
+
+
+def test_detection_has_no_data_yet():
+    with pytest.raises(ValueError, match="no data for detection can be read yet: choose a model"):
+        load_dataset("scenes", task="detection")

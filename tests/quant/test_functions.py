@@ -155,3 +155,14 @@ def test_what_both_operands_broadcast_stays_broadcast(function):
     x = normal(1, 3)
     graph, weights = quant.trace(lambda _, x: function(x), (), x)
     assert error(graph, weights, lambda _, x: function(x), (), x) < 1e-6
+
+
+def test_an_op_and_one_addition_are_no_table():
+    def gate(_, x):
+        return 1 - jax.nn.sigmoid(x), 2 * (1 / (1 + jnp.exp(-x))), jnp.tanh(x) - 3
+
+    graph, weights = quant.trace(gate, (), X)
+    assert kinds(graph) == ["logistic", "sub", "logistic", "mul", "tanh", "sub"]
+    assert error(graph, weights, gate, (), X) < 1e-6
+    graph, _ = quant.trace(lambda _, x: (1 - jnp.tanh(x)) * 2, (), X)
+    assert kinds(graph) == ["lookup"]

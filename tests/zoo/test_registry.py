@@ -17,11 +17,14 @@ def test_names_of_a_task():
         "edgesegnet",
         "unet",
     )
-    assert sorted((*segmenters, *zoo.names(task="classification"))) == list(zoo.names())
+    detectors = zoo.names(task="detection")
+    assert "rnnpool_face_m4" in detectors
+    every = (*segmenters, *detectors, *zoo.names(task="classification"))
+    assert sorted(every) == list(zoo.names())
     assert zoo.names("attendseg*", task="classification") == ()
     assert (zoo.task("unet"), zoo.info("unet").task) == ("segmentation", "segmentation")
     assert zoo.task("attonet_d") == "classification"
-    with pytest.raises(ValueError, match="task='depth': give one of classification, segmentation"):
+    with pytest.raises(ValueError, match="task='depth': give one of classification, "):
         zoo.names(task="depth")
     with pytest.raises(ValueError, match="no model 'u-net'"):
         zoo.task("u-net")
