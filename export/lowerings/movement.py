@@ -1,10 +1,12 @@
 """Operators that only move values.  Their shapes and axes are int32 constants."""
 
+import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from attokit.export.flatbuffer import Operator
+from attokit.export.flatbuffer import Operator, Tensor
 from attokit.export.lowerings.context import Context
 from attokit.quant.ops.kind import Op
 
@@ -91,11 +93,21 @@ def blocks(code: int, options: type, int8: int) -> Callable[[Context, Op], tuple
 
 
 def concatenation(context: Context, op: Op) -> tuple[Operator, ...]:
-    """CONCATENATION of tensors on one scale."""
-    inputs = [context.operand(op, i) for i in range(len(op.inputs))]
+    """CONCATENATION of tensors on one scale; constants are repeated here, not by the operator."""
+    inputs = [_repeated(context, op, i) for i in range(len(op.inputs))]
     options = schema.ConcatenationOptionsT(axis=op["axis"])
     code, version = schema.BuiltinOperator.CONCATENATION, context.version(int8=2)
     return (context.operator(op, code, inputs, options, version),)
+
+
+def _repeated(context: Context, op: Op, position: int) -> Tensor:
+    """Returns an operand of a concatenation; a constant with the batch of the others."""
+    tensor = context.operand(op, position)
+    whole = context.activation(op.outputs[0]).shape
+    if tensor.data is None or op["axis"] == 0 or tensor.shape[0] == whole[0]:
+        return tensor
+    shape = (whole[0], *tensor.shape[1:])
+    return dataclasses.replace(tensor, shape=shape, data=np.broadcast_to(tensor.data, shape))
 
 
 def slice_(context: Context, op: Op) -> tuple[Operator, ...]:

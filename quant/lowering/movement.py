@@ -178,6 +178,8 @@ def _extend(
 def _joined(build: Builder, parts: Sequence[Value], axis: int) -> Symbol:
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
+    if axis > 0:  # what is the same for every example has a batch of one
+        parts = [part.narrowed([0]) if isinstance(part, Known) else part for part in parts]
     return build.emit("concatenation", list(parts), tuple(shape), axis=int(axis))
 
 

@@ -6,7 +6,7 @@ Besides the kinds of `ops.table` there are a few that only rewriting understands
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -41,6 +41,21 @@ class Known:
         """Returns the one value that all entries have, or None."""
         flat = self.array.reshape(-1) if self.array.size else np.zeros(1)
         return flat[0].item() if (flat == flat[0]).all() else None
+
+    def narrowed(self, axes: Iterable[int]) -> "Known":
+        """Returns this with size 1 along those of some axes where it repeats itself.
+
+        A constant that repeats itself along the batch would else fit no other batch.  A weight's
+        entries count as repeated only where it was broadcast: equal values may come to differ.
+        """
+        array = self.array
+        for axis in axes:
+            first = array[(slice(None),) * axis + (slice(0, 1),)]
+            if array.shape[axis] > 1 and (
+                array.strides[axis] == 0 or (self.name is None and (array == first).all())
+            ):
+                array = first
+        return self if array.shape == self.shape else Known(array, self.name)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -45,8 +45,11 @@ def _mirror_pad(op, values):
 
 
 def _concatenation(op, *values):
-    """Attributes: `axis`."""
-    return (jnp.concatenate(values, axis=op["axis"]),)
+    """Attributes: `axis`.  Along other axes what has size 1 is repeated, as a class token is."""
+    axis = op["axis"]
+    rest = jnp.broadcast_shapes(*((*x.shape[:axis], 1, *x.shape[axis + 1 :]) for x in values))
+    rows = [jnp.broadcast_to(x, (*rest[:axis], x.shape[axis], *rest[axis + 1 :])) for x in values]
+    return (jnp.concatenate(rows, axis=axis),)
 
 
 def _slice(op, values):

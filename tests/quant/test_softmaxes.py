@@ -59,8 +59,14 @@ def test_a_sum_over_other_axes_is_no_softmax():
 
 
 def test_values_are_left_out():
-    assert _kinds(lambda _, x: jax.nn.softmax(x, where=SEEN)) == ["select", "softmax", "select"]
+    assert _kinds(lambda _, x: jax.nn.softmax(x, where=SEEN)) == [
+        "quantize",
+        "select",
+        "softmax",
+        "select",
+    ]
     assert _kinds(lambda _, x: jax.nn.softmax(jnp.where(SEEN, x, -1e30) / 2)) == [
+        "quantize",
         "select",
         "mul",
         "softmax",
@@ -68,5 +74,5 @@ def test_values_are_left_out():
 
 
 def test_an_added_mask_is_a_choice():
-    assert _kinds(lambda _, x: jax.nn.softmax(x + MASK)) == ["select", "softmax"]
+    assert _kinds(lambda _, x: jax.nn.softmax(x + MASK)) == ["quantize", "select", "softmax"]
     assert _kinds(lambda _, x: jax.nn.softmax(MASK + 0.25 + x)) == ["add", "select", "softmax"]
