@@ -36,7 +36,9 @@ def activations(data: bytes, inputs: list[np.ndarray], kernels: Kernels) -> Acti
       kernels: Whose runtime.
     """
     info = inspection.inspect(data)
-    names = [(i, t.name) for i, t in enumerate(info.main.tensors) if not t.constant]
+    # An empty constant (the shape of a number) has no data either, so what is made is looked for.
+    made_here = {i for op in info.main.operators for i in op.outputs} | {*info.main.inputs}
+    names = [(i, info.main.tensors[i].name) for i in sorted(made_here)]
     if kernels == "xnnpack":
         _, outputs = _runs(data, info, inputs, kernels, [])
         exposed = expose(data, info)
@@ -66,21 +68,28 @@ def _runs(
 ) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
     """Returns the kept tensors by position, and the outputs, of one or several runs."""
     session = interpreters.session(data, info, kernels, keep=bool(keep))
-    own = [graph.shape for graph in info.inputs.values()]
-    batch, step = len(inputs[0]), own[0][0]
-    if kernels != "micro" and batch != step:
-        session.resize(batch)
-        step = batch
+    batch = next((len(x) for x in inputs if x.ndim), 1)
+    step = own = next((t.shape[0] for t in info.inputs.values() if t.shape), 1)
+    if kernels != "micro" and batch != own:
+        try:
+            session.resize(batch)
+            step = batch
+        except (RuntimeError, ValueError):  # a shape in the file depends on its batch
+            if batch % own:
+                raise
+            session = interpreters.session(data, info, kernels, keep=bool(keep))
     if batch % step:
         raise ValueError(f"{batch} examples do not fill batches of {step}; give a multiple")
     kept: dict[int, list[np.ndarray]] = {i: [] for i in keep}
     outputs: list[list[np.ndarray]] = []
     for start in range(0, batch, step):
-        result = session.invoke([x[start : start + step] for x in inputs])
+        whole = batch == step  # then what has no batch axis goes in as it is
+        part = inputs if whole else [x[start : start + step] if x.ndim else x for x in inputs]
+        result = session.invoke(part)
         outputs.append([np.array(x) for x in result])
         for i in keep:
             kept[i].append(np.array(session.tensor(i)))
     return (
-        {i: np.concatenate(parts) for i, parts in kept.items() if parts[0].ndim},
-        [np.concatenate(parts) for parts in zip(*outputs, strict=True)],
+        {i: interpreters.joined(parts) for i, parts in kept.items()},
+        [interpreters.joined(parts) for parts in zip(*outputs, strict=True)],
     )

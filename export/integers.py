@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from attokit.export.flatbuffer import Quantization
-from attokit.quant import params
+from attokit.quant import least_scales, params
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QParams
@@ -56,6 +56,8 @@ class Ranges:
                 "positive and finite, zero points in [-128, 127]: calibrate again, or train the "
                 "scales with a lower learning rate."
             )
+        self._widened: dict[str, np.ndarray] = {}
+        self._widened = least_scales.widened(graph, lambda key: self._entry(key)[0], np)
 
     def scale(self, name: str) -> np.ndarray:
         """Returns the scale of an activation, a constant or a kernel."""
@@ -75,7 +77,9 @@ class Ranges:
 
     def _of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         tensor = self._graph.tensors.get(name)
-        key = name if tensor is None else tensor.range_name
+        return self._entry(name if tensor is None else tensor.range_name)
+
+    def _entry(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         if key in self._graph.fixed_ranges:
             scale, zero_point = self._graph.fixed_ranges[key]
             return np.asarray(scale, np.float32), np.asarray(zero_point, np.float32)
@@ -84,7 +88,8 @@ class Ranges:
                 f"qparams have no entry {key!r}: they are of another graph; "
                 "take them from quant.calibrate(graph, ...)"
             )
-        return self._entries[key]
+        scale, zero_point = self._entries[key]
+        return self._widened.get(key, scale), zero_point
 
 
 def integer_operands(

@@ -1,5 +1,6 @@
 """Post-training quantization: scales and zero points from a few batches of data."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,8 +13,8 @@ from attokit.quant import params
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
+from attokit.quant.least_scales import widened
 from attokit.quant.observers import OBSERVERS, Observer
-from attokit.quant.ops import table
 from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QuantParams
 from attokit.quant.tied_constants import MASK, Claim, claim, ignored_sides
@@ -91,13 +92,9 @@ def calibrate(
 
 def _respect_kernels(graph: Graph, qparams: dict[str, QuantParams]) -> None:
     """Widens ranges to the least scales that kernels accept."""
-    for op in graph.ops:
-        ratio = table.OPS[op.kind].least_ratio
-        name = graph.tensors[op.outputs[0]].range_name
-        if ratio is not None and name in qparams:
-            least = ratio * _input_scale(graph, qparams, op.inputs[0])
-            entry = qparams[name]
-            qparams[name] = QuantParams(jnp.maximum(entry.scale, least), entry.zero_point)
+    found = widened(graph, lambda name: np.float32(_scale(graph, qparams, name)), np)
+    for name, scale in found.items():
+        qparams[name] = dataclasses.replace(qparams[name], scale=jnp.float32(scale))
 
 
 def _refuse_bare_batch(graph: Graph, shape: tuple[int, ...]) -> None:
@@ -247,5 +244,8 @@ def _of_weights(
 
 
 def _input_scale(graph: Graph, qparams: dict[str, QuantParams], name: str) -> float:
-    key = graph.tensors[name].range_name
+    return _scale(graph, qparams, graph.tensors[name].range_name)
+
+
+def _scale(graph: Graph, qparams: Mapping[str, QuantParams], key: str) -> float:
     return graph.fixed_ranges[key][0] if key in graph.fixed_ranges else float(qparams[key].scale)

@@ -19,20 +19,21 @@ import numpy as np
 
 from attokit.quant import functions
 from attokit.quant.functions import Composite, Step
-from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_reshape
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
+from attokit.quant.lowering.values import (
+    Builder,
+    Known,
+    Node,
+    Symbol,
+    Value,
+    producer,
+    stripped,
+    unshaped,
+)
 
 _RANK = 4  # up to which every runtime broadcasts and takes means
 _TOTALS = np.geomspace(1e-3, 1e4, 65).astype(np.float32)  # of squares, that eight bits can tell
 _CLOSE = 1e-2  # by which an epsilon may change them: one step of the output is 1/128
-
-
-def unshaped(value: Value) -> Value:
-    """Returns the value before reshapes and broadcasts that only add axes of size 1 or repeat."""
-    while (node := producer(value, "reshape", "broadcast")) is not None:
-        value = node.inputs[0]
-    return value
 
 
 def variance(node: Node, build: Builder) -> Value | None:

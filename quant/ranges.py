@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from attokit.quant.graph import Graph, Tensor, is_quantized
+from attokit.quant.least_scales import least_scales
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Side
 from attokit.quant.tied_constants import ANYTHING, Claim, claim, ignored_sides
@@ -116,6 +117,7 @@ def assign_ranges(
         constant_ranges=MappingProxyType(
             {place: groups.find(anchor) for place, anchor in tied_constants.items()}
         ),
+        least_scales=least_scales(placed, tensors),
         **rest,
     )
 

@@ -22,9 +22,8 @@ from attokit.quant.lowering import resize
 from attokit.quant.lowering.contraction import same_padding
 from attokit.quant.lowering.movement import emit_pad, emit_reshape, emit_transpose
 from attokit.quant.lowering.pooling import Windows, emit_pool
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer, unshaped
 from attokit.quant.movements import resolve_movements
-from attokit.quant.normalization import unshaped
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation
 from attokit.quant.parametric import prelu

@@ -5,10 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attokit.quant.lowering.elementwise import stripped
 from attokit.quant.lowering.movement import emit_reshape, emit_transpose
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
-from attokit.quant.normalization import unshaped
+from attokit.quant.lowering.values import (
+    Builder,
+    Known,
+    Node,
+    Symbol,
+    Value,
+    producer,
+    stripped,
+    unshaped,
+)
 
 _MASK = -1e4  # what is below counts for nothing in a softmax
 _LARGEST_RANK = 4  # of the kernels

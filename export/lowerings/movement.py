@@ -81,6 +81,46 @@ def gather(context: Context, op: Op) -> tuple[Operator, ...]:
     return (context.operator(op, code, inputs, options, context.version(int8=2)),)
 
 
+def bounded_index(context: Context, op: Op) -> tuple[Operator, ...]:
+    """Arithmetic of int32 that every runtime has: a negative index plus the size, then a clip."""
+    codes, size, made = schema.BuiltinOperator, op["size"], []
+    value = context.operand(op, 0)
+
+    def step(code: int, options: object, number: int, result: Tensor) -> Tensor:
+        constant = context.integer(op, f"number_{len(made)}", number)
+        inputs, version = (value, constant), 1
+        made.append(
+            Operator(code=code, version=version, options=options, inputs=inputs, outputs=(result,))
+        )
+        return result
+
+    def inner(role: str) -> Tensor:
+        return dataclasses.replace(
+            context.activation(op.outputs[0]), name=f"{op.outputs[0]}/{role}"
+        )
+
+    extreme = schema.MaximumMinimumOptionsT()
+    if op["wraps"]:  # i - size * max(min(i, 0), -1)
+        index = value
+        value = step(codes.MINIMUM, extreme, 0, inner("negative"))
+        value = step(codes.MAXIMUM, extreme, -1, inner("sign"))
+        value = step(codes.MUL, schema.MulOptionsT(), -size, inner("shift"))
+        wrapped = inner("wrapped")
+        made.append(
+            Operator(
+                code=codes.ADD,
+                version=1,
+                options=schema.AddOptionsT(),
+                inputs=(index, value),
+                outputs=(wrapped,),
+            )
+        )
+        value = wrapped
+    value = step(codes.MINIMUM, extreme, size - 1, inner("capped"))
+    step(codes.MAXIMUM, extreme, 0, context.activation(op.outputs[0]))
+    return tuple(made)
+
+
 def blocks(code: int, options: type, int8: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
     """Returns the lowering of DEPTH_TO_SPACE or SPACE_TO_DEPTH."""
 

@@ -9,13 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
-
-
-def stripped(value: Value) -> Value:
-    """Returns the value before it was broadcast: graph ops broadcast by themselves."""
-    node = producer(value, "broadcast")
-    return node.inputs[0] if node is not None else value
+from attokit.quant.graph import is_quantized
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer, stripped
 
 
 def _narrowed(value: Value) -> Value:
@@ -87,9 +82,9 @@ def maximum(build: Builder, params, first: Value, second: Value) -> Value:
     value, bound = _with_scalar(first, second)
     if bound == -np.inf:
         return value
-    if bound == 0:
+    if bound == 0 and is_quantized(value.dtype):
         return build.emit("relu", [value], value.shape)
-    capped = producer(value, "minimum") if bound == -1 else None
+    capped = producer(value, "minimum") if bound == -1 and is_quantized(value.dtype) else None
     if capped is not None and _bound(capped) == 1:
         return build.emit("relu_n1_to_1", [_variable(capped)], value.shape)
     return build.emit("maximum", _operands(first, second), _shape(first, second))
@@ -103,7 +98,7 @@ def minimum(build: Builder, params, first: Value, second: Value) -> Value:
         return value
     if bound == 6 and (rectified := producer(value, "relu")) is not None:
         return build.emit("relu6", [rectified.inputs[0]], value.shape)
-    raised = producer(value, "maximum") if bound == 1 else None
+    raised = producer(value, "maximum") if bound == 1 and is_quantized(value.dtype) else None
     if raised is not None and _bound(raised) == -1:
         return build.emit("relu_n1_to_1", [_variable(raised)], value.shape)
     return build.emit("minimum", _operands(first, second), _shape(first, second))

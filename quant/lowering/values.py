@@ -110,6 +110,19 @@ def producer(value: Value, *kinds: str) -> Node | None:
     return node if node is not None and node.kind in kinds else None
 
 
+def stripped(value: Value) -> Value:
+    """Returns the value before it was broadcast: graph ops broadcast by themselves."""
+    node = producer(value, "broadcast")
+    return node.inputs[0] if node is not None else value
+
+
+def unshaped(value: Value) -> Value:
+    """Returns the value before reshapes and broadcasts that only add axes of size 1 or repeat."""
+    while (node := producer(value, "reshape", "broadcast")) is not None:
+        value = node.inputs[0]
+    return value
+
+
 def between(roots: Sequence[Symbol], last: Node) -> list[Node]:
     """Returns the nodes from some roots to a node, in execution order."""
     order: dict[Node, None] = {}

@@ -79,6 +79,13 @@ def _gather(op, values, indices):
     return (jnp.take(values, indices, axis=op["axis"], mode="clip"),)
 
 
+def _bounded_index(op, indices):
+    """Attributes: `size` of an axis, `wraps`: -1 is its last place.  What lies outside is moved inside."""
+    size = op["size"]
+    placed = jnp.where(indices < 0, indices + size, indices) if op["wraps"] else indices
+    return (jnp.clip(placed, 0, size - 1),)
+
+
 def _depth_to_space(op, images):
     """Attributes: `block`.  Channels are (row, column, channel) of a block."""
     b, h, w, c = images.shape
@@ -95,6 +102,7 @@ def _space_to_depth(op, images):
     return (blocks.reshape(b, h // n, w // n, n * n * c),)
 
 
+BOUNDED_INDEX = OpKind(name="bounded_index", compute=_bounded_index, tied=True)
 BROADCAST_TO = OpKind(name="broadcast_to", compute=_broadcast_to, tied=True)
 CONCATENATION = OpKind(name="concatenation", compute=_concatenation, tied=True)
 DEPTH_TO_SPACE = OpKind(name="depth_to_space", compute=_depth_to_space, tied=True)

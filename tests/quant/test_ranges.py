@@ -84,7 +84,7 @@ def test_two_inputs_may_share_one_scale():
         lambda x: jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)), constant_values=-1.0),
         lambda x: jnp.concatenate([x, jnp.float32([[[[2.0, -3.0, 0.5]]]] * 2).repeat(4, 2)], 1),
         lambda x: x.at[:, 1].set(-2.0),
-        lambda x: jnp.maximum(x, jnp.float32([2.0, 0.5, -1.0])),
+        lambda x: jnp.maximum(x, jnp.float32([[[[2.0, 0.5, -1.0]]]])),
         lambda x: nn.softmax(x).at[:, 1].set(-2.0),
         lambda x: jnp.where(np.float32(np.eye(3)[0]) > 0, x, 3.0),
     ],

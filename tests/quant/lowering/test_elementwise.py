@@ -32,7 +32,7 @@ X = normal(3, 5)
         (lambda x: jnp.clip(x, -2, 0.5), ["maximum", "minimum"]),
         (lambda x: jnp.maximum(x, x[:, :1]), ["slice", "maximum"]),
         (lambda x: x / (x[:, :1] ** 2 + 1), ["slice", "lookup", "mul"]),
-        (lambda x: jnp.where(x[:, :1] > x, x, 2.0), ["slice", "greater", "select"]),
+        (lambda x: jnp.where(x[:, :1] > x, x, 2.0), ["slice", "greater", "quantize", "select"]),
         (
             lambda x: (x > x[:, :1]).astype(jnp.float32) * x,
             ["slice", "greater", "select", "mul"],

@@ -19,7 +19,7 @@ PART = (0, 1, 2, 0)
         (lambda x: jax.lax.dynamic_update_slice(jnp.zeros((2, 6, 9, 3)), x, PART), ["pad"]),
         (
             lambda x: jax.lax.dynamic_update_slice(x, X[:, :2], PART),
-            ["slice", "slice", "concatenation"],
+            ["slice", "slice", "quantize", "quantize", "concatenation"],
         ),
         (lambda x: x[:, jnp.asarray([3, 0, 0])], ["gather"]),
         (lambda x: x[:, 1, jnp.asarray([5, 0, 4])], ["slice", "gather", "reshape"]),
