@@ -20,6 +20,7 @@ import numpy as np
 from attokit.quant import functions
 from attokit.quant.functions import Composite, Step
 from attokit.quant.lowering.movement import emit_reshape
+from attokit.quant.lowering.reduction import kept_shape
 from attokit.quant.lowering.values import (
     Builder,
     Known,
@@ -65,7 +66,7 @@ def _squared(value: Value) -> Value:
 
 
 def _mean(build: Builder, values: Symbol, axes: tuple[int, ...]) -> Symbol:
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
+    kept = kept_shape(values.shape, axes)
     return build.emit("mean", [values], kept, axes=axes, keepdims=True)
 
 

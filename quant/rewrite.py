@@ -22,12 +22,20 @@ from attokit.quant.lowering import resize
 from attokit.quant.lowering.contraction import same_padding
 from attokit.quant.lowering.movement import emit_pad, emit_reshape, emit_transpose
 from attokit.quant.lowering.pooling import Windows, emit_pool
+from attokit.quant.lowering.reduction import kept_shape
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer, unshaped
 from attokit.quant.movements import resolve_movements
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation
 from attokit.quant.parametric import prelu
-from attokit.quant.softmaxes import log_softmax, mask, softmax
+from attokit.quant.softmaxes import (
+    exponential,
+    log_softmax,
+    log_sum_exp,
+    mask,
+    shifted_log_sum_exp,
+    softmax,
+)
 
 _REDUCTIONS = ("mean", "reduce_all", "reduce_max", "reduce_min", "sum")
 _RANK = 4  # up to which every runtime transposes
@@ -73,6 +81,9 @@ def rewrite(program: Program) -> None:
         mask,
         softmax,
         log_softmax,
+        exponential,
+        shifted_log_sum_exp,
+        log_sum_exp,
         _mean,
         _average_pool,
         _division,
@@ -177,7 +188,7 @@ def _mean(node: Node, build: Builder) -> Value | None:
     count = math.prod(values.shape[axis] for axis in axes)
     if not np.allclose(divisor, count, rtol=1e-6):
         return None
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
+    kept = kept_shape(values.shape, axes)
     if node.output.shape == total.output.shape:
         return build.emit("mean", [values], node.output.shape, axes=axes, keepdims=False)
     if node.output.shape == kept:
@@ -314,7 +325,7 @@ def _keep_dimensions(node: Node, build: Builder) -> Value | None:
     if inner is None or inner.attributes["keepdims"]:
         return None
     values, axes = inner.inputs[0], inner.attributes["axes"]
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
+    kept = kept_shape(values.shape, axes)
     if node.output.shape != kept:
         return None
     return build.emit(inner.kind, [values], node.output.shape, axes=axes, keepdims=True)
