@@ -187,6 +187,11 @@ class _Regions:
             root = self._root_of(node)
             if root is not None:
                 self._roots[node.output] = root
+        self._bare: set[Symbol] = set()  # conditions that no table holds: somebody else reads them
+        for node in reversed(nodes):
+            output = node.outputs[0]
+            if output in self._roots and not _is_real(output) and self._is_read_outside(output):
+                self._bare.add(output)
 
     def _root_of(self, node: Node) -> Symbol | None:
         """Returns the one symbol that an elementwise node is a function of, or None."""
@@ -204,13 +209,17 @@ class _Regions:
     def leaves(self, node: Node) -> bool:
         """Tells whether a node ends a region: somebody outside of it reads its output."""
         output = node.outputs[0]
-        root = self._roots.get(output)
-        if root is None or not _is_real(output):
-            return False
+        return output in self._roots and _is_real(output) and self._is_read_outside(output)
+
+    def _is_read_outside(self, output: Symbol) -> bool:
+        """Tells whether what a region computes is needed beside its last value."""
+        readers = self._readers.get(output, ())
         inside = (
-            self._roots.get(reader.output) is root for reader in self._readers.get(output, ())
+            self._roots.get(reader.output) is self._roots[output]
+            and reader.output not in self._bare
+            for reader in readers
         )
-        return output in self._leaving or not all(inside) or output not in self._readers
+        return output in self._leaving or not readers or not all(inside)
 
     def part_of(self, node: Node) -> _Part:
         """Returns what makes the node's output of the nearest value that is needed anyway."""

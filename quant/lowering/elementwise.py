@@ -249,7 +249,11 @@ def select_n(build: Builder, params, which: Value, *cases: Value) -> Value:
     return result
 
 
-def _choice(build: Builder, condition: Value, chosen: Value, otherwise: Value) -> Symbol:
+def _choice(build: Builder, condition: Value, chosen: Value, otherwise: Value) -> Value:
+    for value, other in ((chosen, otherwise), (otherwise, chosen)):
+        number = value.scalar() if isinstance(value, Known) and value.name is None else None
+        if number is not None and number != number:
+            return other  # int8 has no NaN: where there is no value, any will do
     return build.emit("select", _operands(condition, chosen, otherwise), chosen.shape)
 
 

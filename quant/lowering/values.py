@@ -40,7 +40,8 @@ class Known:
     def scalar(self) -> float | None:
         """Returns the one value that all entries have, or None."""
         flat = self.array.reshape(-1) if self.array.size else np.zeros(1)
-        return flat[0].item() if (flat == flat[0]).all() else None
+        same = flat == flat[0] if flat[0] == flat[0] else flat != flat  # NaN equals nothing
+        return flat[0].item() if same.all() else None
 
     def narrowed(self, axes: Iterable[int]) -> "Known":
         """Returns this with size 1 along those of some axes where it repeats itself.
