@@ -20,7 +20,8 @@ def emit_reshape(build: Builder, value: Symbol, shape: tuple[int, ...]) -> Symbo
     if shape == value.shape:
         return value
     keeps_batch = bool(shape) and bool(value.shape) and shape[0] == value.shape[0]
-    return build.emit("reshape", [value], shape, shape=shape, keeps_batch=keeps_batch)
+    attributes = {"shape": shape, "given": value.shape, "keeps_batch": keeps_batch}
+    return build.emit("reshape", [value], shape, **attributes)
 
 
 def reshape(build: Builder, params, value: Symbol, *_: Value) -> Symbol:

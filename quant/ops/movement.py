@@ -3,6 +3,9 @@
 Their float meaning on integers is their integer meaning, so each row is one function.
 """
 
+import math
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -10,8 +13,30 @@ from attokit.quant.ops.kind import OpKind
 
 
 def _reshape(op, values):
-    """Attributes: `shape` (batch included; the batch may differ from the traced one)."""
-    return (values.reshape(_own_batch(op, values)),)
+    """Attributes: `shape` and `given`, its own and its input's as traced; `keeps_batch`.
+
+    The batch may differ from the traced one.  `keeps_batch`: it is the first axis of both.
+    """
+    return (values.reshape(_reshaped(op["given"], values.shape, op["shape"])),)
+
+
+def _reshaped(
+    given: Sequence[int], actual: Sequence[int], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Returns the result's shape where one axis of what is given, the batch, has another size.
+
+    It is found again in the result by what lies before it, also where it was merged with its
+    neighbours, as windows of images are with the batch.
+    """
+    changed = [axis for axis, n in enumerate(given) if n != actual[axis]]
+    if len(changed) != 1:
+        return shape
+    (axis,) = changed
+    for place, n in enumerate(shape):
+        size, rest = divmod(n * actual[axis], given[axis] or 1)
+        if math.prod(shape[:place]) == math.prod(given[:axis]) and not rest:
+            return (*shape[:place], size, *shape[place + 1 :])
+    return shape
 
 
 def _own_batch(op, values) -> tuple[int, ...]:
@@ -19,7 +44,7 @@ def _own_batch(op, values) -> tuple[int, ...]:
 
 
 def _broadcast_to(op, values):
-    """Attributes: `shape` and `keeps_batch`, as of `reshape`."""
+    """Attributes: `shape`, `keeps_batch` (the first axis is that of the input)."""
     return (jnp.broadcast_to(values, _own_batch(op, values)),)
 
 
