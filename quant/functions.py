@@ -139,33 +139,21 @@ class _Part:
         return _Part(cut, tuple(nodes)) if all(value in own for value in reads) else None
 
 
-def resolve_functions(
-    nodes: Sequence[Node], outputs: Sequence[Value]
-) -> tuple[list[Node], dict[Symbol, Value]]:
-    """Replaces the elementwise functions of one variable by ops.
+class UnaryFunctions:
+    """Elementwise arithmetic of one variable is an op of TFLite's, or a table."""
 
-    Args:
-      nodes: In execution order.
-      outputs: What leaves the program.
+    def __init__(self, nodes: Sequence[Node], outputs: Sequence[Value]):
+        """Takes a program's nodes and what leaves it; the rule is to see every node, in order."""
+        self._regions = _Regions(nodes, outputs)
 
-    Returns:
-      The nodes, with new ones where they belong (those that nobody reads any more are still
-      there), and what stands for each output that was replaced.
-    """
-    regions = _Regions(nodes, outputs)
-    result: list[Node] = []
-    replaced: dict[Symbol, Value] = {}
-    for node in nodes:
-        node.inputs = [replaced.get(v, v) if isinstance(v, Symbol) else v for v in node.inputs]
-        result.append(node)
-        if regions.leaves(node):
-            build = Builder(node.source, node.scope)
-            value = _realize(build, regions.part_of(node))
-            if value is not None:
-                result.extend(build.nodes)
-                replaced[node.output] = value
-                regions.made.add(value)
-    return result, replaced
+    def __call__(self, node: Node, build: Builder) -> Value | None:
+        """Returns what stands for the node's output, or None."""
+        if not self._regions.leaves(node):
+            return None
+        value = _realize(build, self._regions.part_of(node))
+        if value is not None:
+            self._regions.made.add(value)
+        return value
 
 
 class _Regions:

@@ -19,7 +19,7 @@ import numpy as np
 
 from attokit.quant import functions
 from attokit.quant.functions import Composite, Step
-from attokit.quant.lowering.movement import emit_reshape
+from attokit.quant.lowering.movement import emit_merged, emit_reshape, neighbours
 from attokit.quant.lowering.reduction import kept_shape
 from attokit.quant.lowering.values import (
     Builder,
@@ -98,18 +98,9 @@ def _narrowed(
     """Returns the values with neighbouring axes merged where rank is too high, and the axes."""
     if len(values.shape) <= _RANK:
         return values, axes
-    groups: list[list[int]] = [[0]]
-    for axis in range(1, len(values.shape)):
-        joins = (axis in axes) == (axis - 1 in axes) and groups[-1] != [
-            0
-        ]  # the batch stays an axis
-        if joins:
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    shape = tuple(math.prod(values.shape[axis] for axis in group) for group in groups)
+    groups = neighbours(len(values.shape), lambda axis: (axis in axes) == (axis - 1 in axes))
     merged = tuple(i for i, group in enumerate(groups) if group[0] in axes)
-    return emit_reshape(build, values, shape), merged
+    return emit_merged(build, values, groups), merged
 
 
 def nonnegative(node: Node, build: Builder) -> Value | None:

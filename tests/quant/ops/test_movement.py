@@ -33,7 +33,11 @@ def _moved(kind, values, **attributes):
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_a_batch_that_goes_through_may_differ_from_the_traced_one(batch):
     x = jnp.arange(batch * 6, dtype=jnp.float32).reshape(batch, 6)
-    assert _moved("reshape", x, shape=(2, 3, 2), keeps_batch=True).shape == (batch, 3, 2)
+    assert _moved("reshape", x, shape=(2, 3, 2), given=(2, 6), keeps_batch=True).shape == (
+        batch,
+        3,
+        2,
+    )
     strided = {"begin": (0, 1), "end": (2, 6), "strides": (1, 2), "keeps_batch": True}
     np.testing.assert_array_equal(_moved("strided_slice", x, **strided), x[:, 1:6:2])
     np.testing.assert_array_equal(_moved("slice", x, begin=(0, 2), size=(-1, 3)), x[:, 2:5])
