@@ -1,7 +1,7 @@
 """What an INT8 file stores for each weight: the integers of `quant.fake_quant`, computed in bulk.
 
-Rounding is elementwise, so all kernels are rounded as one vector, all biases as another: op by op
-a few programs would be compiled for every shape.
+Rounding is elementwise, so all kernels are rounded as one vector, all biases as another; in NumPy,
+which has nothing to compile and rounds as XLA does.
 """
 
 import dataclasses
@@ -112,19 +112,19 @@ def integer_operands(
                 row = ((i, j), arrays[name], ranges.scale(key), ranges.zero_point(key))
                 constants.append(row)
     return (
-        _round(kernels[8], lambda x, s, z: params.quantize_kernel(x, s), np.int8)
-        | _round(kernels[4], lambda x, s, z: params.quantize_kernel(x, s, 4), np.int8)
-        | _round(biases, lambda x, s, z: params.quantize_bias(x, s), np.int32)
-        | _round(constants, lambda x, s, z: params.quantize_centred(x, s, z) + z, np.int8)
+        _round(kernels[8], lambda x, s, z: params.quantize_kernel(x, s, numpy=np), np.int8)
+        | _round(kernels[4], lambda x, s, z: params.quantize_kernel(x, s, 4, np), np.int8)
+        | _round(biases, lambda x, s, z: params.quantize_bias(x, s, np), np.int32)
+        | _round(constants, lambda x, s, z: params.quantize_centred(x, s, z, np) + z, np.int8)
     )
 
 
 def _round(
     rows: list[tuple[tuple[int, int], np.ndarray, np.ndarray, int]],
-    function: Callable[[Any, Any, Any], jax.Array],
+    function: Callable[[Any, Any, Any], np.ndarray],
     dtype: type,
 ) -> dict[tuple[int, int], Integers]:
-    """Applies an elementwise rounding, which takes NumPy's arrays as well, to many at once."""
+    """Applies an elementwise rounding to many at once."""
     if not rows:
         return {}
     columns = [

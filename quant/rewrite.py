@@ -155,7 +155,8 @@ def _apply(program: Program, rule: Rule) -> None:
             program.notes.append(Note(_headline(rule), node.source))
     program.nodes = nodes
     program.outputs = [current(value) for value in program.outputs]
-    program.drop_dead()
+    if replaced:
+        program.drop_dead()
 
 
 def _divisor(node: Node) -> tuple[Value, np.ndarray] | None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-import jax.numpy as jnp
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -156,9 +155,10 @@ class Context:
         if not self.quantized:
             return self._float(f"{name}/{role}", np.full(shape, value, np.float32))
         centred = params.quantize_centred(
-            jnp.float32(value),
-            jnp.asarray(self._ranges.scale(name)),
-            jnp.float32(self._ranges.zero_point(name)),
+            np.float32(value),
+            self._ranges.scale(name),
+            np.float32(self._ranges.zero_point(name)),
+            np,
         )
         return Tensor(
             name=f"{name}/{role}",

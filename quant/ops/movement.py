@@ -32,10 +32,17 @@ def _reshaped(
     if len(changed) != 1:
         return shape
     (axis,) = changed
-    for place, n in enumerate(shape):
-        size, rest = divmod(n * actual[axis], given[axis] or 1)
-        if math.prod(shape[:place]) == math.prod(given[:axis]) and not rest:
-            return (*shape[:place], size, *shape[place + 1 :])
+    old, new, before = given[axis], actual[axis], math.prod(given[:axis])
+    places = [place for place in range(len(shape)) if math.prod(shape[:place]) == before]
+    # As it is, merged with its neighbours, or parted from what it was merged with.
+    for holds in (
+        lambda n: n == old,
+        lambda n: n % old == 0,
+        lambda n: n > 1 and n * new % old == 0,
+    ):
+        for place in places:
+            if old and holds(shape[place]):
+                return (*shape[:place], shape[place] * new // old, *shape[place + 1 :])
     return shape
 
 

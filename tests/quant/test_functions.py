@@ -1,6 +1,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from traced import error, kinds, normal
 
@@ -155,3 +156,21 @@ def test_what_both_operands_broadcast_stays_broadcast(function):
     x = normal(1, 3)
     graph, weights = quant.trace(lambda _, x: function(x), (), x)
     assert error(graph, weights, lambda _, x: function(x), (), x) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        (lambda x, y: jnp.where(nn.sigmoid(x) > 0.5, y, 0), ["logistic", "greater", "select"]),
+        (
+            lambda x, y: jnp.where((jnp.sin(x) > 0.5) & (jnp.cos(x) < 0.5), y, x),
+            ["lookup", "greater", "lookup", "less", "logical_and", "quantize", "select"],
+        ),
+        (lambda x, y: jnp.tanh(x) > 0.5, ["tanh", "greater"]),
+    ],
+)
+def test_a_condition_that_others_read_keeps_what_it_compares(function, want):
+    x, y = normal(3, 5), normal(3, 5, seed=1)
+    graph, weights = quant.trace(lambda _, x, y: function(x, y), (), x, y)
+    assert [k for k in kinds(graph) if k != "quantize"] == [k for k in want if k != "quantize"]
+    np.testing.assert_allclose(graph(weights, x, y), function(x, y), rtol=1e-5)
