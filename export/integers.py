@@ -81,8 +81,8 @@ class Ranges:
 
     def _entry(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         if key in self._graph.fixed_ranges:
-            scale, zero_point = self._graph.fixed_ranges[key]
-            return np.asarray(scale, np.float32), np.asarray(zero_point, np.float32)
+            fixed = self._graph.fixed_ranges[key]
+            return np.asarray(fixed[0], np.float32), np.asarray(fixed[1], np.float32)
         if key not in self._entries:
             raise ValueError(
                 f"qparams have no entry {key!r}: they are of another graph; "
@@ -121,7 +121,7 @@ def integer_operands(
 
 def _round(
     rows: list[tuple[tuple[int, int], np.ndarray, np.ndarray, int]],
-    function: Callable[[Any, Any, Any], np.ndarray],
+    function: Callable[[Any, Any, Any], Any],
     dtype: type,
 ) -> dict[tuple[int, int], Integers]:
     """Applies an elementwise rounding to many at once."""

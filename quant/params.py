@@ -80,9 +80,9 @@ def quantize_bias(bias: Float[Array, " c"], scale: Float[Array, " c"], numpy: An
 
 
 def quantize_centred(
-    values: Float[Array, "..."],
-    scale: Float[Array, ""],
-    zero_point: Float[Array, ""],
+    values: Float[Any, "..."],
+    scale: Float[Any, ""],
+    zero_point: Float[Any, ""],
     numpy: Any = jnp,
 ) -> Float[Array, "..."]:
     """Returns int8 integers minus their zero point, as float32 (ties away from zero)."""
@@ -107,5 +107,6 @@ def _quotient(
     twice, and export divides.  A divisor that seems to differ from element to element it divides by.
     """
     if numpy is not jnp:
-        return values / scale
+        with np.errstate(over="ignore"):  # what does not fit saturates
+            return values / scale
     return values / (scale + jnp.float32(0) * jnp.clip(values, -1, 1))

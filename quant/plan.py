@@ -66,8 +66,8 @@ class Ranges:
 
     def _range(self, key: str) -> tuple[Any, Any]:
         if key in self._graph.fixed_ranges:
-            scale, zero_point = self._graph.fixed_ranges[key]
-            return self._numpy.float32(scale), self._numpy.float32(zero_point)
+            scale, fixed = self._graph.fixed_ranges[key]
+            return self._numpy.float32(scale), self._numpy.float32(fixed)
         rounded = _round_through if self._numpy is jnp else np.round
         zero_point = rounded(self._entry(key).zero_point)
         return self._widened.get(key, self._entry(key).scale), zero_point

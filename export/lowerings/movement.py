@@ -83,7 +83,8 @@ def gather(context: Context, op: Op) -> tuple[Operator, ...]:
 
 def bounded_index(context: Context, op: Op) -> tuple[Operator, ...]:
     """Arithmetic of int32 that every runtime has: a negative index plus the size, then a clip."""
-    codes, size, made = schema.BuiltinOperator, op["size"], []
+    codes, size = schema.BuiltinOperator, op["size"]
+    made: list[Operator] = []
     value = context.operand(op, 0)
 
     def step(code: int, options: object, number: int, result: Tensor) -> Tensor:
