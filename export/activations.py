@@ -36,7 +36,9 @@ def activations(data: bytes, inputs: list[np.ndarray], kernels: Kernels) -> Acti
       kernels: Whose runtime.
     """
     info = inspection.inspect(data)
-    names = [(i, t.name) for i, t in enumerate(info.main.tensors) if not t.constant]
+    # An empty constant (the shape of a number) has no data either, so what is made is looked for.
+    made_here = {i for op in info.main.operators for i in op.outputs} | {*info.main.inputs}
+    names = [(i, info.main.tensors[i].name) for i in sorted(made_here)]
     if kernels == "xnnpack":
         _, outputs = _runs(data, info, inputs, kernels, [])
         exposed = expose(data, info)
@@ -65,20 +67,22 @@ def _runs(
     data: bytes, info: Inspection, inputs: list[np.ndarray], kernels: Kernels, keep: list[int]
 ) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
     """Returns the kept tensors by position, and the outputs, of one or several runs."""
-    batch = len(inputs[0])
+    batch = next((len(x) for x in inputs if x.ndim), 1)
     session, step = _session(data, info, kernels, bool(keep), batch)
     if batch % step:
         raise ValueError(f"{batch} examples do not fill batches of {step}; give a multiple")
     kept: dict[int, list[np.ndarray]] = {i: [] for i in keep}
     outputs: list[list[np.ndarray]] = []
     for start in range(0, batch, step):
-        result = session.invoke([x[start : start + step] for x in inputs])
+        whole = batch == step  # then what has no batch axis goes in as it is
+        part = inputs if whole else [x[start : start + step] if x.ndim else x for x in inputs]
+        result = session.invoke(part)
         outputs.append([np.array(x) for x in result])
         for i in keep:
             kept[i].append(np.array(session.tensor(i)))
     return (
-        {i: np.concatenate(parts) for i, parts in kept.items() if parts[0].ndim},
-        [np.concatenate(parts) for parts in zip(*outputs, strict=True)],
+        {i: interpreters.joined(parts) for i, parts in kept.items()},
+        [interpreters.joined(parts) for parts in zip(*outputs, strict=True)],
     )
 
 
@@ -87,11 +91,14 @@ def _session(
 ) -> tuple[interpreters.Session, int]:
     """Returns a loaded file and how many examples it takes at once: all, or else as many as it was made for."""
     session = interpreters.session(data, info, kernels, keep=keep)
-    own = next(iter(info.inputs.values())).shape[0]
+    own = next((tensor.shape[0] for tensor in info.inputs.values() if tensor.shape), 1)
     if kernels == "micro" or batch == own:
         return session, own
     try:
         session.resize(batch)
-    except RuntimeError:  # a shape in the file depends on its batch, or LiteRT's SLICE is in it
+    except (
+        RuntimeError,
+        ValueError,
+    ):  # a shape in the file depends on its batch, or LiteRT's SLICE is in it
         return interpreters.session(data, info, kernels, keep=keep), own
     return session, batch

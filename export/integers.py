@@ -1,7 +1,7 @@
 """What an INT8 file stores for each weight: the integers of `quant.fake_quant`, computed in bulk.
 
-Rounding is elementwise, so all kernels are rounded as one vector, all biases as another: op by op
-a few programs would be compiled for every shape.
+Rounding is elementwise, so all kernels are rounded as one vector, all biases as another; in NumPy,
+which has nothing to compile and rounds as XLA does.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from attokit.export.flatbuffer import Quantization
-from attokit.quant import params
+from attokit.quant import least_scales, params
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QParams
@@ -56,6 +56,8 @@ class Ranges:
                 "positive and finite, zero points in [-128, 127]: calibrate again, or train the "
                 "scales with a lower learning rate."
             )
+        self._widened: dict[str, np.ndarray] = {}
+        self._widened = least_scales.widened(graph, lambda key: self._entry(key)[0], np)
 
     def scale(self, name: str) -> np.ndarray:
         """Returns the scale of an activation, a constant or a kernel."""
@@ -75,16 +77,19 @@ class Ranges:
 
     def _of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         tensor = self._graph.tensors.get(name)
-        key = name if tensor is None else tensor.range_name
+        return self._entry(name if tensor is None else tensor.range_name)
+
+    def _entry(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         if key in self._graph.fixed_ranges:
-            scale, zero_point = self._graph.fixed_ranges[key]
-            return np.asarray(scale, np.float32), np.asarray(zero_point, np.float32)
+            fixed = self._graph.fixed_ranges[key]
+            return np.asarray(fixed[0], np.float32), np.asarray(fixed[1], np.float32)
         if key not in self._entries:
             raise ValueError(
                 f"qparams have no entry {key!r}: they are of another graph; "
                 "take them from quant.calibrate(graph, ...)"
             )
-        return self._entries[key]
+        scale, zero_point = self._entries[key]
+        return self._widened.get(key, scale), zero_point
 
 
 def integer_operands(
@@ -107,19 +112,19 @@ def integer_operands(
                 row = ((i, j), arrays[name], ranges.scale(key), ranges.zero_point(key))
                 constants.append(row)
     return (
-        _round(kernels[8], lambda x, s, z: params.quantize_kernel(x, s), np.int8)
-        | _round(kernels[4], lambda x, s, z: params.quantize_kernel(x, s, 4), np.int8)
-        | _round(biases, lambda x, s, z: params.quantize_bias(x, s), np.int32)
-        | _round(constants, lambda x, s, z: params.quantize_centred(x, s, z) + z, np.int8)
+        _round(kernels[8], lambda x, s, z: params.quantize_kernel(x, s, numpy=np), np.int8)
+        | _round(kernels[4], lambda x, s, z: params.quantize_kernel(x, s, 4, np), np.int8)
+        | _round(biases, lambda x, s, z: params.quantize_bias(x, s, np), np.int32)
+        | _round(constants, lambda x, s, z: params.quantize_centred(x, s, z, np) + z, np.int8)
     )
 
 
 def _round(
     rows: list[tuple[tuple[int, int], np.ndarray, np.ndarray, int]],
-    function: Callable[[Any, Any, Any], jax.Array],
+    function: Callable[[Any, Any, Any], Any],
     dtype: type,
 ) -> dict[tuple[int, int], Integers]:
-    """Applies an elementwise rounding, which takes NumPy's arrays as well, to many at once."""
+    """Applies an elementwise rounding to many at once."""
     if not rows:
         return {}
     columns = [

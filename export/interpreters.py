@@ -1,5 +1,6 @@
 """The runtimes that execute a file: LiteRT and TFLite Micro, behind one small interface."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,6 +54,20 @@ def session(
     return _LiteRT(data, kernels, keep, threads)
 
 
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns a tensor of a whole batch, which was run in parts.
+
+    Raises:
+      ValueError: if there are several and the tensor has no batch axis.
+    """
+    if len(parts) > 1 and not parts[0].ndim:
+        raise ValueError(
+            f"the batch was run in {len(parts)} parts, each of which gives one number without a batch "
+            "axis; give a batch as large as the file's"
+        )
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
 class _LiteRT:
     def __init__(self, data: bytes, kernels: Kernels, keep: bool, threads: int | None):
         resolver = OpResolverType.BUILTIN_REF if kernels == "reference" else OpResolverType.AUTO
@@ -68,7 +83,8 @@ class _LiteRT:
 
     def resize(self, batch: int) -> None:
         for detail in self._inputs:
-            shape = (batch, *(int(n) for n in detail["shape"][1:]))
+            shape = tuple(int(n) for n in detail["shape"])
+            shape = (batch, *shape[1:]) if shape else shape
             self._interpreter.resize_tensor_input(detail["index"], shape)
         self._interpreter.allocate_tensors()
         self._ready = True

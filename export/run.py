@@ -84,13 +84,13 @@ class Runner:
             input are not finite.
         """
         arrays = self._prepared(inputs)
-        batch = arrays[0].shape[0] if arrays and arrays[0].ndim else self._own_batch
+        batch = next((len(array) for array in arrays if array.ndim), self._own_batch)
         parts = []
         for start in range(0, batch, step := self._step(batch)):
             stop = min(start + step, batch)
-            parts.append(self._call([array[start:stop] for array in arrays], stop - start))
+            parts.append(self._call([a[start:stop] if a.ndim else a for a in arrays], stop - start))
         return {
-            name: self._real(tensor, np.concatenate(column), dequantize)
+            name: self._real(tensor, interpreters.joined(column), dequantize)
             for (name, tensor), column in zip(
                 self.outputs.items(), zip(*parts, strict=True), strict=True
             )
@@ -119,12 +119,20 @@ class Runner:
     def _call(self, arrays: list[np.ndarray], count: int) -> list[np.ndarray]:
         """Runs one batch; a short one is filled up with copies of its last example."""
         if missing := self._batch - count:
-            arrays = [np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for a in arrays]
+            arrays = [
+                np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) if a.ndim else a
+                for a in arrays
+            ]
         try:
             outputs = self._session.invoke(arrays)
         except RuntimeError as err:
             raise ValueError(f"the runtime cannot run {self._name}: {err}") from err
-        return [np.array(output[:count]) for output in outputs]
+        if missing and not all(output.ndim for output in outputs):
+            raise ValueError(
+                f"{self._name} gives a number for a whole batch of {self._batch}, and {count} are left; "
+                "give a multiple of the batch"
+            )
+        return [np.array(output[:count] if output.ndim else output) for output in outputs]
 
     def _prepared(self, inputs: tuple[Any, ...]) -> list[np.ndarray]:
         if len(inputs) != len(self.inputs):
@@ -140,12 +148,11 @@ class Runner:
                     f"input {name!r} has shape {array.shape}, the file takes "
                     f"(batch, {', '.join(map(str, tensor.shape[1:]))}); reshape or resize it"
                 )
-            arrays.append(np.ascontiguousarray(to_file(name, tensor, array)))
-        if len({array.shape[:1] for array in arrays}) > 1:
-            raise ValueError(
-                f"inputs have batches {[array.shape[0] for array in arrays]}; give them one length"
-            )
-        if arrays and 0 in arrays[0].shape[:1]:
+            arrays.append(np.asarray(to_file(name, tensor, array), order="C"))
+        batches = [len(array) for array in arrays if array.ndim]
+        if len(set(batches)) > 1:
+            raise ValueError(f"inputs have batches {batches}; give them one length")
+        if 0 in batches:
             raise ValueError("the batch is empty; give at least one example")
         return arrays
 

@@ -85,15 +85,22 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "LOGICAL_OR": Support(runtimes={1: "1.11"}),
         "LOGISTIC": Support(runtimes={2: "1.14", 3: "2.3"}, xnnpack=True, vela=True, edge_tpu=True),
         "LOG_SOFTMAX": Support(runtimes={2: "1.14"}),
-        "MAXIMUM": Support(runtimes={2: "1.14", 3: "2.3", 4: "2.3"}, vela=True, edge_tpu=True),
+        "MAXIMUM": Support(
+            runtimes={1: "1.14", 2: "1.14", 3: "2.3", 4: "2.3"}, vela=True, edge_tpu=True
+        ),
         "MAX_POOL_2D": Support(
             runtimes={2: "1.14", 3: "2.3"}, xnnpack=True, vela=True, edge_tpu=True
         ),
         "MEAN": Support(runtimes={2: "1.14", 3: "2.4"}, xnnpack=True, vela=True, edge_tpu=True),
-        "MINIMUM": Support(runtimes={2: "1.14", 3: "2.3", 4: "2.3"}, vela=True, edge_tpu=True),
+        "MINIMUM": Support(
+            runtimes={1: "1.14", 2: "1.14", 3: "2.3", 4: "2.3"}, vela=True, edge_tpu=True
+        ),
         "MIRROR_PAD": Support(runtimes={2: "2.3", 3: "2.12"}, vela=True),
         "MUL": Support(
-            runtimes={2: "1.14", 3: "1.15", 4: "2.3"}, xnnpack=True, vela=True, edge_tpu=True
+            runtimes={1: "1.5", 2: "1.14", 3: "1.15", 4: "2.3"},
+            xnnpack=True,
+            vela=True,
+            edge_tpu=True,
         ),
         "NOT_EQUAL": Support(runtimes={2: "1.14"}),
         "PACK": Support(runtimes={2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),

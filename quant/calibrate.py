@@ -1,6 +1,7 @@
 """Post-training quantization: scales and zero points from a few batches of data."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -12,13 +13,12 @@ from attokit.quant import params
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
+from attokit.quant.least_scales import widened
 from attokit.quant.observers import OBSERVERS, Observer
-from attokit.quant.ops import table
 from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QuantParams
+from attokit.quant.tied_constants import MASK, Claim, claim, ignored_sides
 
-_MASK = 1e4  # constants beyond it are masks ("minus infinity" before a softmax)
-_MARGIN = 6.0  # exp(-6) is below half a unit of a softmax's output
 _SLACK = 1e-6  # by which inputs may leave their range: rounding of the user's arithmetic
 Method = Literal["minmax", "moving_average", "percentile", "mse"]
 
@@ -70,9 +70,10 @@ def calibrate(
     if isinstance(batches, np.ndarray | jax.Array):
         _refuse_bare_batch(graph, batches.shape)
     observer = OBSERVERS[method]()
-    masks = _masks(graph, weights)
+    tied = _tied_constants(graph, weights)
     observed = [_as_tuple(batch) for batch in batches]
-    _observe(graph, weights, observed, observer, input_range, set(masks))
+    masked = {key for key, (_, masks) in tied.items() if masks}
+    _observe(graph, weights, observed, observer, input_range, masked)
     cover = params.symmetric_range if symmetric else params.from_range
     qparams = {}
     for name in dict.fromkeys(_observed_tensors(graph).values()):
@@ -80,8 +81,9 @@ def calibrate(
             qparams[name] = params.from_range(*input_range)
         else:
             low, high = observer.range(name)
-            below, above = masks.get(name, (0.0, 0.0))
-            qparams[name] = cover(low - below, high + above)
+            wanted, _ = tied.get(name, (Claim(), False))
+            low, high = min(low, wanted.low), max(high, wanted.high)
+            qparams[name] = cover(low - wanted.below, high + wanted.above)
     _respect_kernels(graph, qparams)
     options = {"per_channel": per_channel, "method": kernel_method}
     bits = bits_of_kernels(graph, weight_bits)
@@ -90,13 +92,9 @@ def calibrate(
 
 def _respect_kernels(graph: Graph, qparams: dict[str, QuantParams]) -> None:
     """Widens ranges to the least scales that kernels accept."""
-    for op in graph.ops:
-        ratio = table.OPS[op.kind].least_ratio
-        name = graph.tensors[op.outputs[0]].range_name
-        if ratio is not None and name in qparams:
-            least = ratio * _input_scale(graph, qparams, op.inputs[0])
-            entry = qparams[name]
-            qparams[name] = QuantParams(jnp.maximum(entry.scale, least), entry.zero_point)
+    found = widened(graph, lambda name: np.float32(_scale(graph, qparams, name)), np)
+    for name, scale in found.items():
+        qparams[name] = dataclasses.replace(qparams[name], scale=jnp.float32(scale))
 
 
 def _refuse_bare_batch(graph: Graph, shape: tuple[int, ...]) -> None:
@@ -135,7 +133,6 @@ def _observe(
 
     run = jax.jit(activations)
     for _ in range(observer.passes):
-        _observe_constants(graph, weights, observer)
         for i, batch in enumerate(batches):
             _check_batch(graph, i, batch, input_range)
             carried = [
@@ -145,7 +142,7 @@ def _observe(
             for name, value in values.items():
                 array = np.asarray(value)
                 if watched[name] in masked:
-                    array = array[np.abs(array) < _MASK]
+                    array = array[np.abs(array) < MASK]
                 if not np.isfinite(array).all():
                     raise ValueError(
                         f"calibration batch {i} makes {name!r} not finite "
@@ -166,36 +163,19 @@ def _observed_tensors(graph: Graph) -> dict[str, str]:
     }
 
 
-def _tied_constants(graph: Graph, weights: Weights) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the range that constants share with activations, and the constants' values."""
+def _tied_constants(graph: Graph, weights: Weights) -> dict[str, tuple[Claim, bool]]:
+    """Returns what constants ask of each range that they share, and whether masks are among them."""
+    sides = ignored_sides(graph.ops, graph.outputs)
+    found: dict[str, tuple[Claim, bool]] = {}
     for op in graph.ops:
         for i, name in enumerate(op.inputs):
             key = graph.constant_ranges.get((op.outputs[0], i))
             if key is not None and key not in graph.fixed_ranges:
-                yield key, np.asarray(graph.array(weights, name), np.float32)
-
-
-def _observe_constants(graph: Graph, weights: Weights, observer: Observer) -> None:
-    """Shows the observer the constants that share a range with activations, masks left out."""
-    for key, values in _tied_constants(graph, weights):
-        seen = values[np.abs(values) < _MASK]
-        if seen.size:
-            observer.see(key, seen)
-
-
-def _masks(graph: Graph, weights: Weights) -> dict[str, tuple[float, float]]:
-    """Returns by how much each range that holds masks is to reach below and above what is seen.
-
-    A mask stands for infinity and saturates; the margin keeps what it hides apart from the rest.
-    """
-    margins: dict[str, tuple[float, float]] = {}
-    for key, values in _tied_constants(graph, weights):
-        below, above = margins.get(key, (0.0, 0.0))
-        if (np.abs(values) >= _MASK).any():
-            below = max(below, _MARGIN if values.min() <= -_MASK else 0.0)
-            above = max(above, _MARGIN if values.max() >= _MASK else 0.0)
-            margins[key] = below, above
-    return margins
+                values = np.asarray(graph.array(weights, name), np.float32)
+                wanted, masks = found.get(key, (Claim(), False))
+                wanted |= claim(values, sides.get(op.outputs[0]))
+                found[key] = wanted, masks or bool((np.abs(values) >= MASK).any())
+    return found
 
 
 def _check_batch(
@@ -264,5 +244,8 @@ def _of_weights(
 
 
 def _input_scale(graph: Graph, qparams: dict[str, QuantParams], name: str) -> float:
-    key = graph.tensors[name].range_name
+    return _scale(graph, qparams, graph.tensors[name].range_name)
+
+
+def _scale(graph: Graph, qparams: Mapping[str, QuantParams], key: str) -> float:
     return graph.fixed_ranges[key][0] if key in graph.fixed_ranges else float(qparams[key].scale)

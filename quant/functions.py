@@ -139,33 +139,21 @@ class _Part:
         return _Part(cut, tuple(nodes)) if all(value in own for value in reads) else None
 
 
-def resolve_functions(
-    nodes: Sequence[Node], outputs: Sequence[Value]
-) -> tuple[list[Node], dict[Symbol, Value]]:
-    """Replaces the elementwise functions of one variable by ops.
+class UnaryFunctions:
+    """Elementwise arithmetic of one variable is an op of TFLite's, or a table."""
 
-    Args:
-      nodes: In execution order.
-      outputs: What leaves the program.
+    def __init__(self, nodes: Sequence[Node], outputs: Sequence[Value]):
+        """Takes a program's nodes and what leaves it; the rule is to see every node, in order."""
+        self._regions = _Regions(nodes, outputs)
 
-    Returns:
-      The nodes, with new ones where they belong (those that nobody reads any more are still
-      there), and what stands for each output that was replaced.
-    """
-    regions = _Regions(nodes, outputs)
-    result: list[Node] = []
-    replaced: dict[Symbol, Value] = {}
-    for node in nodes:
-        node.inputs = [replaced.get(v, v) if isinstance(v, Symbol) else v for v in node.inputs]
-        result.append(node)
-        if regions.leaves(node):
-            build = Builder(node.source, node.scope)
-            value = _realize(build, regions.part_of(node))
-            if value is not None:
-                result.extend(build.nodes)
-                replaced[node.output] = value
-                regions.made.add(value)
-    return result, replaced
+    def __call__(self, node: Node, build: Builder) -> Value | None:
+        """Returns what stands for the node's output, or None."""
+        if not self._regions.leaves(node):
+            return None
+        value = _realize(build, self._regions.part_of(node))
+        if value is not None:
+            self._regions.made.add(value)
+        return value
 
 
 class _Regions:
@@ -187,6 +175,11 @@ class _Regions:
             root = self._root_of(node)
             if root is not None:
                 self._roots[node.output] = root
+        self._bare: set[Symbol] = set()  # conditions that no table holds: somebody else reads them
+        for node in reversed(nodes):
+            output = node.outputs[0]
+            if output in self._roots and not _is_real(output) and self._is_read_outside(output):
+                self._bare.add(output)
 
     def _root_of(self, node: Node) -> Symbol | None:
         """Returns the one symbol that an elementwise node is a function of, or None."""
@@ -204,13 +197,17 @@ class _Regions:
     def leaves(self, node: Node) -> bool:
         """Tells whether a node ends a region: somebody outside of it reads its output."""
         output = node.outputs[0]
-        root = self._roots.get(output)
-        if root is None or not _is_real(output):
-            return False
+        return output in self._roots and _is_real(output) and self._is_read_outside(output)
+
+    def _is_read_outside(self, output: Symbol) -> bool:
+        """Tells whether what a region computes is needed beside its last value."""
+        readers = self._readers.get(output, ())
         inside = (
-            self._roots.get(reader.output) is root for reader in self._readers.get(output, ())
+            self._roots.get(reader.output) is self._roots[output]
+            and reader.output not in self._bare
+            for reader in readers
         )
-        return output in self._leaving or not all(inside) or output not in self._readers
+        return output in self._leaving or not readers or not all(inside)
 
     def part_of(self, node: Node) -> _Part:
         """Returns what makes the node's output of the nearest value that is needed anyway."""

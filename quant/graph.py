@@ -76,6 +76,21 @@ class Note:
     source: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeastScale:
+    """A bound that a kernel sets: the scale of one range is at least `ratio` times another's.
+
+    Attributes:
+      range_name: Whose scale is bounded.
+      other: By whose.
+      ratio: Positive.
+    """
+
+    range_name: str
+    other: str
+    ratio: float
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Graph:
     """A traced function.  Compared and hashed by identity, so it is a legal static argument.
@@ -93,6 +108,7 @@ class Graph:
       fixed_ranges: (scale, zero point) of the ranges that the spec prescribes, by range name.
       constant_ranges: Range of the constant operands that share one with activations, by the
         op's first output and the operand's position.
+      least_scales: Bounds of scales, which `quant.least_scales` holds them to.
       weight_shapes: Shape of every array that `graph(weights, ...)` expects.
       out_tree: How the outputs nest in the function's result.
       notes: What tracing recognized, folded and fused.
@@ -108,6 +124,7 @@ class Graph:
     constant_ranges: Mapping[tuple[str, int], str]
     weight_shapes: Mapping[str, tuple[int, ...]]
     out_tree: jax.tree_util.PyTreeDef
+    least_scales: tuple[LeastScale, ...] = ()
     notes: tuple[Note, ...] = ()
 
     def __call__(self, weights: Weights, *inputs: Float[Array, "..."]) -> Any:

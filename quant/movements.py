@@ -7,7 +7,7 @@ written.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
@@ -37,47 +37,29 @@ _LARGEST_RANK = 5  # of a transpose that every runtime has
 _LARGEST = 1 << 24  # elements; what is larger stays as it is written
 
 
-def resolve_movements(
-    nodes: Sequence[Node], outputs: Sequence[Value]
-) -> tuple[list[Node], dict[Symbol, Value]]:
-    """Replaces movements by fewer or cheaper ops where there are such.
+class Movements:
+    """What only moves one value takes fewer or cheaper ops."""
 
-    Args:
-      nodes: In execution order.
-      outputs: What leaves the program.
+    def __init__(self, nodes: Sequence[Node], outputs: Sequence[Value]):
+        """Takes a program's nodes and what leaves it; the rule is to see every node, in order."""
+        self._roots = _roots(nodes)
+        leaving = {value for value in outputs if isinstance(value, Symbol)}
+        inside = self._read_by(node for node in nodes if node.output in self._roots)
+        outside = self._read_by(node for node in nodes if node.output not in self._roots)
+        self._last = {
+            output
+            for output in self._roots
+            if output in outside or output in leaving or output not in inside
+        }
 
-    Returns:
-      The nodes, with new ones where they belong (those that nobody reads any more are still
-      there), and what stands for each output that was replaced.
-    """
-    roots = _roots(nodes)
-    inside = {
-        value
-        for node in nodes
-        if node.output in roots
-        for value in node.inputs
-        if isinstance(value, Symbol) and value in roots
-    }
-    read_outside = {
-        value
-        for node in nodes
-        if node.output not in roots
-        for value in node.inputs
-        if isinstance(value, Symbol)
-    } | {value for value in outputs if isinstance(value, Symbol)}
-    result: list[Node] = []
-    replaced: dict[Symbol, Value] = {}
-    for node in nodes:
-        node.inputs = [replaced.get(v, v) if isinstance(v, Symbol) else v for v in node.inputs]
-        result.append(node)
+    @staticmethod
+    def _read_by(nodes: Iterable[Node]) -> set[Symbol]:
+        return {value for node in nodes for value in node.inputs if isinstance(value, Symbol)}
+
+    def __call__(self, node: Node, build: Builder) -> Value | None:
+        """Returns what stands for the node's output, or None."""
         output = node.output
-        if output in roots and (output in read_outside or output not in inside):
-            build = Builder(node.source, node.scope)
-            value = _shorter(build, roots[output], node)
-            if value is not None:
-                result.extend(build.nodes)
-                replaced[output] = value
-    return result, replaced
+        return _shorter(build, self._roots[output], node) if output in self._last else None
 
 
 def _roots(nodes: Sequence[Node]) -> dict[Symbol, Symbol]:

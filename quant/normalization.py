@@ -19,20 +19,22 @@ import numpy as np
 
 from attokit.quant import functions
 from attokit.quant.functions import Composite, Step
-from attokit.quant.lowering.elementwise import stripped
-from attokit.quant.lowering.movement import emit_reshape
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
+from attokit.quant.lowering.movement import emit_merged, emit_reshape, neighbours
+from attokit.quant.lowering.reduction import kept_shape
+from attokit.quant.lowering.values import (
+    Builder,
+    Known,
+    Node,
+    Symbol,
+    Value,
+    producer,
+    stripped,
+    unshaped,
+)
 
 _RANK = 4  # up to which every runtime broadcasts and takes means
 _TOTALS = np.geomspace(1e-3, 1e4, 65).astype(np.float32)  # of squares, that eight bits can tell
 _CLOSE = 1e-2  # by which an epsilon may change them: one step of the output is 1/128
-
-
-def unshaped(value: Value) -> Value:
-    """Returns the value before reshapes and broadcasts that only add axes of size 1 or repeat."""
-    while (node := producer(value, "reshape", "broadcast")) is not None:
-        value = node.inputs[0]
-    return value
 
 
 def variance(node: Node, build: Builder) -> Value | None:
@@ -64,7 +66,7 @@ def _squared(value: Value) -> Value:
 
 
 def _mean(build: Builder, values: Symbol, axes: tuple[int, ...]) -> Symbol:
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
+    kept = kept_shape(values.shape, axes)
     return build.emit("mean", [values], kept, axes=axes, keepdims=True)
 
 
@@ -96,18 +98,9 @@ def _narrowed(
     """Returns the values with neighbouring axes merged where rank is too high, and the axes."""
     if len(values.shape) <= _RANK:
         return values, axes
-    groups: list[list[int]] = [[0]]
-    for axis in range(1, len(values.shape)):
-        joins = (axis in axes) == (axis - 1 in axes) and groups[-1] != [
-            0
-        ]  # the batch stays an axis
-        if joins:
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    shape = tuple(math.prod(values.shape[axis] for axis in group) for group in groups)
+    groups = neighbours(len(values.shape), lambda axis: (axis in axes) == (axis - 1 in axes))
     merged = tuple(i for i, group in enumerate(groups) if group[0] in axes)
-    return emit_reshape(build, values, shape), merged
+    return emit_merged(build, values, groups), merged
 
 
 def nonnegative(node: Node, build: Builder) -> Value | None:

@@ -15,7 +15,8 @@ def prelu(node: Node, build: Builder) -> Value | None:
     values, slope = found
     if slope.name is None and slope.scalar() is not None:  # a leaky relu
         return None
-    if np.broadcast_shapes(values.shape, slope.shape) != node.output.shape != values.shape:
+    wide = np.broadcast_shapes(values.shape, slope.shape)
+    if not wide == values.shape == node.output.shape:  # the kernel's values are never broadcast
         return None
     return build.emit("prelu", [values, slope], values.shape)
 

@@ -6,9 +6,11 @@ scale share one), per kernel (one scale per output channel) and per constant ope
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant.fixed_point import round_half_away
@@ -59,32 +61,52 @@ def kernel_max(bits: int) -> int:
 
 
 def quantize_kernel(
-    kernel: Float[Array, "..."], scale: Float[Array, "*c"], bits: int = 8
+    kernel: Float[Array, "..."], scale: Float[Array, "*c"], bits: int = 8, numpy: Any = jnp
 ) -> Float[Array, "..."]:
-    """Returns the kernel's integers in [-127, 127], or [-7, 7], as float32 (ties to even)."""
+    """Returns the kernel's integers in [-127, 127], or [-7, 7], as float32 (ties to even).
+
+    This function and those below compute with `jax.numpy` or, the same, with `numpy`.
+    """
     scale = scale.reshape((1,) * (kernel.ndim - scale.ndim) + scale.shape)
     limit = kernel_max(bits)
-    return jnp.clip(jnp.round(_quotient(kernel, scale)), -limit, limit)
+    return numpy.clip(numpy.round(_quotient(kernel, scale, numpy)), -limit, limit)
 
 
-def quantize_bias(bias: Float[Array, " c"], scale: Float[Array, " c"]) -> Array:
+def quantize_bias(bias: Float[Array, " c"], scale: Float[Array, " c"], numpy: Any = jnp) -> Array:
     """Returns the bias in int32 at scale s_in * s_kernel (ties to even, saturating)."""
-    limit = jnp.float32(2**31 - 128)  # the largest float32 below 2**31
-    return jnp.clip(jnp.round(_quotient(bias, scale)), -limit, limit).astype(jnp.int32)
+    limit = numpy.float32(2**31 - 128)  # the largest float32 below 2**31
+    rounded = numpy.round(_quotient(bias, scale, numpy))
+    return numpy.clip(rounded, -limit, limit).astype(numpy.int32)
 
 
 def quantize_centred(
-    values: Float[Array, "..."], scale: Float[Array, ""], zero_point: Float[Array, ""]
+    values: Float[Any, "..."],
+    scale: Float[Any, ""],
+    zero_point: Float[Any, ""],
+    numpy: Any = jnp,
 ) -> Float[Array, "..."]:
     """Returns int8 integers minus their zero point, as float32 (ties away from zero)."""
-    rounded = round_half_away(_quotient(values, scale))
-    return jnp.clip(rounded, INT8_MIN - zero_point, INT8_MAX - zero_point)
+    quotient = _quotient(values, scale, numpy)
+    rounded = round_half_away(quotient) if numpy is jnp else _round_half_away(quotient)
+    return numpy.clip(rounded, INT8_MIN - zero_point, INT8_MAX - zero_point)
 
 
-def _quotient(values: Float[Array, "..."], scale: Float[Array, "*c"]) -> Float[Array, "..."]:
+def _round_half_away(values: Any) -> Any:
+    """Returns what `fixed_point.round_half_away` does, in NumPy."""
+    whole = np.trunc(values)
+    with np.errstate(invalid="ignore"):  # of infinities the difference is none
+        return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), np.float32(0))
+
+
+def _quotient(
+    values: Float[Array, "..."], scale: Float[Array, "*c"], numpy: Any
+) -> Float[Array, "..."]:
     """Returns values / scale, each rounded once.
 
     XLA turns a division by something broadcast into a product with its reciprocal, which rounds
     twice, and export divides.  A divisor that seems to differ from element to element it divides by.
     """
+    if numpy is not jnp:
+        with np.errstate(over="ignore"):  # what does not fit saturates
+            return values / scale
     return values / (scale + jnp.float32(0) * jnp.clip(values, -1, 1))

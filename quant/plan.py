@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
-from attokit.quant import fixed_point, params
+from attokit.quant import fixed_point, least_scales, params
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import activation, lookup, table
 from attokit.quant.ops.kind import Function, Kernels, Multiplier, Op, Operand, Scales
@@ -66,11 +66,21 @@ class Ranges:
 
     def _range(self, key: str) -> tuple[Any, Any]:
         if key in self._graph.fixed_ranges:
-            scale, zero_point = self._graph.fixed_ranges[key]
-            return self._numpy.float32(scale), self._numpy.float32(zero_point)
-        entry = self._entry(key)
+            scale, fixed = self._graph.fixed_ranges[key]
+            return self._numpy.float32(scale), self._numpy.float32(fixed)
         rounded = _round_through if self._numpy is jnp else np.round
-        return entry.scale, rounded(entry.zero_point)
+        zero_point = rounded(self._entry(key).zero_point)
+        return self._widened.get(key, self._entry(key).scale), zero_point
+
+    @functools.cached_property
+    def _widened(self) -> dict[str, Any]:
+        """The scales that a kernel bounds, by range."""
+        fixed = self._graph.fixed_ranges
+
+        def own(key: str) -> Any:
+            return self._numpy.float32(fixed[key][0]) if key in fixed else self._entry(key).scale
+
+        return least_scales.widened(self._graph, own, self._numpy)
 
     def scales(self, op: Op) -> Scales:
         """Returns the scales of an op's operands."""

@@ -1,13 +1,17 @@
 """Which tensors share a scale, and which scales the spec prescribes."""
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from attokit.quant.graph import Graph, Tensor, is_quantized
+from attokit.quant.least_scales import least_scales
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import Op
+from attokit.quant.ops.kind import Op, Side
+from attokit.quant.tied_constants import ANYTHING, Claim, claim, ignored_sides
 
 _INPUT = "input"  # the range of what enters is the caller's: no op inside may widen it
 
@@ -33,6 +37,11 @@ class _Groups:
     def fix(self, name: str, prescribed: tuple[float, int]) -> None:
         """Prescribes the range of a new set."""
         self.fixed[self.find(name)] = prescribed
+
+    def takes(self, name: str, wanted: Claim) -> bool:
+        """Tells whether a name's set can hold a constant: a free one is widened for it."""
+        found = self.fixed.get(self.find(name))
+        return found is None or wanted.fits(None if isinstance(found, str) else found)
 
     def agree(self, first: str, second: str) -> bool:
         """Tells whether two sets may be one: both free, both inputs' or prescribed alike."""
@@ -60,7 +69,8 @@ def assign_ranges(
 
     Where an op wants one scale for tensors whose ranges are prescribed differently, or prescribed
     and free (a graph input counts as prescribed: what enters keeps its scale), a QUANTIZE op changes
-    the scale of those that disagree with the first free one, or with the first.
+    the scale of those that disagree with the first free one, or with the first.  So it does where
+    a prescribed range cannot hold a constant: -1 beside an input, which may be an image in [0, 1].
 
     Args:
       inputs: Names of the activations that enter, in order.
@@ -73,15 +83,20 @@ def assign_ranges(
     shapes, groups = dict(shapes), _Groups(inputs)
     placed: list[Op] = []
     tied_constants: dict[tuple[str, int], str] = {}
+    sides = ignored_sides(ops, outputs)
     for op in ops:
         kind = table.OPS[op.kind]
         if kind.fixed_range is not None:
             groups.fix(op.outputs[0], kind.fixed_range)
         if kind.tied:
-            op, anchor = _tie(op, groups, shapes, placed)
-            for i, name in enumerate(op.inputs):
-                if anchor and name not in shapes and _on_a_scale(name, constants):
-                    tied_constants[op.outputs[0], i] = anchor
+            held = [
+                i
+                for i, name in enumerate(op.inputs)
+                if name not in shapes and _on_a_scale(name, constants)
+            ]
+            wanted = _wanted([op.inputs[i] for i in held], constants, sides.get(op.outputs[0]))
+            op, anchor = _tie(op, groups, shapes, placed, wanted)
+            tied_constants |= {(op.outputs[0], i): anchor for i in held if anchor}
         placed.append(op)
     tensors = {
         name: Tensor(
@@ -102,6 +117,7 @@ def assign_ranges(
         constant_ranges=MappingProxyType(
             {place: groups.find(anchor) for place, anchor in tied_constants.items()}
         ),
+        least_scales=least_scales(placed, tensors),
         **rest,
     )
 
@@ -111,11 +127,24 @@ def _on_a_scale(name: str, constants: Mapping[str, Any]) -> bool:
     return name not in constants or is_quantized(constants[name].dtype)
 
 
-def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> tuple[Op, str]:
+def _wanted(names: Sequence[str], constants: Mapping[str, Any], ignored: Side | None) -> Claim:
+    """Returns what an op's constants and weights ask of the range that they share."""
+    claims = (claim(constants[n], ignored) if n in constants else ANYTHING for n in names)
+    return functools.reduce(operator.or_, claims, Claim())
+
+
+def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op], wanted: Claim) -> tuple[Op, str]:
     """Joins the ranges of an op's inputs and outputs; appends the QUANTIZE ops this takes.
 
+    Args:
+      op: Whose tensors share a scale.
+      groups: The ranges so far.
+      shapes: (shape, dtype) of every activation; grows.
+      placed: The ops so far; grows.
+      wanted: What the op's constants ask for.
+
     Returns:
-      The op, and a tensor of the range; constants have no say in it.
+      The op, and a tensor of the range.
     """
     outputs = [name for name in op.outputs if is_quantized(shapes[name][1])]
     members = [name for name in op.inputs if name in shapes and is_quantized(shapes[name][1])]
@@ -123,10 +152,12 @@ def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op]) -> tuple[Op, s
         return op, ""
     free = (name for name in members if groups.find(name) not in groups.fixed)
     anchor = next(free, (*members, *outputs)[0])
+    own = not groups.takes(anchor, wanted)  # then its first member begins a new range
     names: list[str] = []
     for name in op.inputs:
-        if name in members and not groups.agree(anchor, name):
+        if name in members and (own or not groups.agree(anchor, name)):
             changed = f"{op.outputs[0]}/quantize_{len(names)}"
+            anchor, own = (changed, False) if own else (anchor, own)
             shapes[changed] = shapes[name]
             placed.append(Op(kind="quantize", inputs=(name,), outputs=(changed,), source=op.source))
             name = changed

@@ -16,19 +16,32 @@ from jaxtyping import Array
 
 from attokit.quant import affine, normalization
 from attokit.quant.commuting import CONTRACTIONS, Commuting, channel_vector
-from attokit.quant.functions import resolve_functions
+from attokit.quant.functions import UnaryFunctions
 from attokit.quant.graph import Note, is_quantized
 from attokit.quant.lowering import resize
 from attokit.quant.lowering.contraction import same_padding
-from attokit.quant.lowering.movement import emit_pad, emit_reshape, emit_transpose
+from attokit.quant.lowering.movement import (
+    emit_merged,
+    emit_pad,
+    emit_reshape,
+    emit_transpose,
+    neighbours,
+)
 from attokit.quant.lowering.pooling import Windows, emit_pool
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
-from attokit.quant.movements import resolve_movements
-from attokit.quant.normalization import unshaped
+from attokit.quant.lowering.reduction import kept_shape
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer, unshaped
+from attokit.quant.movements import Movements
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation
 from attokit.quant.parametric import prelu
-from attokit.quant.softmaxes import log_softmax, mask, softmax
+from attokit.quant.softmaxes import (
+    exponential,
+    log_softmax,
+    log_sum_exp,
+    mask,
+    shifted_log_sum_exp,
+    softmax,
+)
 
 _REDUCTIONS = ("mean", "reduce_all", "reduce_max", "reduce_min", "sum")
 _RANK = 4  # up to which every runtime transposes
@@ -74,6 +87,9 @@ def rewrite(program: Program) -> None:
         mask,
         softmax,
         log_softmax,
+        exponential,
+        shifted_log_sum_exp,
+        log_sum_exp,
         _mean,
         _average_pool,
         _division,
@@ -94,13 +110,13 @@ def rewrite(program: Program) -> None:
         _apply(program, rule)
     for rule in (_total, _window_total, resize.merge, resize.resolve):
         _apply(program, rule)
-    _resolve(program, resolve_functions)
+    _apply(program, UnaryFunctions(program.nodes, program.outputs))
     _apply(program, _conversion)
     _apply(program, Commuting(program.uses()))
     _fold_affine(program)
     for rule in (_merge_reshapes, _merge_transposes):
         _apply(program, rule)
-    _resolve(program, resolve_movements)
+    _apply(program, Movements(program.nodes, program.outputs))
     for rule in (_narrow_transpose, _merge_reshapes):
         _apply(program, rule)
     _apply(program, affine.joining(program.uses()))
@@ -108,16 +124,6 @@ def rewrite(program: Program) -> None:
     for rule in (_drop_identity, _broadcast):
         _apply(program, rule)
     _fuse_activations(program)
-    program.drop_dead()
-
-
-def _resolve(program: Program, recognize: Callable[..., Any]) -> None:
-    """Functions of one variable become ops or tables, movements fewer ops."""
-    program.nodes, replaced = recognize(program.nodes, program.outputs)
-    program.outputs = [
-        replaced.get(value, value) if isinstance(value, Symbol) else value
-        for value in program.outputs
-    ]
     program.drop_dead()
 
 
@@ -149,7 +155,8 @@ def _apply(program: Program, rule: Rule) -> None:
             program.notes.append(Note(_headline(rule), node.source))
     program.nodes = nodes
     program.outputs = [current(value) for value in program.outputs]
-    program.drop_dead()
+    if replaced:
+        program.drop_dead()
 
 
 def _divisor(node: Node) -> tuple[Value, np.ndarray] | None:
@@ -178,7 +185,7 @@ def _mean(node: Node, build: Builder) -> Value | None:
     count = math.prod(values.shape[axis] for axis in axes)
     if not np.allclose(divisor, count, rtol=1e-6):
         return None
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
+    kept = kept_shape(values.shape, axes)
     if node.output.shape == total.output.shape:
         return build.emit("mean", [values], node.output.shape, axes=axes, keepdims=False)
     if node.output.shape == kept:
@@ -315,7 +322,7 @@ def _keep_dimensions(node: Node, build: Builder) -> Value | None:
     if inner is None or inner.attributes["keepdims"]:
         return None
     values, axes = inner.inputs[0], inner.attributes["axes"]
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(values.shape))
+    kept = kept_shape(values.shape, axes)
     if node.output.shape != kept:
         return None
     return build.emit(inner.kind, [values], node.output.shape, axes=axes, keepdims=True)
@@ -327,18 +334,14 @@ def _narrow_transpose(node: Node, build: Builder) -> Value | None:
         return None
     (value,), order = node.inputs, node.attributes["permutation"]
     assert isinstance(value, Symbol)  # what is known was transposed while tracing
-    groups = [[order[0]]]
-    for axis in order[1:]:
-        if axis == groups[-1][-1] + 1 and groups[-1] != [0]:  # the batch stays an axis
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
+    place = np.argsort(order)
+    groups = neighbours(len(order), lambda axis: place[axis] == place[axis - 1] + 1)
     if len(groups) == len(order):
         return None
-    before = sorted(groups)
-    merged = tuple(math.prod(value.shape[axis] for axis in group) for group in before)
-    narrow = emit_reshape(build, value, merged)
-    moved = emit_transpose(build, narrow, [before.index(group) for group in groups])
+    narrow = emit_merged(build, value, groups)
+    moved = emit_transpose(
+        build, narrow, np.argsort([place[group[0]] for group in groups]).tolist()
+    )
     return emit_reshape(build, moved, node.output.shape)
 
 

@@ -192,8 +192,9 @@ def _give_outputs_tensors(program: rewrite.Program) -> None:
     for value in program.outputs:
         if isinstance(value, Known) or any(value is earlier for earlier in left):
             keeps_batch = isinstance(value, Symbol) and bool(value.shape)
-            attributes = {"shape": value.shape, "keeps_batch": keeps_batch}
-            value = build.emit("reshape", [value], value.shape, **attributes)
+            shape = value.shape
+            attributes = {"shape": shape, "given": shape, "keeps_batch": keeps_batch}
+            value = build.emit("reshape", [value], shape, **attributes)
         left.append(value)
     program.nodes += build.nodes
     program.outputs = left

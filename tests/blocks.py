@@ -258,6 +258,80 @@ def _shifted(x):
     return _conv(4, 1)(jnp.concatenate([left, x[..., 2:]], -1))
 
 
+def _window_attention(x):
+    b, h, w, c = x.shape
+    windows = x.reshape(b, h // 3, 3, w // 3, 3, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 9, c)
+    q, k, v = jnp.split(nn.Dense(12)(windows), 3, -1)
+    windows = nn.softmax(jnp.einsum("nqc,nkc->nqk", q, k) / 2) @ v
+    back = windows.reshape(b, h // 3, w // 3, 3, 3, c).transpose(0, 1, 3, 2, 4, 5)
+    return back.reshape(b, h, w, c)
+
+
+def _relative_attention(variables, x):
+    places = np.arange(5)[:, None] - np.arange(5)[None] + 4
+    scores = jnp.einsum("bqc,bkc->bqk", x @ variables["query"], x) / 3
+    return nn.softmax(scores + variables["bias"][places][None]) @ x
+
+
+def _linear_attention(variables, x):
+    q, k = nn.elu(x @ variables["query"]) + 1, nn.elu(x) + 1
+    total = jnp.einsum("bqd,bd->bq", q, k.sum(1))[..., None]
+    return jnp.einsum("bqd,bde->bqe", q, jnp.einsum("bkd,bke->bde", k, x)) / total
+
+
+def _class_token(variables, x):
+    token = jnp.tile(variables["token"], (x.shape[0], 1, 1))
+    return jnp.concatenate([token, x], 1) + variables["places"]
+
+
+def _log_sum_exp_pool(x):
+    return jax.nn.logsumexp(4 * _conv(3, 1)(x), (1, 2)) / 4
+
+
+def _masked_maximum(x):
+    inside = np.hypot(*np.mgrid[-2.5:3, -2.5:3]) < 3
+    return jnp.where(inside[None, ..., None], _conv(3, 1)(x), -jnp.inf).max((1, 2))
+
+
+def _threshold_gate(x):
+    return jnp.where(nn.sigmoid(_conv(4, 1)(x)) > 0.5, x, 0.0)
+
+
+def _channel_attention(x):
+    squeeze, excite = _conv(2, 1), _conv(4, 1)
+    parts = [p(x, (1, 2), keepdims=True) for p in (jnp.mean, jnp.max)]
+    return x * nn.sigmoid(sum(excite(nn.relu(squeeze(part))) for part in parts))
+
+
+def _response_norm(variables, x):
+    size = jnp.sqrt(jnp.sum(x * x, (1, 2), keepdims=True))
+    gain = size / (size.mean(-1, keepdims=True) + 1e-6)
+    return variables["gamma"] * (x * gain) + variables["beta"] + x
+
+
+def _blur_pool(x):
+    kernel = np.float32([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    return jax.lax.conv_general_dilated(
+        jnp.pad(_conv(4, 1)(x), ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect"),
+        np.tile(kernel[:, :, None, None], (1, 1, 1, 4)),
+        (2, 2),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=4,
+    )
+
+
+def _vlad(variables, x):
+    features = x.reshape(x.shape[0], -1, x.shape[-1])
+    shares = nn.softmax(features @ variables["assign"])
+    sums = jnp.einsum("bnk,bnd->bkd", shares, features)
+    return sums - shares.sum(1)[..., None] * variables["centres"]
+
+
+def _spatial_pyramid(x):
+    return jnp.concatenate([x, *(nn.max_pool(x, (k, k), (1, 1), "SAME") for k in (3, 5))], -1)
+
+
 class _Residual(nnx.Module):
     def __init__(self, rngs: nnx.Rngs):
         self.conv = nnx.Conv(4, 4, (3, 3), rngs=rngs)
@@ -397,6 +471,30 @@ BLOCKS: dict[str, Callable[[], Block]] = {
     "gru": lambda: plain(_gru, {"gates": normal(11, 6), "new": normal(11, 3)}, ROWS),
     "siamese_distance": lambda: linen(_distance, (2, 6), (2, 6)),
     "cumulative": lambda: linen(lambda x: jnp.cumsum(nn.relu(nn.Dense(4)(x)), 1), ROWS),
+    "window_attention": lambda: linen(_window_attention),
+    "relative_attention": lambda: plain(
+        _relative_attention, {"query": normal(8, 8), "bias": normal(9)}, ROWS
+    ),
+    "linear_attention": lambda: plain(_linear_attention, {"query": normal(8, 8)}, ROWS),
+    "class_token": lambda: plain(
+        _class_token, {"token": normal(1, 1, 8), "places": normal(1, 6, 8)}, ROWS
+    ),
+    "log_sum_exp_pool": lambda: linen(_log_sum_exp_pool),
+    "masked_maximum": lambda: linen(_masked_maximum),
+    "threshold_gate": lambda: linen(_threshold_gate),
+    "channel_attention": lambda: linen(_channel_attention),
+    "response_norm": lambda: plain(_response_norm, {"gamma": normal(4), "beta": normal(4, seed=1)}),
+    "blur_pool": lambda: linen(_blur_pool),
+    "vlad": lambda: plain(_vlad, {"assign": normal(4, 3), "centres": normal(1, 3, 4)}),
+    "spatial_pyramid": lambda: linen(_spatial_pyramid),
+    "generalized_mean": lambda: linen(
+        lambda x: jnp.mean(nn.relu(_conv(3, 1)(x)) ** 3 + 1e-6, (1, 2)) ** (1 / 3)
+    ),
+    "token_by_index": lambda: Block(
+        lambda v, x, i: x[:, i] @ v,
+        normal(8, 3),
+        (normal(*ROWS), jnp.asarray([-1, 2], jnp.int32)),
+    ),
     "embedding": lambda: Block(
         lambda v, ids: nn.relu(v["table"][ids] @ v["kernel"]),
         {"table": normal(9, 4), "kernel": normal(4, 3)},

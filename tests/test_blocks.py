@@ -18,6 +18,7 @@ FIRST = {
     "conv_transpose_valid",
     "detector_head",
     "embedding",
+    "log_sum_exp_pool",
     "mobilenet_v3",
     "nnx_residual",
     "pixel_shuffle",
@@ -25,7 +26,9 @@ FIRST = {
     "rnnpool",
     "several_heads",
     "siamese_distance",
+    "threshold_gate",
     "unet",
+    "window_attention",
 }
 _INTEGERS = {"int8", "int32", "bool"}
 
@@ -55,6 +58,19 @@ def test_a_block_is_integers_and_equals_the_reference_kernels(name):
     report = export.verify(data, graph, weights, qparams, *block.inputs)
     assert report.exact, report.summary
     assert len(report.rows) > len(graph.ops)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in BLOCKS],
+)
+def test_a_graph_takes_other_batches(name):
+    block = BLOCKS[name]()
+    graph, weights = quant.trace(block.function, block.variables, *block.inputs)
+    inputs = [jax.ShapeDtypeStruct((3, *x.shape[1:]), x.dtype) for x in block.inputs]
+    want = jax.eval_shape(block.function, block.variables, *inputs)
+    found = jax.eval_shape(graph.__call__, weights, *inputs)
+    assert jax.tree.map(lambda x: x.shape, found) == jax.tree.map(lambda x: x.shape, want)
 
 
 @pytest.mark.slow

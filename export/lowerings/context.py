@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-import jax.numpy as jnp
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -152,21 +151,30 @@ class Context:
 
     def number(self, op: Op, role: str, value: float) -> Tensor:
         """Returns a real constant on the scale of the op's output, rounded half away from zero."""
-        name = op.outputs[0]
+        name, shape = op.outputs[0], self._shape_of_number(op)
         if not self.quantized:
-            return self._float(f"{name}/{role}", np.asarray([value], np.float32))
+            return self._float(f"{name}/{role}", np.full(shape, value, np.float32))
         centred = params.quantize_centred(
-            jnp.float32(value),
-            jnp.asarray(self._ranges.scale(name)),
-            jnp.float32(self._ranges.zero_point(name)),
+            np.float32(value),
+            self._ranges.scale(name),
+            np.float32(self._ranges.zero_point(name)),
+            np,
         )
         return Tensor(
             name=f"{name}/{role}",
-            shape=(1,),
+            shape=shape,
             dtype="int8",
-            data=np.asarray([centred + self._ranges.zero_point(name)], np.int8),
+            data=np.full(shape, centred + self._ranges.zero_point(name), np.int8),
             quantization=self._ranges.quantization(name),
         )
+
+    def integer(self, op: Op, role: str, value: int) -> Tensor:
+        """Returns an int32 constant that an op computes with."""
+        return self.numbers(op, role, np.full(self._shape_of_number(op), value, np.int32))
+
+    def _shape_of_number(self, op: Op) -> tuple[int, ...]:
+        """Returns the shape of one number that does not add an axis to the op's output."""
+        return (1,) if self.activation(op.outputs[0]).shape else ()
 
     def numbers(self, op: Op, role: str, values: Sequence[int] | np.ndarray) -> Tensor:
         """Returns an int32 constant that parametrizes an op (axes, shapes, sizes)."""

@@ -110,7 +110,7 @@ def lookup(context: Context, op: Op) -> tuple[Operator, ...]:
             code=codes.ADD,
             version=1,
             options=schema.AddOptionsT(),
-            inputs=(wide, context.numbers(op, "shift", [128])),
+            inputs=(wide, context.integer(op, "shift", 128)),
             outputs=(index,),
         ),
         context.operator(

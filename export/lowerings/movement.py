@@ -1,10 +1,12 @@
 """Operators that only move values.  Their shapes and axes are int32 constants."""
 
+import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from attokit.export.flatbuffer import Operator
+from attokit.export.flatbuffer import Operator, Tensor
 from attokit.export.lowerings.context import Context
 from attokit.quant.ops.kind import Op
 
@@ -79,6 +81,47 @@ def gather(context: Context, op: Op) -> tuple[Operator, ...]:
     return (context.operator(op, code, inputs, options, context.version(int8=2)),)
 
 
+def bounded_index(context: Context, op: Op) -> tuple[Operator, ...]:
+    """Arithmetic of int32 that every runtime has: a negative index plus the size, then a clip."""
+    codes, size = schema.BuiltinOperator, op["size"]
+    made: list[Operator] = []
+    value = context.operand(op, 0)
+
+    def step(code: int, options: object, number: int, result: Tensor) -> Tensor:
+        constant = context.integer(op, f"number_{len(made)}", number)
+        inputs, version = (value, constant), 1
+        made.append(
+            Operator(code=code, version=version, options=options, inputs=inputs, outputs=(result,))
+        )
+        return result
+
+    def inner(role: str) -> Tensor:
+        return dataclasses.replace(
+            context.activation(op.outputs[0]), name=f"{op.outputs[0]}/{role}"
+        )
+
+    extreme = schema.MaximumMinimumOptionsT()
+    if op["wraps"]:  # i - size * max(min(i, 0), -1)
+        index = value
+        value = step(codes.MINIMUM, extreme, 0, inner("negative"))
+        value = step(codes.MAXIMUM, extreme, -1, inner("sign"))
+        value = step(codes.MUL, schema.MulOptionsT(), -size, inner("shift"))
+        wrapped = inner("wrapped")
+        made.append(
+            Operator(
+                code=codes.ADD,
+                version=1,
+                options=schema.AddOptionsT(),
+                inputs=(index, value),
+                outputs=(wrapped,),
+            )
+        )
+        value = wrapped
+    value = step(codes.MINIMUM, extreme, size - 1, inner("capped"))
+    step(codes.MAXIMUM, extreme, 0, context.activation(op.outputs[0]))
+    return tuple(made)
+
+
 def blocks(code: int, options: type, int8: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
     """Returns the lowering of DEPTH_TO_SPACE or SPACE_TO_DEPTH."""
 
@@ -91,11 +134,21 @@ def blocks(code: int, options: type, int8: int) -> Callable[[Context, Op], tuple
 
 
 def concatenation(context: Context, op: Op) -> tuple[Operator, ...]:
-    """CONCATENATION of tensors on one scale."""
-    inputs = [context.operand(op, i) for i in range(len(op.inputs))]
+    """CONCATENATION of tensors on one scale; constants are repeated here, not by the operator."""
+    inputs = [_repeated(context, op, i) for i in range(len(op.inputs))]
     options = schema.ConcatenationOptionsT(axis=op["axis"])
     code, version = schema.BuiltinOperator.CONCATENATION, context.version(int8=2)
     return (context.operator(op, code, inputs, options, version),)
+
+
+def _repeated(context: Context, op: Op, position: int) -> Tensor:
+    """Returns an operand of a concatenation; a constant with the batch of the others."""
+    tensor = context.operand(op, position)
+    whole = context.activation(op.outputs[0]).shape
+    if tensor.data is None or op["axis"] == 0 or tensor.shape[0] == whole[0]:
+        return tensor
+    shape = (whole[0], *tensor.shape[1:])
+    return dataclasses.replace(tensor, shape=shape, data=np.broadcast_to(tensor.data, shape))
 
 
 def slice_(context: Context, op: Op) -> tuple[Operator, ...]:

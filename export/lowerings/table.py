@@ -25,6 +25,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "arg_min": reduction.position(BuiltinOperator.ARG_MIN, schema.ArgMinOptionsT),
         "average_pool_2d": reduction.pool(BuiltinOperator.AVERAGE_POOL_2D),
         "batch_matmul": contraction.batch_matmul,
+        "bounded_index": movement.bounded_index,
         "broadcast_to": movement.broadcast_to,
         "concatenation": movement.concatenation,
         "conv_2d": contraction.conv_2d,

@@ -9,30 +9,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
+from attokit.quant.graph import is_quantized
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer, stripped
 
 
-def stripped(value: Value) -> Value:
-    """Returns the value before it was broadcast: graph ops broadcast by themselves."""
-    node = producer(value, "broadcast")
-    return node.inputs[0] if node is not None else value
-
-
-def _narrowed(value: Value, other: Value) -> Value:
-    """Returns a known array without the repetitions that broadcast it to the other's shape."""
-    if not isinstance(value, Known) or value.shape != other.shape:
+def _narrowed(value: Value) -> Value:
+    """Returns a value before broadcasting, as `stripped` or `Known.narrowed`."""
+    if not isinstance(value, Known):
         return stripped(value)
-    repeated = [stride == 0 for stride in value.array.strides]
-    index = tuple(slice(0, 1) if again else slice(None) for again in repeated)
-    return Known(value.array[index], value.name) if any(repeated) else value
+    return value.narrowed(range(len(value.shape)))
 
 
-def _operands(first: Value, second: Value) -> list[Value]:
-    """Returns both as they were before broadcasting, if they still broadcast to the same shape."""
-    narrow: list[Value] = [_narrowed(first, second), _narrowed(second, first)]
-    if np.broadcast_shapes(*(value.shape for value in narrow)) == _shape(first, second):
+def _operands(*values: Value) -> list[Value]:
+    """Returns values as they were before broadcasting, if they still broadcast to the same shape.
+
+    Else one of them stays as wide as the result: one that depends on the inputs, if such a one is.
+    """
+    shape = np.broadcast_shapes(*(value.shape for value in values))
+    narrow = [_narrowed(value) for value in values]
+    if np.broadcast_shapes(*(value.shape for value in narrow)) == shape:
         return narrow
-    return [first, narrow[1]] if isinstance(first, Symbol) else [narrow[0], second]
+    wide = [i for i, value in enumerate(values) if value.shape == shape]
+    kept = next((i for i in wide if isinstance(values[i], Symbol)), wide[0])
+    return [value if i == kept else narrow[i] for i, value in enumerate(values)]
 
 
 def _binary(kind: str):
@@ -83,9 +82,9 @@ def maximum(build: Builder, params, first: Value, second: Value) -> Value:
     value, bound = _with_scalar(first, second)
     if bound == -np.inf:
         return value
-    if bound == 0:
+    if bound == 0 and is_quantized(value.dtype):
         return build.emit("relu", [value], value.shape)
-    capped = producer(value, "minimum") if bound == -1 else None
+    capped = producer(value, "minimum") if bound == -1 and is_quantized(value.dtype) else None
     if capped is not None and _bound(capped) == 1:
         return build.emit("relu_n1_to_1", [_variable(capped)], value.shape)
     return build.emit("maximum", _operands(first, second), _shape(first, second))
@@ -99,7 +98,7 @@ def minimum(build: Builder, params, first: Value, second: Value) -> Value:
         return value
     if bound == 6 and (rectified := producer(value, "relu")) is not None:
         return build.emit("relu6", [rectified.inputs[0]], value.shape)
-    raised = producer(value, "maximum") if bound == 1 else None
+    raised = producer(value, "maximum") if bound == 1 and is_quantized(value.dtype) else None
     if raised is not None and _bound(raised) == -1:
         return build.emit("relu_n1_to_1", [_variable(raised)], value.shape)
     return build.emit("minimum", _operands(first, second), _shape(first, second))
@@ -226,7 +225,7 @@ def logical(kind: str):
             raise build.error(
                 f"bitwise arithmetic of {values[0].dtype}", "Supported is logic of conditions."
             )
-        return build.emit(kind, [stripped(v) for v in values], values[0].shape, result=np.bool_)
+        return build.emit(kind, _operands(*values), values[0].shape, result=np.bool_)
 
     return lower
 
@@ -250,9 +249,12 @@ def select_n(build: Builder, params, which: Value, *cases: Value) -> Value:
     return result
 
 
-def _choice(build: Builder, condition: Value, chosen: Value, otherwise: Value) -> Symbol:
-    values = [stripped(condition), _narrowed(chosen, condition), _narrowed(otherwise, condition)]
-    return build.emit("select", values, chosen.shape)
+def _choice(build: Builder, condition: Value, chosen: Value, otherwise: Value) -> Value:
+    for value, other in ((chosen, otherwise), (otherwise, chosen)):
+        number = value.scalar() if isinstance(value, Known) and value.name is None else None
+        if number is not None and number != number:
+            return other  # int8 has no NaN: where there is no value, any will do
+    return build.emit("select", _operands(condition, chosen, otherwise), chosen.shape)
 
 
 def _shape(first: Value, second: Value) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from attokit.quant.lowering.movement import concatenate, emit_reshape, emit_slice, emit_transpose
 from attokit.quant.lowering.positions import emit_positions, positions_of
-from attokit.quant.lowering.values import Builder, Known, Symbol, Value, producer
+from attokit.quant.lowering.values import Builder, Known, Symbol, Value, producer, unshaped
 
 
 def _starts(
@@ -25,10 +25,27 @@ def _starts(
 
 
 def dynamic_slice(build: Builder, params, value: Symbol, *indices: Value) -> Symbol:
-    """A slice whose start is known by now."""
+    """A slice whose start is known by now, or one row along an axis."""
     sizes = params["slice_sizes"]
+    computed = [axis for axis, index in enumerate(indices) if isinstance(index, Symbol)]
+    if len(computed) == 1 and sizes[computed[0]] == 1:
+        return _row(build, value, computed[0], indices, sizes)
     begin = _starts(build, indices, value.shape, sizes)
     return emit_slice(build, value, begin, [b + n for b, n in zip(begin, sizes, strict=True)])
+
+
+def _row(
+    build: Builder, value: Symbol, axis: int, indices: Sequence[Value], sizes: Sequence[int]
+) -> Symbol:
+    """Returns what stands at a computed place along one axis and at known places along others."""
+    place = indices[axis]
+    assert isinstance(place, Symbol)  # the one that is not known
+    whole = [*indices[:axis], Known(np.zeros((), np.int32)), *indices[axis + 1 :]]
+    around = [*sizes[:axis], value.shape[axis], *sizes[axis + 1 :]]
+    begin = _starts(build, whole, value.shape, around)
+    part = emit_slice(build, value, begin, [b + n for b, n in zip(begin, around, strict=True)])
+    row = emit_reshape(build, _bounded(build, place, value.shape[axis]), (1,))
+    return build.emit("gather", [part, row], tuple(sizes), result=value.dtype, axis=axis)
 
 
 def dynamic_update_slice(build: Builder, params, value: Value, part: Value, *indices: Value):
@@ -110,7 +127,7 @@ def _take(build: Builder, params, value: Value, indices: Symbol) -> Symbol:
             "at indices that depend on the inputs",
             "Supported are whole rows along one axis: jnp.take(x, indices, axis).",
         )
-    rows = emit_reshape(build, _not_wrapped(indices), indices.shape[:-1])
+    rows = emit_reshape(build, _bounded(build, indices, shape[axis]), indices.shape[:-1])
     between = len(rows.shape)
     taken = build.emit(
         "gather",
@@ -126,6 +143,16 @@ def _take(build: Builder, params, value: Value, indices: Symbol) -> Symbol:
     order += list(places)
     assert len(order) == axis + between + len(shape) - axis - 1
     return emit_transpose(build, taken, np.argsort(order).tolist())
+
+
+def _bounded(build: Builder, indices: Symbol, size: int) -> Symbol:
+    """Returns indices that lie within an axis, whatever they are: runtimes stop at others."""
+    places = _not_wrapped(indices)
+    position = producer(unshaped(places), "arg_max", "arg_min")
+    if position is not None and position.inputs[0].shape[position.attributes["axis"]] <= size:
+        return places
+    wraps = places is not indices
+    return build.emit("bounded_index", [places], places.shape, size=size, wraps=wraps)
 
 
 def _not_wrapped(indices: Symbol) -> Symbol:

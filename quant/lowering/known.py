@@ -45,6 +45,16 @@ def broadcast_in_dim(params: Mapping[str, Any], array: np.ndarray, *_: Any) -> n
     return np.broadcast_to(array.reshape(shape), params["shape"])
 
 
+def tile(params: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
+    """Returns copies side by side; of one entry a view, as `broadcast_in_dim`."""
+    reps = params["reps"]
+    copied = np.tile(array, [1 if n == 1 else r for n, r in zip(array.shape, reps, strict=True)])
+    shape = [
+        n * r if n == 1 else m for n, r, m in zip(array.shape, reps, copied.shape, strict=True)
+    ]
+    return np.broadcast_to(copied, shape)
+
+
 def divide(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Returns the quotient; of integers truncated toward zero, as XLA's is."""
     if first.dtype.kind not in "iu":
@@ -79,6 +89,7 @@ NUMPY: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
         "squeeze": lambda p, x: np.squeeze(x, p["dimensions"]),
         "stop_gradient": _elementwise(np.asarray),
         "sub": _elementwise(np.subtract),
+        "tile": tile,
         "transpose": lambda p, x: np.transpose(x, p["permutation"]),
     }
 )

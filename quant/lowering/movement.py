@@ -1,7 +1,7 @@
 """Reshaping, padding, joining and cutting."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,7 +20,30 @@ def emit_reshape(build: Builder, value: Symbol, shape: tuple[int, ...]) -> Symbo
     if shape == value.shape:
         return value
     keeps_batch = bool(shape) and bool(value.shape) and shape[0] == value.shape[0]
-    return build.emit("reshape", [value], shape, shape=shape, keeps_batch=keeps_batch)
+    attributes = {"shape": shape, "given": value.shape, "keeps_batch": keeps_batch}
+    return build.emit("reshape", [value], shape, **attributes)
+
+
+def neighbours(rank: int, together: Callable[[int], bool]) -> list[list[int]]:
+    """Returns the axes in groups of neighbours; the batch stays an axis of its own.
+
+    Args:
+      rank: How many axes there are.
+      together: Tells whether an axis belongs to the one before it.
+    """
+    groups: list[list[int]] = [[0]]
+    for axis in range(1, rank):
+        if axis > 1 and together(axis):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return groups
+
+
+def emit_merged(build: Builder, value: Symbol, groups: Sequence[Sequence[int]]) -> Symbol:
+    """Emits the reshape that makes one axis of each group of neighbours."""
+    shape = tuple(math.prod(value.shape[axis] for axis in group) for group in groups)
+    return emit_reshape(build, value, shape)
 
 
 def reshape(build: Builder, params, value: Symbol, *_: Value) -> Symbol:
@@ -178,6 +201,8 @@ def _extend(
 def _joined(build: Builder, parts: Sequence[Value], axis: int) -> Symbol:
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
+    if axis > 0:  # what is the same for every example has a batch of one
+        parts = [part.narrowed([0]) if isinstance(part, Known) else part for part in parts]
     return build.emit("concatenation", list(parts), tuple(shape), axis=int(axis))
 
 

@@ -1,10 +1,15 @@
 """Reductions over axes; rewriting turns sums into means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from attokit.quant.lowering.values import Builder, Symbol
+
+
+def kept_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
+    """Returns a shape reduced over some axes that stay, with size 1."""
+    return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
 
 
 def _reduced_shape(value: Symbol, axes) -> tuple[int, ...]:

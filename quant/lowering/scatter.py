@@ -16,8 +16,11 @@ def scatter(build: Builder, params, value: Value, indices: Value, part: Value) -
     written = places >= 0
     if isinstance(part, Known):
         values = np.where(written, part.array.ravel()[np.maximum(places, 0)], 0)
-        mask, chosen = _narrow(written), _narrow(values.astype(part.dtype))
-        inputs: list[Value] = [Known(mask), Known(chosen, part.name), value]
+        inputs: list[Value] = [
+            _narrow(written),
+            _narrow(values.astype(part.dtype), part.name),
+            value,
+        ]
         return build.emit("select", inputs, value.shape)
     where = np.argwhere(written)
     begin, end = where.min(axis=0).tolist(), (where.max(axis=0) + 1).tolist()
@@ -40,7 +43,7 @@ def scatter_add(build: Builder, params, value: Value, indices: Value, part: Valu
         )
     nothing = np.zeros(value.shape, part.dtype)
     added = _evaluate(build, jax.lax.scatter_add_p, params, nothing, indices, part.array)
-    return build.emit("add", [value, Known(_narrow(added), part.name)], value.shape)
+    return build.emit("add", [value, _narrow(added, part.name)], value.shape)
 
 
 def _places(
@@ -64,9 +67,6 @@ def _evaluate(
         return np.asarray(primitive.bind(*arrays, **params))
 
 
-def _narrow(array: np.ndarray) -> np.ndarray:
-    """Returns an array without the axes along which it repeats itself, at size 1."""
-    for axis in range(array.ndim):
-        first = array.take([0], axis)
-        array = first if (array == first).all() else array
-    return array
+def _narrow(array: np.ndarray, name: str | None = None) -> Known:
+    """Returns what was made here of a constant or weight, without its repetitions."""
+    return Known(Known(array).narrowed(range(array.ndim)).array, name)

@@ -6,7 +6,7 @@ Besides the kinds of `ops.table` there are a few that only rewriting understands
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -40,7 +40,23 @@ class Known:
     def scalar(self) -> float | None:
         """Returns the one value that all entries have, or None."""
         flat = self.array.reshape(-1) if self.array.size else np.zeros(1)
-        return flat[0].item() if (flat == flat[0]).all() else None
+        same = flat == flat[0] if flat[0] == flat[0] else flat != flat  # NaN equals nothing
+        return flat[0].item() if same.all() else None
+
+    def narrowed(self, axes: Iterable[int]) -> "Known":
+        """Returns this with size 1 along those of some axes where it repeats itself.
+
+        A constant that repeats itself along the batch would else fit no other batch.  A weight's
+        entries count as repeated only where it was broadcast: equal values may come to differ.
+        """
+        array = self.array
+        for axis in axes:
+            first = array[(slice(None),) * axis + (slice(0, 1),)]
+            if array.shape[axis] > 1 and (
+                array.strides[axis] == 0 or (self.name is None and (array == first).all())
+            ):
+                array = first
+        return self if array.shape == self.shape else Known(array, self.name)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,6 +109,19 @@ def producer(value: Value, *kinds: str) -> Node | None:
     """Returns the node that makes a value if it is of one of the kinds, else None."""
     node = value.node if isinstance(value, Symbol) else None
     return node if node is not None and node.kind in kinds else None
+
+
+def stripped(value: Value) -> Value:
+    """Returns the value before it was broadcast: graph ops broadcast by themselves."""
+    node = producer(value, "broadcast")
+    return node.inputs[0] if node is not None else value
+
+
+def unshaped(value: Value) -> Value:
+    """Returns the value before reshapes and broadcasts that only add axes of size 1 or repeat."""
+    while (node := producer(value, "reshape", "broadcast")) is not None:
+        value = node.inputs[0]
+    return value
 
 
 def between(roots: Sequence[Symbol], last: Node) -> list[Node]:

@@ -15,6 +15,8 @@ Activation = Literal["none", "relu", "relu6", "relu_n1_to_1"]
 # Whose integers are reproduced: LiteRT's reference kernels, TFLite Micro's (which differ from
 # them in a few ops), or the XNNPACK kernels that LiteRT uses by default.
 Kernels = Literal["reference", "micro", "xnnpack"]
+# Where values may lie that change nothing.
+Side = Literal["below", "above"]
 KERNELS: tuple[Kernels, ...] = ("reference", "micro", "xnnpack")
 Shape = tuple[int, ...]
 
@@ -221,6 +223,7 @@ class OpKind:
       tied: All quantized inputs and outputs share one scale.
       fixed_range: (scale, zero point) that the spec prescribes for the output, or None.
       least_ratio: Below which the kernel refuses the output's scale over the input's, or None.
+      ignores: On which side of all its operands a value changes nothing (below, for a maximum).
       channel_axis: Axis of the kernel with one scale per entry.
       bilinear: Linear in the activation and in the kernel, so that gradients may be taken on
         integers and scaled afterwards.
@@ -241,6 +244,7 @@ class OpKind:
     tied: bool = False
     fixed_range: tuple[float, int] | None = None
     least_ratio: float | None = None
+    ignores: Side | None = None
     channel_axis: int = -1
     bilinear: bool = False
     bounds: Mapping[Kernels, int] = dataclasses.field(default_factory=lambda: MappingProxyType({}))

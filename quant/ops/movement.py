@@ -3,6 +3,9 @@
 Their float meaning on integers is their integer meaning, so each row is one function.
 """
 
+import math
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -10,8 +13,37 @@ from attokit.quant.ops.kind import OpKind
 
 
 def _reshape(op, values):
-    """Attributes: `shape` (batch included; the batch may differ from the traced one)."""
-    return (values.reshape(_own_batch(op, values)),)
+    """Attributes: `shape` and `given`, its own and its input's as traced; `keeps_batch`.
+
+    The batch may differ from the traced one.  `keeps_batch`: it is the first axis of both.
+    """
+    return (values.reshape(_reshaped(op["given"], values.shape, op["shape"])),)
+
+
+def _reshaped(
+    given: Sequence[int], actual: Sequence[int], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Returns the result's shape where one axis of what is given, the batch, has another size.
+
+    It is found again in the result by what lies before it, also where it was merged with its
+    neighbours, as windows of images are with the batch.
+    """
+    changed = [axis for axis, n in enumerate(given) if n != actual[axis]]
+    if len(changed) != 1:
+        return shape
+    (axis,) = changed
+    old, new, before = given[axis], actual[axis], math.prod(given[:axis])
+    places = [place for place in range(len(shape)) if math.prod(shape[:place]) == before]
+    # As it is, merged with its neighbours, or parted from what it was merged with.
+    for holds in (
+        lambda n: n == old,
+        lambda n: n % old == 0,
+        lambda n: n > 1 and n * new % old == 0,
+    ):
+        for place in places:
+            if old and holds(shape[place]):
+                return (*shape[:place], shape[place] * new // old, *shape[place + 1 :])
+    return shape
 
 
 def _own_batch(op, values) -> tuple[int, ...]:
@@ -19,7 +51,7 @@ def _own_batch(op, values) -> tuple[int, ...]:
 
 
 def _broadcast_to(op, values):
-    """Attributes: `shape` and `keeps_batch`, as of `reshape`."""
+    """Attributes: `shape`, `keeps_batch` (the first axis is that of the input)."""
     return (jnp.broadcast_to(values, _own_batch(op, values)),)
 
 
@@ -45,8 +77,11 @@ def _mirror_pad(op, values):
 
 
 def _concatenation(op, *values):
-    """Attributes: `axis`."""
-    return (jnp.concatenate(values, axis=op["axis"]),)
+    """Attributes: `axis`.  Along other axes what has size 1 is repeated, as a class token is."""
+    axis = op["axis"]
+    rest = jnp.broadcast_shapes(*((*x.shape[:axis], 1, *x.shape[axis + 1 :]) for x in values))
+    rows = [jnp.broadcast_to(x, (*rest[:axis], x.shape[axis], *rest[axis + 1 :])) for x in values]
+    return (jnp.concatenate(rows, axis=axis),)
 
 
 def _slice(op, values):
@@ -76,6 +111,13 @@ def _gather(op, values, indices):
     return (jnp.take(values, indices, axis=op["axis"], mode="clip"),)
 
 
+def _bounded_index(op, indices):
+    """Attributes: `size` of an axis, `wraps`: -1 is its last place.  What lies outside is moved inside."""
+    size = op["size"]
+    placed = jnp.where(indices < 0, indices + size, indices) if op["wraps"] else indices
+    return (jnp.clip(placed, 0, size - 1),)
+
+
 def _depth_to_space(op, images):
     """Attributes: `block`.  Channels are (row, column, channel) of a block."""
     b, h, w, c = images.shape
@@ -92,6 +134,7 @@ def _space_to_depth(op, images):
     return (blocks.reshape(b, h // n, w // n, n * n * c),)
 
 
+BOUNDED_INDEX = OpKind(name="bounded_index", compute=_bounded_index, tied=True)
 BROADCAST_TO = OpKind(name="broadcast_to", compute=_broadcast_to, tied=True)
 CONCATENATION = OpKind(name="concatenation", compute=_concatenation, tied=True)
 DEPTH_TO_SPACE = OpKind(name="depth_to_space", compute=_depth_to_space, tied=True)

@@ -65,4 +65,4 @@ def _compute_max(op: Op, images: Float[Array, "b h w c"]) -> tuple[Array]:
 AVERAGE_POOL_2D = OpKind(
     name="average_pool_2d", compute=_compute_average, integer=_integer_average, tied=True
 )
-MAX_POOL_2D = OpKind(name="max_pool_2d", compute=_compute_max, tied=True)
+MAX_POOL_2D = OpKind(name="max_pool_2d", compute=_compute_max, tied=True, ignores="below")

@@ -14,6 +14,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "arg_min": ("jnp.argmin(x, axis)",),
         "average_pool_2d": ("nn.avg_pool(x, ...)", "lax.reduce_window(x, 0, lax.add, ...) / n"),
         "batch_matmul": ("x @ y", 'jnp.einsum("bqhd,bkhd->bhqk", q, k)', "nnx.MultiHeadAttention"),
+        "bounded_index": ("x[i], table[i] with a computed i, which may be negative",),
         "broadcast_to": ("jnp.broadcast_to(x, shape)", "jnp.tile(x, n)"),
         "concatenation": ("jnp.concatenate([x, y], axis)", "jnp.stack([x, y], axis)", "jnp.roll"),
         "conv_2d": ("nn.Conv", "nnx.Conv", "lax.conv_general_dilated(x, kernel, ...)"),

@@ -38,6 +38,7 @@ _KINDS = (
     lookup.LOOKUP,
     lookup.TANH,
     mean.MEAN,
+    movement.BOUNDED_INDEX,
     movement.BROADCAST_TO,
     movement.CONCATENATION,
     movement.DEPTH_TO_SPACE,

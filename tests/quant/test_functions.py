@@ -1,6 +1,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from traced import error, kinds, normal
 
@@ -166,3 +167,21 @@ def test_an_op_and_one_addition_are_no_table():
     assert error(graph, weights, gate, (), X) < 1e-6
     graph, _ = quant.trace(lambda _, x: (1 - jnp.tanh(x)) * 2, (), X)
     assert kinds(graph) == ["lookup"]
+
+
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        (lambda x, y: jnp.where(nn.sigmoid(x) > 0.5, y, 0), ["logistic", "greater", "select"]),
+        (
+            lambda x, y: jnp.where((jnp.sin(x) > 0.5) & (jnp.cos(x) < 0.5), y, x),
+            ["lookup", "greater", "lookup", "less", "logical_and", "quantize", "select"],
+        ),
+        (lambda x, y: jnp.tanh(x) > 0.5, ["tanh", "greater"]),
+    ],
+)
+def test_a_condition_that_others_read_keeps_what_it_compares(function, want):
+    x, y = normal(3, 5), normal(3, 5, seed=1)
+    graph, weights = quant.trace(lambda _, x, y: function(x, y), (), x, y)
+    assert [k for k in kinds(graph) if k != "quantize"] == [k for k in want if k != "quantize"]
+    np.testing.assert_allclose(graph(weights, x, y), function(x, y), rtol=1e-5)

@@ -50,3 +50,17 @@ def test_flax_s_module_is_one_op():
     graph, weights = quant.trace(model.apply, variables, X)
     assert kinds(graph) == ["prelu"]
     assert list(weights) == ["negative_slope"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, x: jnp.where(x >= 0, x, a * x),
+        lambda a, x: nn.relu(x) + a * jnp.minimum(x, 0),
+    ],
+)
+def test_a_slope_that_is_larger_than_the_values_is_none(function):
+    x, slopes = normal(2, 1, 4), normal(2, 3, 4)
+    graph, weights = quant.trace(function, slopes, x)
+    assert "prelu" not in kinds(graph)
+    assert error(graph, weights, function, slopes, x) < 1e-6

@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced import normal
 
 from attokit.quant import params
 
@@ -58,3 +59,17 @@ def test_kernels_of_four_bits_end_at_seven():
     got = params.quantize_kernel(kernel, jnp.float32([0.1] * 4), 4)
     np.testing.assert_array_equal(got, [[-7, 0, 1, 7]])
     assert params.kernel_max(8) == 127
+
+
+@pytest.mark.parametrize("scale", [0.1, 1 / 3, 3e-5, 7.0])
+def test_numpy_rounds_as_jax_does(scale):
+    scale, zero = np.float32(scale), np.float32(3)
+    halves = (np.arange(-400, 400, dtype=np.float32) / 2) * scale  # ties, or next to them
+    values = np.concatenate([halves, np.asarray(normal(999)), np.float32([np.inf, -np.inf])])
+    for function, arguments in (
+        (params.quantize_kernel, (scale, 8)),
+        (params.quantize_bias, (scale,)),
+        (params.quantize_centred, (scale, zero)),
+    ):
+        want = function(jnp.asarray(values), *map(jnp.asarray, arguments[:1]), *arguments[1:])
+        np.testing.assert_array_equal(function(values, *arguments, np), want)

@@ -1,5 +1,6 @@
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from traced import kinds, normal
 
@@ -75,3 +76,48 @@ def test_two_inputs_may_share_one_scale():
     graph, _ = quant.trace(lambda _, x, y: jnp.concatenate([x, y], -1), (), X, X)
     assert kinds(graph) == ["concatenation"]
     assert {t.range_name for t in graph.tensors.values()} == {"input_0"}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)), constant_values=-1.0),
+        lambda x: jnp.concatenate([x, jnp.float32([[[[2.0, -3.0, 0.5]]]] * 2).repeat(4, 2)], 1),
+        lambda x: x.at[:, 1].set(-2.0),
+        lambda x: jnp.maximum(x, jnp.float32([[[[2.0, 0.5, -1.0]]]])),
+        lambda x: nn.softmax(x).at[:, 1].set(-2.0),
+        lambda x: jnp.where(np.float32(np.eye(3)[0]) > 0, x, 3.0),
+    ],
+)
+def test_a_constant_that_a_prescribed_range_cannot_hold_gets_a_range_of_its_own(function):
+    x = jnp.abs(X) / 4
+    graph, weights = quant.trace(lambda _, x: function(x), (), x)
+    assert kinds(graph).count("quantize") == 1
+    qparams = quant.calibrate(graph, weights, [x])  # inputs in [0, 1]
+    found = quant.fake_quant(graph)(weights, qparams, x)
+    np.testing.assert_allclose(found, function(x), atol=0.02)
+    assert graph.tensors["input"].range_name == "input"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0))),
+        lambda x: jnp.maximum(x, -3.0),
+        lambda x: jnp.where(X > 0, x, -jnp.inf).max(-1),
+        lambda x: jnp.where(X > 0, nn.sigmoid(x), 1.0),  # 255/256, as the kernel's own 1
+    ],
+)
+def test_what_a_prescribed_range_holds_or_nobody_sees_stays_in_it(function):
+    x = jnp.abs(X) / 4
+    graph, weights = quant.trace(lambda _, x: function(x), (), x)
+    assert "quantize" not in kinds(graph)
+    found = quant.fake_quant(graph)(weights, quant.calibrate(graph, weights, [x]), x)
+    want = function(x)
+    np.testing.assert_allclose(found, jnp.where(jnp.isfinite(want), want, 0), atol=0.005)
+
+
+def test_weights_are_never_tied_to_what_enters():
+    token = normal(1, 1, 1, 3)
+    graph, _ = quant.trace(lambda v, x: jnp.concatenate([x, v.repeat(4, 2)], 1), token, X[:1])
+    assert kinds(graph)[0] == "quantize"

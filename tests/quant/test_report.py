@@ -1,4 +1,5 @@
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from traced import normal, variables_of
 
@@ -44,3 +45,13 @@ def test_its_text_names_counts_and_lines():
 def test_a_graph_without_ops_has_a_report():
     graph, _ = quant.trace(lambda _, x: x, (), X)
     assert str(quant.report(graph)) == "0 ops, 0 weights, 0 multiply-adds"
+
+
+def test_functions_and_movements_are_reported():
+    def function(_, x):
+        return jax.nn.mish(jnp.flip(jnp.flip(x, 1), 1)[:, ::-1])
+
+    graph, _ = quant.trace(function, (), normal(2, 4))
+    told = str(quant.report(graph))
+    assert "Elementwise arithmetic of one variable is an op of TFLite's, or a table." in told
+    assert "What only moves one value takes fewer or cheaper ops." in told

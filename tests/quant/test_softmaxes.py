@@ -59,8 +59,14 @@ def test_a_sum_over_other_axes_is_no_softmax():
 
 
 def test_values_are_left_out():
-    assert _kinds(lambda _, x: jax.nn.softmax(x, where=SEEN)) == ["select", "softmax", "select"]
+    assert _kinds(lambda _, x: jax.nn.softmax(x, where=SEEN)) == [
+        "quantize",
+        "select",
+        "softmax",
+        "select",
+    ]
     assert _kinds(lambda _, x: jax.nn.softmax(jnp.where(SEEN, x, -1e30) / 2)) == [
+        "quantize",
         "select",
         "mul",
         "softmax",
@@ -68,5 +74,42 @@ def test_values_are_left_out():
 
 
 def test_an_added_mask_is_a_choice():
-    assert _kinds(lambda _, x: jax.nn.softmax(x + MASK)) == ["select", "softmax"]
+    assert _kinds(lambda _, x: jax.nn.softmax(x + MASK)) == ["quantize", "select", "softmax"]
     assert _kinds(lambda _, x: jax.nn.softmax(MASK + 0.25 + x)) == ["add", "select", "softmax"]
+
+
+LOG_SUM_EXP = ["log_softmax", "reduce_max", "reduce_max", "sub"]
+
+
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        (lambda x: jax.nn.logsumexp(x, -1), LOG_SUM_EXP),
+        (lambda x: jax.nn.logsumexp(x, 1), ["transpose", *LOG_SUM_EXP]),
+        (
+            lambda x: jax.nn.logsumexp(x, (1, 2), keepdims=True),
+            ["transpose", "reshape", *LOG_SUM_EXP, "reshape"],
+        ),
+        (lambda x: jax.nn.logsumexp(x), ["reshape", *LOG_SUM_EXP, "reshape"]),
+        (lambda x: jnp.log(jnp.exp(x).sum(-1)), LOG_SUM_EXP),
+        (lambda x: x - jax.nn.logsumexp(x, -1, keepdims=True), ["log_softmax"]),
+        (lambda x: jnp.exp(x - jax.nn.logsumexp(x, -1, keepdims=True)), ["softmax"]),
+    ],
+)
+def test_log_sum_exp_is_a_maximum_and_a_log_softmax(function, want):
+    assert _kinds(lambda _, x: function(x)) == want
+
+
+def test_another_shift_than_that_of_the_exponent_is_a_sum():
+    found = _kinds(lambda _, x: jnp.log(jnp.exp(x - x[..., :1]).sum(-1)) + x.max(-1))
+    assert found.count("add") == 1
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_quantized_log_sum_exp_is_off_by_a_step_of_each_part(count):
+    x = normal(40, count)
+    graph, weights = quant.trace(lambda _, x: jax.nn.logsumexp(x, -1), (), x)
+    qparams = quant.calibrate(graph, weights, [x], input_range=None)
+    found = quant.fake_quant(graph)(weights, qparams, x)
+    steps = float(qparams["input"].scale) + 1 / 16 + float(qparams[graph.outputs[0]].scale)
+    np.testing.assert_allclose(found, jax.nn.logsumexp(x, -1), atol=steps / 2)

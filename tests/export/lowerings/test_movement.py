@@ -20,6 +20,7 @@ def _space_to_depth(x):
 
 
 CASES = {
+    "bounded_index": Case("bounded_index", lambda v, i: v[0][i], ((5, 3),), ((2, 4),), below=(9,)),
     "broadcast_to": Case("broadcast_to", lambda _, x: jnp.broadcast_to(x[:, :1], (2, 3, 6, 4))),
     "concatenation_constant": Case(
         "concatenation", lambda _, x: jnp.concatenate([x, _CONSTANT], -1)

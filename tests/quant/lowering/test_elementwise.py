@@ -32,7 +32,7 @@ X = normal(3, 5)
         (lambda x: jnp.clip(x, -2, 0.5), ["maximum", "minimum"]),
         (lambda x: jnp.maximum(x, x[:, :1]), ["slice", "maximum"]),
         (lambda x: x / (x[:, :1] ** 2 + 1), ["slice", "lookup", "mul"]),
-        (lambda x: jnp.where(x[:, :1] > x, x, 2.0), ["slice", "greater", "select"]),
+        (lambda x: jnp.where(x[:, :1] > x, x, 2.0), ["slice", "greater", "quantize", "select"]),
         (
             lambda x: (x > x[:, :1]).astype(jnp.float32) * x,
             ["slice", "greater", "select", "mul"],
@@ -80,3 +80,31 @@ def test_an_index_chooses_among_several():
     assert build.nodes[1].inputs == [build.nodes[0].output, cases[1], cases[2]]
     assert build.nodes[3].inputs == [build.nodes[2].output, cases[0], build.nodes[1].output]
     assert build.nodes[2].inputs[1].scalar() == 0
+
+
+SEEN = np.tri(6, 4, dtype=bool)[None]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.where(SEEN, x, 0.0),
+        lambda x: jnp.where(jnp.broadcast_to(SEEN, x.shape) & (np.arange(4) > 0)[None, None], x, 2),
+        lambda x: jnp.where(jnp.broadcast_to(x[:, :1] > 0, x.shape), 1.0, 0.0),
+        lambda x: x * (jnp.ones(x.shape) + 1),
+        lambda x: jnp.concatenate([jnp.broadcast_to(jnp.arange(4.0)[None, None], (x.shape[0], 1, 4)), x], 1),
+        lambda x: jnp.where(x > 0, jnp.nan, x * 2),
+    ],
+)  # fmt: skip
+def test_constants_fit_every_batch(function):
+    graph, weights = quant.trace(lambda _, x: function(x), (), normal(2, 6, 4))
+    x = jnp.abs(normal(3, 6, 4)) * np.float32([[[1], [-1], [1], [-1], [1], [-1]]])
+    found, want = graph(weights, x), function(x)
+    assert found.shape == want.shape
+    assert not jnp.isnan(found).any()
+    np.testing.assert_allclose(jnp.where(jnp.isnan(want), found, want), found, rtol=1e-6)
+
+
+def test_a_negative_bound_of_indices_is_no_rectifier():
+    graph, _ = quant.trace(lambda v, i: v[jnp.clip(i, 0, 1)], normal(3, 2), jnp.asarray([0, 5]))
+    assert kinds(graph)[:2] == ["maximum", "minimum"]

@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from traced import error, kinds, normal
 
@@ -19,7 +20,7 @@ PART = (0, 1, 2, 0)
         (lambda x: jax.lax.dynamic_update_slice(jnp.zeros((2, 6, 9, 3)), x, PART), ["pad"]),
         (
             lambda x: jax.lax.dynamic_update_slice(x, X[:, :2], PART),
-            ["slice", "slice", "concatenation"],
+            ["slice", "slice", "quantize", "quantize", "concatenation"],
         ),
         (lambda x: x[:, jnp.asarray([3, 0, 0])], ["gather"]),
         (lambda x: x[:, 1, jnp.asarray([5, 0, 4])], ["slice", "gather", "reshape"]),
@@ -47,7 +48,7 @@ def test_known_indices_become_ops(function, want):
 )
 def test_rows_of_a_table_are_gathered(function):
     graph, weights = quant.trace(function, TABLE, IDS)
-    assert kinds(graph) == ["gather"]
+    assert [kind for kind in kinds(graph) if kind != "reshape"] == ["bounded_index", "gather"]
     assert graph.tensors["input"].dtype == "int32"
     assert error(graph, weights, function, TABLE, IDS[:, ::-1]) == 0
 
@@ -57,7 +58,7 @@ def test_rows_of_an_activation_are_gathered():
         return jnp.take(x, ids, axis=1)
 
     graph, weights = quant.trace(function, (), X, IDS[0])
-    assert kinds(graph) == ["gather"]
+    assert kinds(graph) == ["bounded_index", "gather"]
     assert error(graph, weights, function, (), X, IDS[0] % 4) == 0
 
 
@@ -65,7 +66,7 @@ def test_rows_of_an_activation_are_gathered():
     ("function", "match"),
     [
         (
-            lambda x, i: jax.lax.dynamic_slice(x, (0, i[0], 0, 0), (2, 1, 6, 3)),
+            lambda x, i: jax.lax.dynamic_slice(x, (0, i[0], 0, 0), (2, 2, 6, 3)),
             "whose start depends",
         ),
         (lambda x, i: x[i, i], "at indices that depend"),
@@ -75,3 +76,28 @@ def test_rows_of_an_activation_are_gathered():
 def test_what_has_no_op_is_refused(function, match):
     with pytest.raises(quant.UnsupportedOpError, match=match):
         quant.trace(lambda _, x, i: function(x, i), (), X, IDS[0])
+
+
+def test_negative_indices_count_from_the_end_and_others_are_brought_inside():
+    ids = jnp.asarray([0, -1, -len(TABLE), len(TABLE), 10**6, -(2**31)], jnp.int32)
+    graph, weights = quant.trace(lambda v, i: v[i], TABLE, ids)
+    np.testing.assert_array_equal(graph(weights, ids), TABLE[ids])
+    graph, weights = quant.trace(lambda v, i: jnp.take(v, i, 0, mode="clip"), TABLE, ids)
+    np.testing.assert_array_equal(graph(weights, ids), TABLE[jnp.clip(ids, 0, len(TABLE) - 1)])
+
+
+def test_positions_lie_within_what_they_are_positions_of():
+    graph, _ = quant.trace(lambda v, x: v[jnp.argmax(x, -1)], TABLE, normal(2, len(TABLE)))
+    assert kinds(graph) == ["arg_max", "gather"]
+    graph, _ = quant.trace(lambda v, x: v[jnp.argmax(x, -1)], TABLE, normal(2, len(TABLE) + 1))
+    assert kinds(graph) == ["arg_max", "bounded_index", "gather"]
+
+
+@pytest.mark.parametrize("index", [0, 3, -1, -4, 9])
+def test_one_row_at_a_computed_place_is_gathered(index):
+    def function(_, x, i):
+        return x[1, i], x[:, i, 2]
+
+    number = jnp.asarray(index, jnp.int32)
+    graph, weights = quant.trace(function, (), X, jnp.asarray(0, jnp.int32))
+    assert error(graph, weights, function, (), X, number) == 0

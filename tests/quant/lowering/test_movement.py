@@ -30,15 +30,18 @@ X = normal(2, 4, 6, 3)
         (lambda x: x[:], []),
         (lambda x: x[:, ::-1], ["reverse"]),
         (lambda x: jnp.flip(x, (1, 3)), ["reverse", "reverse"]),
-        (lambda x: jnp.pad(x, 1, constant_values=1), ["pad_v2"]),
+        (lambda x: jnp.pad(x, 1, constant_values=1), ["quantize", "pad_v2"]),
         (
             lambda x: jax.lax.pad(x, 0.0, ((0, 0, 0), (-1, 2, 0), *2 * [(0, 0, 0)])),
             ["slice", "pad"],
         ),
-        (lambda x: jnp.concatenate([x, X[:, :1]], 1), ["concatenation"]),
+        (lambda x: jnp.concatenate([x, X[:, :1]], 1), ["quantize", "concatenation"]),
         (lambda x: jnp.concatenate([jnp.zeros((2, 1, 6, 3)), x], 1), ["pad"]),
-        (lambda x: jnp.concatenate([x, jnp.ones((2, 1, 6, 3)), x], 1), ["concatenation"]),
-        (lambda x: jnp.stack([x, X], 1), ["reshape", "concatenation"]),
+        (
+            lambda x: jnp.concatenate([x, jnp.ones((2, 1, 6, 3)), x], 1),
+            ["quantize", "quantize", "concatenation"],
+        ),
+        (lambda x: jnp.stack([x, X], 1), ["reshape", "quantize", "concatenation"]),
         (lambda x: jnp.stack([x, jnp.zeros(x.shape)], 1), ["reshape", "pad"]),
         (lambda x: jnp.broadcast_to(x[:, :1], (2, 4, 6, 3)), ["slice", "broadcast_to"]),
         (lambda x: jnp.tile(x, (1, 2, 1, 3)), ["concatenation", "concatenation"]),
@@ -70,7 +73,7 @@ def test_cells_between_values_are_padded_rows():
         return jax.lax.pad(x, 0.5, ((0, 0, 0), (1, 0, 1), (0, -1, 2), (0, 0, 0)))
 
     graph, weights = quant.trace(lambda _, x: function(x), (), X)
-    assert set(kinds(graph)) == {"reshape", "pad_v2", "slice"}
+    assert set(kinds(graph)) == {"reshape", "quantize", "pad_v2", "slice"}
     assert error(graph, weights, lambda _, x: function(x), (), normal(5, 4, 6, 3)) < 1e-6
 
 

@@ -13,7 +13,7 @@ ROWS = np.asarray([3, 0])
     ("function", "want"),
     [
         (lambda x: x.at[:, 1].set(0.0), ["select"]),
-        (lambda x: x.at[:, ROWS, 2:4].set(normal(2, 2, 2, 3)), ["select"]),
+        (lambda x: x.at[:, ROWS, 2:4].set(normal(2, 2, 2, 3)), ["quantize", "select"]),
         (lambda x: x.at[..., 0].add(0.5), ["add"]),
         (lambda x: x.at[:, np.asarray([1, 1])].add(1.0), ["add"]),
         (

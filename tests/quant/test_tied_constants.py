@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from traced import normal
+
+from attokit import quant
+from attokit.quant.ops.kind import Op
+from attokit.quant.tied_constants import ANYTHING, Claim, claim, ignored_sides
+
+UNIT = (1 / 256, -128)
+
+
+@pytest.mark.parametrize(
+    ("values", "ignored", "want"),
+    [
+        ([0.5], None, Claim(high=0.5)),
+        ([-2, 3], None, Claim(low=-2, high=3)),
+        ([-2, 3], "below", Claim(high=3)),
+        ([-2, 3], "above", Claim(low=-2)),
+        ([-1e9, 3], None, Claim(high=3, below=6)),
+        ([-np.inf, 3], "below", Claim(high=3)),
+        ([np.inf], None, Claim(above=6)),
+        ([], None, Claim()),
+    ],
+)
+def test_what_constants_claim(values, ignored, want):
+    assert claim(np.float32(values), ignored) == want
+
+
+def test_claims_join():
+    first, second = Claim(low=-1, above=6), Claim(high=2)
+    assert first | second == Claim(low=-1, high=2, above=6)
+    assert first | ANYTHING == Claim(low=-np.inf, high=np.inf, above=6)
+
+
+def test_what_fits_a_prescribed_range():
+    assert Claim(high=1).fits(UNIT)  # one step beyond
+    assert not Claim(high=1.01).fits(UNIT)
+    assert not Claim(low=-0.01).fits(UNIT)
+    assert not Claim(below=6).fits(UNIT)
+    assert Claim().fits(None)
+    assert not Claim(high=0.5).fits(None)
+
+
+def test_a_side_is_ignored_if_every_reader_ignores_it():
+    def op(kind, inputs, output):
+        return Op(kind=kind, inputs=inputs, outputs=(output,))
+
+    ops = [
+        op("pad_v2", ("x", "c"), "a"),
+        op("max_pool_2d", ("a",), "b"),
+        op("select", ("m", "b", "c"), "d"),
+        op("reduce_max", ("d",), "e"),
+        op("reduce_min", ("d",), "f"),
+        op("minimum", ("b", "c"), "g"),
+    ]
+    assert ignored_sides(ops, ["e"]) == {
+        "a": "below", "b": "below", "e": "below", "f": "above", "g": "above"
+    }  # fmt: skip
+    assert "a" not in ignored_sides(ops, ["a"])
+
+
+@pytest.mark.parametrize("method", ["minmax", "moving_average", "percentile", "mse"])
+def test_a_free_range_is_widened_to_hold_a_constant(method):
+    x = normal(2, 40, 3)
+    graph, weights = quant.trace(lambda _, x: (2 * x).at[0, 0].set(-50.0), (), x)
+    qparams = quant.calibrate(graph, weights, [x], method=method, input_range=None)
+    found = quant.fake_quant(graph)(weights, qparams, x)
+    np.testing.assert_allclose(found[0, 0], -50, atol=0.2)
