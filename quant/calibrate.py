@@ -38,7 +38,7 @@ def calibrate(
     """Returns the scale and zero point of every range, kernel and constant.
 
     Args:
-      graph: As traced.
+      graph: As traced, or with 16 bits by `quant.widen`.
       weights: Its weights.
       batches: Batches of inputs: arrays, or tuples of arrays where the graph takes several, of
         any batch size.  All are kept in memory.
@@ -73,15 +73,20 @@ def calibrate(
     masks = _masks(graph, weights)
     observed = [_as_tuple(batch) for batch in batches]
     _observe(graph, weights, observed, observer, input_range, set(masks))
-    cover = params.symmetric_range if symmetric else params.from_range
+    narrow = params.symmetric_range if symmetric else params.from_range
+
+    def cover(name: str) -> Callable[[float, float], QuantParams]:
+        return params.wide_range if graph.range_bits.get(name, 8) > 8 else narrow
+
     qparams = {}
     for name in dict.fromkeys(_observed_tensors(graph).values()):
+        wide = graph.range_bits[name] > 8
         if input_range is not None and name in graph.inputs:
-            qparams[name] = params.from_range(*input_range)
+            qparams[name] = (params.wide_range if wide else params.from_range)(*input_range)
         else:
-            low, high = observer.range(name)
+            low, high = observer.range(name, graph.range_bits[name])
             below, above = masks.get(name, (0.0, 0.0))
-            qparams[name] = cover(low - below, high + above)
+            qparams[name] = cover(name)(low - below, high + above)
     _respect_kernels(graph, qparams)
     options = {"per_channel": per_channel, "method": kernel_method}
     bits = bits_of_kernels(graph, weight_bits)
@@ -234,7 +239,7 @@ def _of_weights(
     graph: Graph,
     weights: Weights,
     qparams: dict[str, QuantParams],
-    cover: Callable[[float, float], QuantParams],
+    cover: Callable[[str], Callable[[float, float], QuantParams]],
     bits_of: Mapping[str, int],
     options: Mapping[str, Any],
 ) -> dict[str, QuantParams]:
@@ -249,7 +254,7 @@ def _of_weights(
                 continue
             array = np.asarray(graph.array(weights, name))
             if role is Operand.CONSTANT:
-                result[name] = cover(float(array.min()), float(array.max()))
+                result[name] = cover(name)(float(array.min()), float(array.max()))
             elif role is Operand.KERNEL:
                 bias = None
                 if len(op.inputs) > i + 1:

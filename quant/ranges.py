@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from attokit.quant import params
 from attokit.quant.graph import Graph, Tensor, is_quantized
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op
 
+_EIGHT: Mapping[str, int] = MappingProxyType({})
 _INPUT = "input"  # the range of what enters is the caller's: no op inside may widen it
 
 
@@ -54,6 +56,7 @@ def assign_ranges(
     ops: Sequence[Op],
     shapes: Mapping[str, tuple[tuple[int, ...], str]],
     constants: Mapping[str, Any],
+    bits: Mapping[str, int] = _EIGHT,
     **rest: Any,
 ) -> Graph:
     """Returns the graph with a range for every tensor.
@@ -68,17 +71,20 @@ def assign_ranges(
       ops: In execution order.
       shapes: (shape, dtype) of every activation.
       constants: By name.
+      bits: Of the activations that have 16, by name; the quantized operands of an op have the same.
       **rest: The graph's other fields.
     """
-    shapes, groups = dict(shapes), _Groups(inputs)
+    shapes, groups, bits = dict(shapes), _Groups(inputs), dict(bits)
     placed: list[Op] = []
     tied_constants: dict[tuple[str, int], str] = {}
     for op in ops:
         kind = table.OPS[op.kind]
         if kind.fixed_range is not None:
-            groups.fix(op.outputs[0], kind.fixed_range)
+            wide = bits.get(op.outputs[0], 8) > 8
+            groups.fix(op.outputs[0], params.WIDE_FIXED if wide else kind.fixed_range)
         if kind.tied:
             op, anchor = _tie(op, groups, shapes, placed)
+            bits |= {name: bits.get(anchor, 8) for name in op.inputs if name in shapes}
             for i, name in enumerate(op.inputs):
                 if anchor and name not in shapes and _on_a_scale(name, constants):
                     tied_constants[op.outputs[0], i] = anchor
@@ -89,6 +95,7 @@ def assign_ranges(
             shape=shape,
             dtype=dtype,
             range_name=groups.find(name) if is_quantized(dtype) else "",
+            bits=bits.get(name, 8) if is_quantized(dtype) else 8,
         )
         for name, (shape, dtype) in shapes.items()
     }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.quant.ops.kind import Op, OpKind, Rescaled
+from attokit.quant.ops.kind import Op, OpKind, Rescaled, Wide
 
 
 def _reduce(op: Op, images: Array, initial: float, function) -> Array:
@@ -53,6 +53,8 @@ def _integer_average(op, kernels, integers, multipliers, scales):
     (images,) = integers
     counts = jnp.asarray(cell_counts(op, *images.shape[1:3]).astype(np.int32))
     zero_point = scales.input_zero_points[0].astype(jnp.int32)
+    if scales.wide:  # float32 holds the sums of few int16
+        images = images.astype(jnp.int32)
     total = _reduce(op, images, 0, jax.lax.add).astype(jnp.int32) + counts * zero_point
     rounded = jnp.sign(total) * ((jnp.abs(total) + counts // 2) // counts)
     return (Rescaled(integers=rounded - zero_point),)
@@ -63,6 +65,10 @@ def _compute_max(op: Op, images: Float[Array, "b h w c"]) -> tuple[Array]:
 
 
 AVERAGE_POOL_2D = OpKind(
-    name="average_pool_2d", compute=_compute_average, integer=_integer_average, tied=True
+    name="average_pool_2d",
+    compute=_compute_average,
+    integer=_integer_average,
+    tied=True,
+    wide=Wide(),
 )
-MAX_POOL_2D = OpKind(name="max_pool_2d", compute=_compute_max, tied=True)
+MAX_POOL_2D = OpKind(name="max_pool_2d", compute=_compute_max, tied=True, wide=Wide())

@@ -10,14 +10,14 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attokit.quant.ops.kind import OpKind
+from attokit.quant.ops.kind import LITERT, OpKind, Wide
 
 
-def _over_axes(name: str, function: Callable[..., Array]) -> OpKind:
+def _over_axes(name: str, function: Callable[..., Array], wide: Wide | None) -> OpKind:
     def compute(op, values):
         return (function(values, axis=op["axes"], keepdims=op["keepdims"]),)
 
-    return OpKind(name=name, compute=compute, tied=True)
+    return OpKind(name=name, compute=compute, tied=True, wide=wide)
 
 
 def _position(name: str, function: Callable[..., Array]) -> OpKind:
@@ -27,8 +27,8 @@ def _position(name: str, function: Callable[..., Array]) -> OpKind:
     return OpKind(name=name, compute=compute, tied=True)
 
 
-REDUCE_MAX = _over_axes("reduce_max", jnp.max)
-REDUCE_MIN = _over_axes("reduce_min", jnp.min)
-REDUCE_ALL = _over_axes("reduce_all", jnp.all)
+REDUCE_MAX = _over_axes("reduce_max", jnp.max, Wide(kernels=LITERT))
+REDUCE_MIN = _over_axes("reduce_min", jnp.min, Wide(kernels=LITERT))
+REDUCE_ALL = _over_axes("reduce_all", jnp.all, None)  # of booleans
 ARG_MAX = _position("arg_max", jnp.argmax)
 ARG_MIN = _position("arg_min", jnp.argmin)

@@ -11,15 +11,17 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attokit.quant.ops.arithmetic import aligned
-from attokit.quant.ops.kind import OpKind
+from attokit.quant.ops.kind import OpKind, Wide
 
 
-def _of_two(name: str, function: Callable[[Array, Array], Array]) -> OpKind:
+def _of_two(
+    name: str, function: Callable[[Array, Array], Array], wide: Wide | None = None
+) -> OpKind:
     def compute(op, first, second):
         del op
         return (function(*aligned(first, second)),)
 
-    return OpKind(name=name, compute=compute, tied=True, elementwise=True)
+    return OpKind(name=name, compute=compute, tied=True, elementwise=True, wide=wide)
 
 
 def _select(op, condition, chosen, otherwise):
@@ -30,8 +32,8 @@ def _select(op, condition, chosen, otherwise):
     return (jnp.where(*row),)
 
 
-MAXIMUM = _of_two("maximum", jnp.maximum)
-MINIMUM = _of_two("minimum", jnp.minimum)
+MAXIMUM = _of_two("maximum", jnp.maximum, Wide())
+MINIMUM = _of_two("minimum", jnp.minimum, Wide())
 EQUAL = _of_two("equal", jnp.equal)
 NOT_EQUAL = _of_two("not_equal", jnp.not_equal)
 LESS = _of_two("less", jnp.less)
@@ -46,4 +48,4 @@ LOGICAL_NOT = OpKind(
     tied=True,
     elementwise=True,
 )
-SELECT = OpKind(name="select", compute=_select, tied=True, elementwise=True)
+SELECT = OpKind(name="select", compute=_select, tied=True, elementwise=True, wide=Wide())
