@@ -31,7 +31,7 @@ class Context:
     """The tensors of one file.
 
     Attributes:
-      quantized: Whether the file is INT8 (float32 otherwise).
+      quantized: Whether the file holds integers (float32 otherwise).
       target: What is to run it.
     """
 
@@ -51,20 +51,26 @@ class Context:
             self._integers = integer_operands(graph, weights, self._ranges)
             self._tables = function_tables(graph, qparams) or {}
 
-    def version(self, *, int8: int, float32: int = 1) -> int:
-        """Returns the operator version for the file's type."""
-        return int8 if self.quantized else float32
+    def version(self, op: Op, *, int8: int, int16: int | None = None, float32: int = 1) -> int:
+        """Returns the operator version for what an op computes on; int16 as int8 if not given."""
+        if not self.quantized:
+            return float32
+        return int8 if int16 is None or not self.is_wide(op) else int16
+
+    def is_wide(self, op: Op) -> bool:
+        """Whether an op reads or makes int16."""
+        return self.quantized and self._graph.is_wide(op)
 
     def activation(self, name: str) -> Tensor:
         """Returns an activation."""
         if name not in self._tensors:
             tensor = self._graph.tensors[name]
-            int8 = self.quantized and tensor.quantized
+            integer = self.quantized and tensor.quantized
             self._tensors[name] = Tensor(
                 name=name,
                 shape=tensor.shape,
-                dtype="int8" if int8 else self._graph.carried(name),
-                quantization=self._ranges.quantization(name) if int8 else None,
+                dtype=tensor.integer_type if integer else self._graph.carried(name),
+                quantization=self._ranges.quantization(name) if integer else None,
             )
         return self._tensors[name]
 
@@ -86,7 +92,7 @@ class Context:
         return Tensor(
             name=name,
             shape=integers.values.shape,
-            dtype="int8",
+            dtype=str(integers.values.dtype),
             data=integers.values,
             quantization=self._ranges.quantization(self._graph.range_of(op, position)),
         )
@@ -118,7 +124,7 @@ class Context:
         )
 
     def bias(self, op: Op) -> Tensor:
-        """Returns the op's bias (its third input), zeros if it has none."""
+        """Returns the op's bias (its third input), zeros if it has none; int64 for int16."""
         channels = self._graph.operand_shape(op.inputs[1])[-1]
         name = op.inputs[2] if len(op.inputs) > 2 else f"{op.outputs[0]}/bias"
         if not self.quantized:
@@ -134,7 +140,7 @@ class Context:
         return Tensor(
             name=name,
             shape=(channels,),
-            dtype="int32",
+            dtype="int64" if self.is_wide(op) else "int32",
             data=data,
             quantization=_symmetric(scale, channels, 0),
         )
@@ -155,16 +161,18 @@ class Context:
         name = op.outputs[0]
         if not self.quantized:
             return self._float(f"{name}/{role}", np.asarray([value], np.float32))
+        dtype = self.activation(name).dtype
         centred = params.quantize_centred(
             jnp.float32(value),
             jnp.asarray(self._ranges.scale(name)),
             jnp.float32(self._ranges.zero_point(name)),
+            self._graph.tensors[name].bits,
         )
         return Tensor(
             name=f"{name}/{role}",
             shape=(1,),
-            dtype="int8",
-            data=np.asarray([centred + self._ranges.zero_point(name)], np.int8),
+            dtype=dtype,
+            data=np.asarray([centred + self._ranges.zero_point(name)], dtype),
             quantization=self._ranges.quantization(name),
         )
 
