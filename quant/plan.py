@@ -265,14 +265,18 @@ def _all_bounds(
 
     def make() -> tuple[Array, Array]:
         lows, highs = (jnp.asarray(column, jnp.float32) for column in zip(*real, strict=True))
-        narrow, wide = (
-            activation.centred_bounds(
-                (lows, highs), jnp.stack(scale), jnp.stack(zero_point), rounding, count
-            )
-            for rounding, count in ((kernels, 8), ("reference", 16))
-        )
-        is_wide = np.asarray(bits) > 8
-        return tuple(jnp.where(is_wide, *pair) for pair in zip(wide, narrow, strict=True))
+
+        def bounds(rounding: Kernels, count: int) -> tuple[Array, Array]:
+            stacked = jnp.stack(scale), jnp.stack(zero_point)
+            return activation.centred_bounds((lows, highs), *stacked, rounding, count)
+
+        if 16 not in bits:
+            return bounds(kernels, 8)
+        wide = bounds("reference", 16)  # XNNPACK takes no int16
+        if 8 not in bits:
+            return wide
+        narrow, is_wide = bounds(kernels, 8), np.asarray(bits) > 8
+        return jnp.where(is_wide, wide[0], narrow[0]), jnp.where(is_wide, wide[1], narrow[1])
 
     low, high = once(make)
     return [(low[i], high[i]) for i in range(len(real))]

@@ -11,13 +11,9 @@ from attokit.quant.ops import table
 from attokit.quant.ops.kind import KERNELS, Kernels, Op, Operand
 from attokit.quant.ranges import assign_ranges
 
-_CURE = (
-    "keep it at 8 bits by naming only other tensors, quant.widen(graph, [...]), "
-    "or write it with ops that have such a kernel"
-)
-
-
-def widen(graph: Graph, patterns: Sequence[str] = ("*",)) -> Graph:
+def widen(
+    graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str] = ()
+) -> Graph:
     """Returns a graph in which ops compute on int16 activations, with int8 kernels (TFLite's "16x8").
 
     What the other ops give to these, and take from them, changes its type in explicit `quantize` ops.
@@ -27,11 +23,12 @@ def widen(graph: Graph, patterns: Sequence[str] = ("*",)) -> Graph:
       graph: As traced.
       patterns: Of the names of the tensors that the ops make (as in a shell: "head/*").  A graph
         input has 16 bits if all that read it are among them.
+      keep: Patterns of those among them that stay at 8 bits.
 
     Raises:
       ValueError: if a pattern fits no op, or an op has no kernel for int16 in any runtime.
     """
-    chosen = _chosen(graph, patterns)
+    chosen = _chosen(graph, patterns) - _chosen(graph, keep)
     for op in graph.ops:
         if id(op) in chosen:
             _refuse_unless_able(op, KERNELS)
@@ -53,7 +50,7 @@ def _refuse_unless_able(op: Op, sets: Sequence[Kernels]) -> None:
         have = "has" if len(sets) > 1 else "does not have"
         raise ValueError(
             f"{whose} {have} a kernel of {op.kind} for int16, which makes {op.outputs[0]!r}{where}: "
-            f"{_CURE}"
+            f"keep it at 8 bits, quant.widen(graph, keep=[{op.outputs[0]!r}])"
         )
 
 
