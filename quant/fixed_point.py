@@ -227,7 +227,9 @@ def multiply_as_double(value: Int32[Array, "*n"], ratio: Ratio) -> Int32[Array, 
 
 
 def multiply_words_as_double(
-    words: tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]], negative: Bool[Array, "*n"], ratio: Ratio
+    words: tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]],
+    negative: Bool[Array, "*n"],
+    ratio: Ratio,
 ) -> Int32[Array, "*n"]:
     """Returns the same of a longer value.
 

@@ -212,7 +212,8 @@ class Graph:
     def is_wide(self, op: Op) -> bool:
         """Whether an op reads or makes int16."""
         return any(
-            name in self.tensors and self.tensors[name].bits > 8 for name in (*op.inputs, *op.outputs)
+            name in self.tensors and self.tensors[name].bits > 8
+            for name in (*op.inputs, *op.outputs)
         )
 
     @functools.cached_property

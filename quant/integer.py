@@ -119,9 +119,7 @@ class IntegerGraph:
         self.graph.check_inputs(inputs)
         arrays = [
             self._checked(name, wanted, value)
-            for name, wanted, value in zip(
-                self.graph.inputs, self.input_types, inputs, strict=True
-            )
+            for name, wanted, value in zip(self.graph.inputs, self.input_types, inputs, strict=True)
         ]
         return self.graph.result(self._jitted(self.plans, self.ends, arrays))
 

@@ -11,9 +11,8 @@ from attokit.quant.ops import table
 from attokit.quant.ops.kind import KERNELS, Kernels, Op, Operand
 from attokit.quant.ranges import assign_ranges
 
-def widen(
-    graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str] = ()
-) -> Graph:
+
+def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str] = ()) -> Graph:
     """Returns a graph in which ops compute on int16 activations, with int8 kernels (TFLite's "16x8").
 
     What the other ops give to these, and take from them, changes its type in explicit `quantize` ops.

@@ -44,7 +44,7 @@ def _ends(start, stop, number):
 
 def line_table(function, start, stop, number=np.float64):
     """513 values in units of 1/32768, each less half of what the line to the next is off midway."""
-    scaled = lambda x: (np.asarray(function(x.astype(np.float64)), number) * number(32768))  # noqa: E731
+    scaled = lambda x: np.asarray(function(x.astype(np.float64)), number) * number(32768)  # noqa: E731
     first, middle, second = _ends(start, stop, number)
     own = half_away(scaled(first))
     off = half_away((scaled(second) + own.astype(number)) / number(2)) - half_away(scaled(middle))

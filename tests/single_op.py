@@ -149,7 +149,9 @@ def check_int16(case: Case, kernels: str, draws: int, seed: int = 0) -> None:
     wide = dataclasses.replace(case, wide=True, weight_bits=8)
     variables = tuple(jnp.ones(shape) for shape in case.variables)
     floats = len(case.inputs) - len(case.below)
-    inputs = [jnp.ones(s, jnp.float32 if i < floats else jnp.int32) for i, s in enumerate(case.inputs)]
+    inputs = [
+        jnp.ones(s, jnp.float32 if i < floats else jnp.int32) for i, s in enumerate(case.inputs)
+    ]
     graph, _ = quant.trace(case.function, variables, *inputs)
     quantized = [op for op in graph.ops if _is_quantized(graph, op)]
     unable = {op.kind for op in quantized if not table.OPS[op.kind].wide}

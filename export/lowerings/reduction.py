@@ -28,7 +28,9 @@ def pool(code: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
     return lower
 
 
-def over_axes(code: int, int8: int, int16: int | None = None) -> Callable[[Context, Op], tuple[Operator, ...]]:
+def over_axes(
+    code: int, int8: int, int16: int | None = None
+) -> Callable[[Context, Op], tuple[Operator, ...]]:
     """Returns the lowering of a reduction over constant axes."""
 
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:

@@ -12,7 +12,9 @@ from attokit.quant.ops.kind import Rescaled, Scales, Wide
 
 _PER_UNIT = 24
 _FRACTION = 9  # bits of an argument, in units of 1 / (3 * 4096), between two entries
-_TOLERANCE = 1e-3  # within which the kernel takes the binary logarithm of a scale for a whole number
+_TOLERANCE = (
+    1e-3  # within which the kernel takes the binary logarithm of a scale for a whole number
+)
 
 
 def _table() -> Int[np.ndarray, "256"]:
