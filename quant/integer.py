@@ -138,17 +138,17 @@ class IntegerGraph:
     def _run(self, plans: list[OpPlan], ends: dict, inputs: list[Any]) -> list[Array]:
         graph = self.graph
         values = {
-            name: self._centred(jnp.asarray(value), *ends[name], kind, graph.tensors[name].bits)
+            name: self._centred(jnp.asarray(value), kind, graph.tensors[name].bits, *ends[name])
             for name, kind, value in zip(graph.inputs, self.input_types, inputs, strict=True)
         }
         scales = [plan.scales for plan in plans]
         propagate(graph, self.kernels, values, graph.constants.get, scales, plans)
         return [
-            self._given(values[name], *ends[name], kind)
+            self._given(values[name], kind, *ends[name])
             for name, kind in zip(graph.outputs, self.output_types, strict=True)
         ]
 
-    def _centred(self, value: Array, scale: Any, zero_point: Any, kind: str, bits: int) -> Array:
+    def _centred(self, value: Array, kind: str, bits: int, scale: Any, zero_point: Any) -> Array:
         """Returns an input as integers minus their zero point."""
         if scale is None:
             return value
@@ -157,7 +157,7 @@ class IntegerGraph:
         shift = 128 if kind == "uint8" else 0
         return value.astype(jnp.float32) - (zero_point + shift)
 
-    def _given(self, value: Array, scale: Any, zero_point: Any, kind: str) -> Array:
+    def _given(self, value: Array, kind: str, scale: Any, zero_point: Any) -> Array:
         """Returns an output as the caller wants it."""
         if scale is None:
             return value

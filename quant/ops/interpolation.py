@@ -29,7 +29,7 @@ def entries(
     """
     first, last, per_unit = number(first), number(last), number(per_unit)
     step = (last - first) / number(_STEPS)
-    place = np.arange(_STEPS + 1).astype(number)
+    place: np.ndarray = np.arange(_STEPS + 1).astype(number)
     starts = first + place[:-1] * step
 
     def scaled(at: np.ndarray) -> np.ndarray:

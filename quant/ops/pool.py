@@ -53,11 +53,14 @@ def _integer_average(op, kernels, integers, multipliers, scales):
     (images,) = integers
     counts = jnp.asarray(cell_counts(op, *images.shape[1:3]).astype(np.int32))
     zero_point = scales.input_zero_points[0].astype(jnp.int32)
-    if scales.wide:  # float32 holds the sums of few int16
-        images = images.astype(jnp.int32)
     total = _reduce(op, images, 0, jax.lax.add).astype(jnp.int32) + counts * zero_point
     rounded = jnp.sign(total) * ((jnp.abs(total) + counts // 2) // counts)
     return (Rescaled(integers=rounded - zero_point),)
+
+
+def _integer_wide_average(op, kernels, integers, multipliers, scales):
+    """The same in int32: float32 holds the sums of few int16."""
+    return _integer_average(op, kernels, [integers[0].astype(jnp.int32)], multipliers, scales)
 
 
 def _compute_max(op: Op, images: Float[Array, "b h w c"]) -> tuple[Array]:
@@ -69,6 +72,6 @@ AVERAGE_POOL_2D = OpKind(
     compute=_compute_average,
     integer=_integer_average,
     tied=True,
-    wide=Wide(),
+    wide=Wide(integer=_integer_wide_average),
 )
 MAX_POOL_2D = OpKind(name="max_pool_2d", compute=_compute_max, tied=True, wide=Wide())

@@ -190,7 +190,7 @@ def test_a_constant_that_both_widths_read_has_a_range_for_either():
 
 def test_a_weight_that_both_widths_read_is_refused():
     graph, _ = quant.trace(lambda v, x: jnp.tanh(x * v) * v, jnp.ones((1, 3)), jnp.ones((1, 3)))
-    with pytest.raises(ValueError, match="both read the weight .*: name both or neither"):
+    with pytest.raises(ValueError, match=r"both read the weight .*: name both or neither"):
         quant.widen(graph, [graph.ops[-1].outputs[0]])
 
 
@@ -240,12 +240,12 @@ def test_what_tflite_micro_lacks_is_refused_for_it_alone():
 
 def test_qparams_of_the_other_width_are_refused():
     (graph, weights, images), (wide, qparams) = _network(), _calibrated()
-    with pytest.raises(ValueError, match="qparams hold 16 bits for .*, which has 8 in the graph"):
+    with pytest.raises(ValueError, match=r"qparams hold 16 bits for .*, which has 8 in the graph"):
         quant.fake_quant(graph)(weights, qparams, images)
-    with pytest.raises(ValueError, match="qparams hold 16 bits for .*, which has 8 in the graph"):
+    with pytest.raises(ValueError, match=r"qparams hold 16 bits for .*, which has 8 in the graph"):
         export.to_tflite(graph, weights, qparams)
     narrow = {n: dataclasses.replace(e, bits=min(e.bits, 8)) for n, e in qparams.items()}
-    with pytest.raises(ValueError, match="qparams hold 8 bits for .*, which has 16 in the graph"):
+    with pytest.raises(ValueError, match=r"qparams hold 8 bits for .*, which has 16 in the graph"):
         export.to_tflite(wide, weights, narrow)
 
 
