@@ -1,5 +1,6 @@
 """Post-training quantization: scales and zero points from a few batches of data."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -101,7 +102,7 @@ def _respect_kernels(graph: Graph, qparams: dict[str, QuantParams]) -> None:
         if ratio is not None and name in qparams:
             least = ratio * _input_scale(graph, qparams, op.inputs[0])
             entry = qparams[name]
-            qparams[name] = QuantParams(jnp.maximum(entry.scale, least), entry.zero_point)
+            qparams[name] = dataclasses.replace(entry, scale=jnp.maximum(entry.scale, least))
 
 
 def _refuse_bare_batch(graph: Graph, shape: tuple[int, ...]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from attokit.quant.graph import Graph
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import KERNELS, Kernels, Op, Operand
+from attokit.quant.ops.kind import Kernels, Op, Operand
 from attokit.quant.ranges import assign_ranges
 
 
@@ -28,28 +28,35 @@ def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str]
       ValueError: if a pattern fits no op, or an op has no kernel for int16 in any runtime.
     """
     chosen = _chosen(graph, patterns) - _chosen(graph, keep)
-    for op in graph.ops:
-        if id(op) in chosen:
-            _refuse_unless_able(op, KERNELS)
+    _refuse(
+        [op for op in graph.ops if id(op) in chosen and table.OPS[op.kind].wide is None],
+        "any runtime",
+    )
     return _Widened(graph, chosen).result()
 
 
 def check_wide(graph: Graph, kernels: Kernels) -> None:
-    """Raises ValueError if an op on int16 has no kernel in a set."""
-    for op in graph.ops:
-        if graph.is_wide(op):
-            _refuse_unless_able(op, (kernels,))
+    """Raises ValueError if ops on int16 have no kernel in a set."""
+    _refuse(
+        [
+            op
+            for op in graph.ops
+            if graph.is_wide(op)
+            and ((wide := table.OPS[op.kind].wide) is None or kernels not in wide.kernels)
+        ],
+        f"the kernels {kernels!r}",
+    )
 
 
-def _refuse_unless_able(op: Op, sets: Sequence[Kernels]) -> None:
-    wide = table.OPS[op.kind].wide
-    if wide is None or not wide.kernels & set(sets):
-        where = f" at {op.source}" if op.source else ""
-        whose = "no runtime" if len(sets) > 1 else f"{sets[0]!r}"
-        have = "has" if len(sets) > 1 else "does not have"
+def _refuse(unable: Sequence[Op], whose: str) -> None:
+    """Raises ValueError if there are ops without a kernel for int16."""
+    if unable:
+        first, names = unable[0], [name for op in unable for name in op.outputs]
+        where = f" at {first.source}" if first.source else ""
+        more = f" (nor of {len(unable) - 1} others)" if len(unable) > 1 else ""
         raise ValueError(
-            f"{whose} {have} a kernel of {op.kind} for int16, which makes {op.outputs[0]!r}{where}: "
-            f"keep it at 8 bits, quant.widen(graph, keep=[{op.outputs[0]!r}])"
+            f"there is no kernel of {first.kind} for int16 in {whose}, which {first.outputs[0]!r}{where} "
+            f"wants{more}: keep 8 bits there, quant.widen(graph, keep={names})"
         )
 
 

@@ -58,3 +58,16 @@ def test_kernels_of_four_bits_end_at_seven():
     got = params.quantize_kernel(kernel, jnp.float32([0.1] * 4), 4)
     np.testing.assert_array_equal(got, [[-7, 0, 1, 7]])
     assert params.kernel_max(8) == 127
+
+
+def test_ranges_of_16_bits_are_symmetric_and_keep_away_from_two_scales():
+    entry = params.wide_range(-0.5, 2.0)
+    assert (entry.bits, float(entry.zero_point)) == (16, 0)
+    np.testing.assert_allclose(entry.scale, 2 / 32767, rtol=1e-6)
+    assert float(params.wide_range(0.0, 0.0).scale) > 0
+    for avoided in (2.0**-12, 2.0**-11):
+        for factor in (0.9985, 1.0, 1.0015):
+            scale = float(params.wide_range(0.0, 32767 * avoided * factor).scale)
+            assert abs(np.log2(scale / avoided)) > 2e-3
+            assert scale >= avoided * factor
+        assert float(params.wide_range(0.0, 32767 * avoided * 1.003).scale) < avoided * 1.0031
