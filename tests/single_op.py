@@ -107,7 +107,7 @@ class Drawer:
 _INTEGERS: dict[tuple[quant.Graph, str], Callable] = {}
 
 
-def compiled_integers(graph: quant.Graph, kernels: str, *example: Any) -> Callable:
+def _integers(graph: quant.Graph, kernels: str, *example: Any) -> Callable:
     """Returns the integer graph; kernel sets whose arithmetic is one share what was compiled."""
     if (graph, kernels) not in _INTEGERS:
         integers = quant.fake_quant(graph, kernels).integers
@@ -127,16 +127,23 @@ def _constants(program: Any) -> Iterator[bytes]:
                     yield from _constants(part)
 
 
-def differences(
+def in_file(
     graph: quant.Graph, weights: dict, qparams: dict, inputs: tuple, kernels: str
 ) -> dict[str, np.ndarray]:
-    """Returns |file - graph| of every activation that an op makes, in units of the integer."""
+    """Returns every activation of the graph's file."""
     target = "micro" if kernels == "micro" else "android"
     data = export.to_tflite(graph, weights, qparams, target=target)
     ports = export.inspect(data).inputs
     given = [to_file(n, t, np.asarray(x)) for (n, t), x in zip(ports.items(), inputs, strict=True)]
-    found = activations(data, given, kernels).tensors
-    wanted = compiled_integers(graph, kernels, weights, qparams, *inputs)(weights, qparams, *inputs)
+    return activations(data, given, kernels).tensors
+
+
+def differences(
+    graph: quant.Graph, weights: dict, qparams: dict, inputs: tuple, kernels: str
+) -> dict[str, np.ndarray]:
+    """Returns |file - graph| of every activation that an op makes, in units of the integer."""
+    found = in_file(graph, weights, qparams, inputs, kernels)
+    wanted = _integers(graph, kernels, weights, qparams, *inputs)(weights, qparams, *inputs)
     return {
         name: np.abs(found[name].astype(np.int32) - np.asarray(wanted[name], np.int32))
         for op in graph.ops

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +12,17 @@ from attokit.quant.ops.kind import Op, Scales
 EVERY = np.arange(-(2**15), 2**15)
 
 
-def _integers(kind, scale):
+@functools.partial(jax.jit, static_argnums=0)
+def _computed(kind, scale):
     op = Op(kind=kind, inputs=("x",), outputs=("y",))
-    scales = Scales(inputs=(jnp.float32(scale),), outputs=(jnp.float32(1 / 32768),), bits=(16,))
+    scales = Scales(inputs=(scale,), outputs=(jnp.float32(1 / 32768),), bits=(16,))
     run = table.OPS[kind].wide.integer
     (result,) = run(op, "reference", (jnp.asarray(EVERY, jnp.float32),), (), scales)
-    return np.asarray(result.integers)
+    return result.integers
+
+
+def _integers(kind, scale):
+    return np.asarray(_computed(kind, jnp.float32(scale)))
 
 
 @pytest.mark.parametrize("kind", ["logistic", "tanh"])
