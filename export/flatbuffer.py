@@ -22,7 +22,9 @@ TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
+    "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
     "uint8": schema.TensorType.UINT8,
 }
 

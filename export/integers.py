@@ -23,7 +23,7 @@ class Integers:
     """An operand as the file holds it, in the graph's layout.
 
     Attributes:
-      values: int8 (kernels, constants) or int32 (biases).
+      values: int8 (kernels, constants), int16 (constants of ops on int16) or int32 (biases).
       scale: float32 scalar, or one value per output channel.
       zero_point: 0 for kernels and biases.
     """
@@ -39,7 +39,7 @@ class Ranges:
     def __init__(self, graph: Graph, qparams: QParams):
         self._graph = graph
         self._entries = {
-            name: (np.asarray(entry.scale, np.float32), np.asarray(entry.zero_point, np.float32))
+            name: (np.asarray(entry.scale, np.float32), _zero_point(entry))
             for name, entry in jax.device_get(dict(qparams)).items()
         }
         self._bits = {name: entry.bits for name, entry in qparams.items()}
@@ -77,7 +77,10 @@ class Ranges:
 
     def _of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         tensor = self._graph.tensors.get(name)
-        return self._entry(name if tensor is None else tensor.range_name)
+        key = name if tensor is None else tensor.range_name
+        if key in self._bits and key in self._graph.range_bits:
+            self._check_bits(key)
+        return self._entry(key)
 
     def _entry(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         if key in self._graph.fixed_ranges:
@@ -91,6 +94,23 @@ class Ranges:
         scale, zero_point = self._entries[key]
         return self._widened.get(key, scale), zero_point
 
+    def _check_bits(self, key: str) -> None:
+        own, wanted = self._bits[key], self._graph.range_bits[key]
+        if own != wanted:
+            raise ValueError(
+                f"qparams hold {own} bits for {key!r}, which has {wanted} in the graph: "
+                "take them from quant.calibrate of this very graph"
+            )
+
+
+def _zero_point(entry: params.QuantParams) -> np.ndarray:
+    """Returns the zero point, 0 for int16 whatever was learned."""
+    return np.asarray(entry.zero_point if entry.bits <= 8 else 0, np.float32)
+
+
+def _centred(values: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, bits: int) -> Any:
+    return params.quantize_centred(values, scale, zero_point, bits, np)
+
 
 def integer_operands(
     graph: Graph, weights: Weights, ranges: Ranges
@@ -98,7 +118,8 @@ def integer_operands(
     """Returns the integers of every weight and constant by (position of op, of input)."""
     arrays = {**graph.constants, **jax.device_get(dict(weights))}
     kernels: dict[int, list] = {4: [], 8: []}  # by bits
-    biases, constants = [], []
+    constants: dict[int, list] = {8: [], 16: []}
+    biases = []
     for i, op in enumerate(graph.ops):
         for j, role in enumerate(graph.operands(op)):
             name = op.inputs[j]
@@ -110,12 +131,13 @@ def integer_operands(
             elif role is Operand.CONSTANT:
                 key = graph.range_of(op, j)
                 row = ((i, j), arrays[name], ranges.scale(key), ranges.zero_point(key))
-                constants.append(row)
+                constants[16 if graph.is_wide(op) else 8].append(row)
     return (
         _round(kernels[8], lambda x, s, z: params.quantize_kernel(x, s, numpy=np), np.int8)
         | _round(kernels[4], lambda x, s, z: params.quantize_kernel(x, s, 4, np), np.int8)
         | _round(biases, lambda x, s, z: params.quantize_bias(x, s, np), np.int32)
-        | _round(constants, lambda x, s, z: params.quantize_centred(x, s, z, np) + z, np.int8)
+        | _round(constants[8], lambda x, s, z: _centred(x, s, z, 8) + z, np.int8)
+        | _round(constants[16], lambda x, s, z: _centred(x, s, z, 16), np.int16)
     )
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 import tempfile
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -14,11 +14,13 @@ from attokit.export.flatbuffer import Operator, Quantization, Tensor
 from attokit.export.lowerings.context import TARGETS, Context, Target
 from attokit.export.lowerings.table import LOWERINGS
 from attokit.quant.graph import Graph, Weights
+from attokit.quant.integer import INTERFACES, Interface, interface_types
 from attokit.quant.params import QParams
+from attokit.quant.wide import check_wide
 
-InterfaceType = Literal["int8", "uint8", "float32"]
+InterfaceType = Interface
 _PLAIN = ("bool", "int32")  # indices and conditions enter and leave as they are
-INTERFACE_TYPES: tuple[InterfaceType, ...] = ("int8", "uint8", "float32")
+INTERFACE_TYPES: tuple[InterfaceType, ...] = INTERFACES
 
 
 def to_tflite(
@@ -35,12 +37,13 @@ def to_tflite(
     """Returns the graph as a TFLite file; the same arguments give the same bytes.
 
     Args:
-      graph: As `quant.trace` made it.
+      graph: As `quant.trace` made it, or `quant.widen`.
       weights: Its weights, trained or not.
       qparams: Scales and zero points: an INT8 file whose integers are those of
         `quant.fake_quant`.  None: a float32 file.
       input_type: What inputs are: "int8" (default; image bytes - 128), "uint8" (image bytes as a
-        camera gives them) or "float32" (the default, and only choice, without `qparams`).
+        camera gives them) or "float32" (the default, and only choice, without `qparams`).  Inputs
+        of 16 bits are "int16" (default) or "float32".
       output_type: Likewise of outputs.
       target: What is to run it.  "android" (LiteRT) has more operators than "micro" (TFLite
         Micro); the integers are the same.
@@ -51,23 +54,25 @@ def to_tflite(
       ValueError: if a type is none of these or does not fit, or if weights or qparams are of
         another graph.
     """
-    input_type = _interface_type("input_type", input_type, qparams)
-    output_type = _interface_type("output_type", output_type, qparams)
+    given = _types(graph, graph.inputs, "input_type", input_type, qparams)
+    returned = _types(graph, graph.outputs, "output_type", output_type, qparams)
     graph.check_arguments(weights, tuple(_Shaped(graph.tensors[n].shape) for n in graph.inputs))
     if target not in TARGETS:
         raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
+    if qparams is not None:
+        check_wide(graph, "micro" if target == "micro" else "reference")
     context = Context(graph, weights, qparams, target)
 
     inputs, entry = [], []
     for name in graph.inputs:
         tensor = context.activation(name)
-        outer, operators = _enter(tensor, input_type)
+        outer, operators = _enter(tensor, given[name])
         inputs.append((name, outer))
         entry += operators
     body = [operator for op in graph.ops for operator in LOWERINGS[op.kind](context, op)]
     outputs, leave = [], []
     for name, label in zip(graph.outputs, graph.output_names, strict=True):
-        outer, operators = _leave(context.activation(name), output_type)
+        outer, operators = _leave(context.activation(name), returned[name])
         outputs.append((label, outer))
         leave += operators
     return flatbuffer.build(
@@ -121,38 +126,42 @@ def _umask() -> int:
     return mask
 
 
-def _interface_type(
-    argument: str, value: InterfaceType | None, qparams: QParams | None
-) -> InterfaceType:
-    if value is None:
-        return "float32" if qparams is None else "int8"
-    if value not in INTERFACE_TYPES:
-        raise ValueError(f"{argument} {value!r} is none of {', '.join(INTERFACE_TYPES)}")
-    if qparams is None and value != "float32":
+def _types(
+    graph: Graph,
+    names: Sequence[str],
+    argument: str,
+    value: InterfaceType | None,
+    qparams: QParams | None,
+) -> dict[str, str]:
+    """Returns the type of each input or output."""
+    if qparams is not None or value not in (*INTERFACE_TYPES, None):
+        return interface_types(graph, names, argument, value)
+    if value not in (None, "float32"):
         raise ValueError(
             f"{argument} {value!r} in a float32 file; pass qparams (quant.calibrate) "
             "for an INT8 file, or leave it out"
         )
-    return value
+    return dict.fromkeys(names, "float32")
 
 
-def _enter(tensor: Tensor, outer_type: InterfaceType) -> tuple[Tensor, list[Operator]]:
+def _enter(tensor: Tensor, outer_type: str) -> tuple[Tensor, list[Operator]]:
     """Returns what the caller gives, and the operator that turns it into the graph's input."""
     if tensor.dtype == outer_type or tensor.dtype in _PLAIN:
         return tensor, []
     outer = _converted(tensor, outer_type)
-    code = schema.BuiltinOperator.QUANTIZE
-    return outer, [_operator(code, 1, schema.QuantizeOptionsT(), outer, tensor)]
+    code, version = schema.BuiltinOperator.QUANTIZE, 2 if tensor.dtype == "int16" else 1
+    return outer, [_operator(code, version, schema.QuantizeOptionsT(), outer, tensor)]
 
 
-def _leave(tensor: Tensor, outer_type: InterfaceType) -> tuple[Tensor, list[Operator]]:
+def _leave(tensor: Tensor, outer_type: str) -> tuple[Tensor, list[Operator]]:
     """Returns what the caller gets, and the operator that makes it of the graph's output."""
     if tensor.dtype == outer_type or tensor.dtype in _PLAIN:
         return tensor, []
     outer = _converted(tensor, outer_type)
     if outer_type == "float32":
         code, options = schema.BuiltinOperator.DEQUANTIZE, schema.DequantizeOptionsT()
-        return outer, [_operator(code, 2, options, tensor, outer)]
+        version = 3 if tensor.dtype == "int16" else 2
+        return outer, [_operator(code, version, options, tensor, outer)]
     code = schema.BuiltinOperator.QUANTIZE
     return outer, [_operator(code, 1, schema.QuantizeOptionsT(), tensor, outer)]
 

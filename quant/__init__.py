@@ -20,6 +20,7 @@ from attokit.quant.params import QParams, QuantParams
 from attokit.quant.report import Report, report
 from attokit.quant.selection import trainable
 from attokit.quant.trace import trace
+from attokit.quant.wide import widen
 
 __all__ = [
     "KERNELS",
@@ -40,4 +41,5 @@ __all__ = [
     "report",
     "trace",
     "trainable",
+    "widen",
 ]

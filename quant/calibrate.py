@@ -38,7 +38,7 @@ def calibrate(
     """Returns the scale and zero point of every range, kernel and constant.
 
     Args:
-      graph: As traced.
+      graph: As traced, or with 16 bits by `quant.widen`.
       weights: Its weights.
       batches: Batches of inputs: arrays, or tuples of arrays where the graph takes several, of
         any batch size.  All are kept in memory.
@@ -74,16 +74,21 @@ def calibrate(
     observed = [_as_tuple(batch) for batch in batches]
     masked = {key for key, (_, masks) in tied.items() if masks}
     _observe(graph, weights, observed, observer, input_range, masked)
-    cover = params.symmetric_range if symmetric else params.from_range
+    narrow = params.symmetric_range if symmetric else params.from_range
+
+    def cover(name: str) -> Callable[[float, float], QuantParams]:
+        return params.wide_range if graph.range_bits.get(name, 8) > 8 else narrow
+
     qparams = {}
     for name in dict.fromkeys(_observed_tensors(graph).values()):
+        wide = graph.range_bits[name] > 8
         if input_range is not None and name in graph.inputs:
-            qparams[name] = params.from_range(*input_range)
+            qparams[name] = (params.wide_range if wide else params.from_range)(*input_range)
         else:
-            low, high = observer.range(name)
+            low, high = observer.range(name, graph.range_bits[name])
             wanted, _ = tied.get(name, (Claim(), False))
             low, high = min(low, wanted.low), max(high, wanted.high)
-            qparams[name] = cover(low - wanted.below, high + wanted.above)
+            qparams[name] = cover(name)(low - wanted.below, high + wanted.above)
     _respect_kernels(graph, qparams)
     options = {"per_channel": per_channel, "method": kernel_method}
     bits = bits_of_kernels(graph, weight_bits)
@@ -214,7 +219,7 @@ def _of_weights(
     graph: Graph,
     weights: Weights,
     qparams: dict[str, QuantParams],
-    cover: Callable[[float, float], QuantParams],
+    cover: Callable[[str], Callable[[float, float], QuantParams]],
     bits_of: Mapping[str, int],
     options: Mapping[str, Any],
 ) -> dict[str, QuantParams]:
@@ -229,7 +234,7 @@ def _of_weights(
                 continue
             array = np.asarray(graph.array(weights, name))
             if role is Operand.CONSTANT:
-                result[name] = cover(float(array.min()), float(array.max()))
+                result[name] = cover(name)(float(array.min()), float(array.max()))
             elif role is Operand.KERNEL:
                 bias = None
                 if len(op.inputs) > i + 1:

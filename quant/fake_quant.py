@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int8
+from jaxtyping import Array, Float
 
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
@@ -87,8 +87,8 @@ class QuantizedGraph:
         qparams: QParams,
         *inputs: Float[Array, "..."],
         tables: Mapping[str, Any] | None = None,
-    ) -> dict[str, Int8[Array, "..."]]:
-        """Returns every activation by name, as the file holds it: int8, int32 or bool.
+    ) -> dict[str, Array]:
+        """Returns every activation by name, as the file holds it: int8, int16, int32 or bool.
 
         Args:
           weights: As in a call.
@@ -99,7 +99,7 @@ class QuantizedGraph:
         ranges = Ranges(self.graph, qparams)
         tables = function_tables(self.graph, qparams) if tables is None else tables
         return {
-            name: (value + ranges.activation(name)[1]).astype(jnp.int8)
+            name: (value + ranges.activation(name)[1]).astype(self.graph.tensors[name].integer_type)
             if self.graph.tensors[name].quantized
             else value
             for name, value in self._jitted(dict(weights), dict(qparams), inputs, tables).items()
@@ -121,7 +121,9 @@ class QuantizedGraph:
         self.graph.check_arguments(weights, inputs)
         ranges = Ranges(self.graph, qparams)
         values: dict[str, Array] = {
-            name: quantize_input(jnp.asarray(value, jnp.float32), *ranges.activation(name))
+            name: quantize_input(
+                jnp.asarray(value, jnp.float32), *ranges.activation(name), ranges.bits(name)
+            )
             if self.graph.tensors[name].quantized
             else jnp.asarray(value, self.graph.carried(name))
             for name, value in zip(self.graph.inputs, inputs, strict=True)

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, UInt32
+from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from attokit.quant.ops.kind import Factor, Multiplier, Ratio
 
@@ -36,7 +36,7 @@ class _Quotient:
     exponent: Int32[Array, "*c"]
 
 
-def _split(value: Float[Array, "*c"]) -> tuple[UInt32[Array, "*c"], Int32[Array, "*c"]]:
+def split(value: Float[Array, "*c"]) -> tuple[UInt32[Array, "*c"], Int32[Array, "*c"]]:
     """Returns m in [2**23, 2**24) and e with value == m * 2**e, for positive normal floats."""
     bits = jax.lax.bitcast_convert_type(value, jnp.uint32)
     mantissa = (bits & jnp.uint32(0x7FFFFF)) | jnp.uint32(0x800000)
@@ -47,7 +47,7 @@ def _divide(
     first: Float[Array, "*c"], second: Float[Array, "*c"], third: Float[Array, "*c"]
 ) -> _Quotient:
     """Returns first * second / third by schoolbook division, one byte at a time."""
-    (m1, e1), (m2, e2), (divisor, e3) = _split(first), _split(second), _split(third)
+    (m1, e1), (m2, e2), (divisor, e3) = split(first), split(second), split(third)
     low12 = jnp.uint32(0xFFF)
     cross = (m1 >> 12) * (m2 & low12) + (m1 & low12) * (m2 >> 12)
     low = (m1 & low12) * (m2 & low12) + ((cross & low12) << 12)
@@ -222,18 +222,33 @@ def multiply_as_double(value: Int32[Array, "*n"], ratio: Ratio) -> Int32[Array, 
       value: Below 2**31 in magnitude.
       ratio: Scalar, or one value per entry of the last axis.
     """
+    low = jnp.abs(value).astype(jnp.uint32)
+    return multiply_words_as_double((jnp.zeros_like(low), low), value < 0, ratio)
+
+
+def multiply_words_as_double(
+    words: tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]],
+    negative: Bool[Array, "*n"],
+    ratio: Ratio,
+) -> Int32[Array, "*n"]:
+    """Returns the same of a longer value.
+
+    Args:
+      words: High and low 32 bits of its magnitude, below 2**43.
+      negative: Whether it is below zero.
+      ratio: As in `multiply_as_double`.
+    """
     quotient = _divide(*_operands(ratio))
-    shape = (1,) * (value.ndim - 1) + (-1,)
-    words, exponent = jax.tree.map(lambda x: x.reshape(shape), _round_to_53_bits(quotient))
-    magnitude = jnp.abs(value).astype(jnp.uint32)
-    product = _multiply_wide(magnitude, words)
+    shape = (1,) * (negative.ndim - 1) + (-1,)
+    factor, exponent = jax.tree.map(lambda x: x.reshape(shape), _round_to_53_bits(quotient))
+    product = _multiply_wide(words, factor)
     point = jnp.clip(-(exponent + ratio.exponent), 1, 95)  # bits right of the binary point
     top = _bit_length(product) - 1
     # Half a unit of the double's last place turns "just below a tie" into the tie.
     product = _add_bit(product, jnp.maximum(top - 53, 0), top >= 53)
     product = _add_bit(product, point - 1, jnp.ones_like(point, dtype=bool))
     rounded = _shift_right(product, point)
-    return jnp.where(value < 0, -rounded, rounded)
+    return jnp.where(negative, -rounded, rounded)
 
 
 def _round_to_53_bits(quotient: _Quotient) -> tuple[tuple[Array, Array], Array]:
@@ -247,12 +262,17 @@ def _round_to_53_bits(quotient: _Quotient) -> tuple[tuple[Array, Array], Array]:
     return (high + (rounded < low).astype(jnp.uint32), rounded), quotient.exponent + 4
 
 
-def _multiply_wide(value: Array, words: tuple[Array, Array]) -> tuple[Array, Array, Array]:
-    """Returns value * (words[0] * 2**32 + words[1]) as 32-bit words, lowest first."""
-    high0, low0 = _multiply_unsigned(value, words[1])
-    high1, low1 = _multiply_unsigned(value, words[0])
-    middle = high0 + low1
-    return low0, middle, high1 + (middle < high0).astype(jnp.uint32)
+def _multiply_wide(
+    value: tuple[Array, Array], words: tuple[Array, Array]
+) -> tuple[Array, Array, Array]:
+    """Returns the product of integers of two words each, as 32-bit words, lowest first."""
+    high0, low0 = _multiply_unsigned(value[1], words[1])
+    high1, low1 = _multiply_unsigned(value[1], words[0])
+    high2, low2 = _multiply_unsigned(value[0], words[1])
+    partial = high0 + low1
+    middle = partial + low2
+    carries = (partial < high0).astype(jnp.uint32) + (middle < partial).astype(jnp.uint32)
+    return low0, middle, high1 + high2 + value[0] * words[0] + carries
 
 
 def _multiply_unsigned(first: Array, second: Array) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ what TFLite stores.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,17 +30,24 @@ class Tensor:
       dtype: NumPy name of the float graph's type; "int32" and "bool" are never quantized.
       range_name: The range that holds its scale and zero point, "" if it is not quantized.
         Tensors that TFLite wants on one scale have the same range name.
+      bits: Of its integers where it is quantized: 8 or 16.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     range_name: str
+    bits: int = 8
 
     @property
     def quantized(self) -> bool:
-        """Whether an INT8 file holds it as int8."""
+        """Whether an integer file holds it as int8 or int16."""
         return is_quantized(self.dtype)
+
+    @property
+    def integer_type(self) -> str:
+        """What an integer file holds it as."""
+        return f"int{self.bits}" if self.quantized else carried_type(self.dtype)
 
 
 def is_quantized(dtype: Any) -> bool:
@@ -217,6 +225,23 @@ class Graph:
         if name in self.tensors:
             return self.tensors[name].range_name
         return self.constant_ranges.get((op.outputs[0], position), name)
+
+    def is_wide(self, op: Op) -> bool:
+        """Whether an op reads or makes int16."""
+        return any(
+            name in self.tensors and self.tensors[name].bits > 8
+            for name in (*op.inputs, *op.outputs)
+        )
+
+    @functools.cached_property
+    def range_bits(self) -> Mapping[str, int]:
+        """Bits of every range of activations and of every constant that has 16, by name."""
+        bits = {t.range_name: t.bits for t in self.tensors.values() if t.quantized}
+        for op in self.ops:
+            if self.is_wide(op):
+                roles = zip(op.inputs, self.operands(op), strict=True)
+                bits |= {name: 16 for name, role in roles if role is Operand.CONSTANT}
+        return bits
 
     def operand_shape(self, name: str) -> tuple[int, ...]:
         """Returns the shape of an activation, weight or constant."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -17,8 +17,8 @@ from attokit.quant.ops.kind import Kernels
 from attokit.quant.params import QParams
 from attokit.quant.plan import OpPlan, Ranges, function_tables, make_plans
 
-Interface = Literal["int8", "uint8", "float32"]
-INTERFACES: tuple[Interface, ...] = ("int8", "uint8", "float32")
+Interface = Literal["int8", "uint8", "int16", "float32"]
+INTERFACES: tuple[Interface, ...] = ("int8", "uint8", "int16", "float32")
 
 
 def integer(
@@ -27,8 +27,8 @@ def integer(
     qparams: QParams,
     *,
     kernels: Kernels = "reference",
-    input_type: Interface = "int8",
-    output_type: Interface = "int8",
+    input_type: Interface | None = None,
+    output_type: Interface | None = None,
 ) -> "IntegerGraph":
     """Returns `f(*inputs)`, the graph as the file runs: jitted, for any batch, without gradients.
 
@@ -39,24 +39,55 @@ def integer(
       weights: Its weights.
       qparams: Its scales and zero points.
       kernels: Whose rounding to reproduce, as for `quant.fake_quant`.
-      input_type: What inputs are: "int8" as the file takes them, "uint8" (128 more) or reals in
-        "float32".  Indices and conditions stay int32 and bool.
+      input_type: What inputs are: None as the file takes them ("int8", or "int16" where they have
+        16 bits), "uint8" (128 more than int8) or reals in "float32".  Indices and conditions stay
+        int32 and bool.
       output_type: Likewise of outputs.
 
     Raises:
-      ValueError: if a kernel set or a type is unknown, or weights or qparams are of another graph.
+      ValueError: if a kernel set or a type is unknown or does not fit, or weights or qparams are
+        of another graph.
     """
     check_kernels(kernels)
-    for argument, value in (("input_type", input_type), ("output_type", output_type)):
-        if value not in INTERFACES:
-            raise ValueError(f"{argument} {value!r} is none of {', '.join(INTERFACES)}")
+    types = interface_types(graph, graph.inputs, "input_type", input_type)
+    types |= interface_types(graph, graph.outputs, "output_type", output_type)
     graph.check_weights(weights)
     tables = function_tables(graph, qparams)
     make = functools.partial(make_plans, graph, kernels=kernels, tables=tables)
     plans = jax.jit(make)(dict(weights), dict(qparams))
     ranges = Ranges(graph, qparams)
     ends = {n: ranges.activation(n) for n in (*graph.inputs, *graph.outputs)}
-    return IntegerGraph(graph, kernels, input_type, output_type, plans, ends)
+    inputs, outputs = ([types[n] for n in names] for names in (graph.inputs, graph.outputs))
+    return IntegerGraph(graph, kernels, tuple(inputs), tuple(outputs), plans, ends)
+
+
+def interface_types(
+    graph: Graph, names: Sequence[str], argument: str, value: str | None
+) -> dict[str, str]:
+    """Returns the type in which each input or output is passed.
+
+    Args:
+      graph: As traced.
+      names: Of inputs or of outputs.
+      argument: What the caller calls the type.
+      value: The type of what is quantized, None for its own.
+
+    Raises:
+      ValueError: if the type is unknown, or has not the bits of a tensor.
+    """
+    if value is not None and value not in INTERFACES:
+        raise ValueError(f"{argument} {value!r} is none of {', '.join(INTERFACES)}")
+    types = {}
+    for name in names:
+        tensor = graph.tensors[name]
+        fits = (tensor.integer_type, "float32", *(("uint8",) if tensor.bits == 8 else ()))
+        if tensor.quantized and value is not None and value not in fits:
+            raise ValueError(
+                f"{argument} {value!r} does not fit {name!r}, which has {tensor.bits} bits; "
+                f"choose one of {', '.join(fits)}"
+            )
+        types[name] = value if tensor.quantized and value else tensor.integer_type
+    return types
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,35 +97,34 @@ class IntegerGraph:
     Attributes:
       graph: What it computes.
       kernels: Whose rounding it uses.
-      input_type: Of its quantized inputs.
-      output_type: Of its quantized outputs.
+      input_types: Of its inputs.
+      output_types: Of its outputs.
       plans: The constants of every op.
       ends: Scale and zero point of every input and output; None where it is not quantized.
     """
 
     graph: Graph
     kernels: Kernels
-    input_type: Interface
-    output_type: Interface
+    input_types: tuple[str, ...]
+    output_types: tuple[str, ...]
     plans: list[OpPlan]
     ends: dict[str, tuple[Any, Any]]
 
     def __call__(self, *inputs: Any) -> Any:
-        """Returns what the traced function returns, in `output_type`.
+        """Returns what the traced function returns, in `output_types`.
 
         Raises:
           ValueError: if number, shape or type of the inputs do not fit.
         """
         self.graph.check_inputs(inputs)
         arrays = [
-            self._checked(name, value)
-            for name, value in zip(self.graph.inputs, inputs, strict=True)
+            self._checked(name, wanted, value)
+            for name, wanted, value in zip(self.graph.inputs, self.input_types, inputs, strict=True)
         ]
         return self.graph.result(self._jitted(self.plans, self.ends, arrays))
 
-    def _checked(self, name: str, value: Any) -> Any:
+    def _checked(self, name: str, wanted: str, value: Any) -> Any:
         quantized = self.graph.tensors[name].quantized
-        wanted = self.input_type if quantized else self.graph.carried(name)
         found = np.asarray(value).dtype if not hasattr(value, "dtype") else value.dtype
         if found != np.dtype(wanted):
             cure = " (or make it with input_type='float32', which takes reals)" if quantized else ""
@@ -108,28 +138,31 @@ class IntegerGraph:
     def _run(self, plans: list[OpPlan], ends: dict, inputs: list[Any]) -> list[Array]:
         graph = self.graph
         values = {
-            name: self._centred(jnp.asarray(value), *ends[name])
-            for name, value in zip(graph.inputs, inputs, strict=True)
+            name: self._centred(jnp.asarray(value), kind, graph.tensors[name].bits, *ends[name])
+            for name, kind, value in zip(graph.inputs, self.input_types, inputs, strict=True)
         }
         scales = [plan.scales for plan in plans]
         propagate(graph, self.kernels, values, graph.constants.get, scales, plans)
-        return [self._given(values[name], *ends[name]) for name in graph.outputs]
+        return [
+            self._given(values[name], kind, *ends[name])
+            for name, kind in zip(graph.outputs, self.output_types, strict=True)
+        ]
 
-    def _centred(self, value: Array, scale: Any, zero_point: Any) -> Array:
+    def _centred(self, value: Array, kind: str, bits: int, scale: Any, zero_point: Any) -> Array:
         """Returns an input as integers minus their zero point."""
         if scale is None:
             return value
-        if self.input_type == "float32":
-            return params.quantize_centred(value, scale, zero_point)
-        shift = 128 if self.input_type == "uint8" else 0
+        if kind == "float32":
+            return params.quantize_centred(value, scale, zero_point, bits)
+        shift = 128 if kind == "uint8" else 0
         return value.astype(jnp.float32) - (zero_point + shift)
 
-    def _given(self, value: Array, scale: Any, zero_point: Any) -> Array:
+    def _given(self, value: Array, kind: str, scale: Any, zero_point: Any) -> Array:
         """Returns an output as the caller wants it."""
         if scale is None:
             return value
-        if self.output_type == "float32":
+        if kind == "float32":
             return value * scale
-        if self.output_type == "uint8":
+        if kind == "uint8":
             return (value + (zero_point + 128)).astype(jnp.uint8)
-        return (value + zero_point).astype(jnp.int8)
+        return (value + zero_point).astype(kind)

@@ -25,7 +25,7 @@ def bits_of_kernels(graph: Graph, weight_bits: Bits | Mapping[str, Bits]) -> dic
     for op in graph.ops:
         for name, role in zip(op.inputs, graph.operands(op), strict=True):
             if role is Operand.KERNEL:
-                users.setdefault(name, set()).add(op.kind)
+                users.setdefault(name, set()).add("int16" if graph.is_wide(op) else op.kind)
     able = [name for name, kinds in users.items() if kinds <= _FOUR_BIT_KINDS]
     rules = weight_bits if isinstance(weight_bits, Mapping) else {"*": weight_bits}
     found: dict[str, int] = {}

@@ -10,7 +10,6 @@ _BINS = 2048
 _PERCENTILE = 99.99
 _DECAY = 0.9
 _NARROW = 1e-3
-_LEVELS = 255  # steps of int8
 
 
 class Observer(Protocol):
@@ -28,8 +27,8 @@ class Observer(Protocol):
     def next_pass(self) -> None:
         """Is told that all batches were seen once."""
 
-    def range(self, name: str) -> tuple[float, float]:
-        """Returns (low, high) of what the range is to cover."""
+    def range(self, name: str, bits: int = 8) -> tuple[float, float]:
+        """Returns (low, high) of what the range is to cover by integers of so many bits."""
 
 
 class MinMax:
@@ -48,8 +47,9 @@ class MinMax:
     def next_pass(self) -> None:
         """Does nothing: one pass is all."""
 
-    def range(self, name: str) -> tuple[float, float]:
+    def range(self, name: str, bits: int = 8) -> tuple[float, float]:
         """Returns the extremes; (0, 0) of what never had a value that counts."""
+        del bits
         return self._extremes.get(name, (0.0, 0.0))
 
 
@@ -98,10 +98,10 @@ class _Histogram(MinMax):
 class Percentile(_Histogram):
     """Covers all but the outermost 0.01 % on each side."""
 
-    def range(self, name: str) -> tuple[float, float]:
+    def range(self, name: str, bits: int = 8) -> tuple[float, float]:
         """Returns the percentiles, by the histogram."""
         if name not in self._counts:
-            return super().range(name)
+            return super().range(name, bits)
         edges, share = self._edges(name), np.cumsum(self._counts[name])
         share = share / share[-1]
         outside = 1 - _PERCENTILE / 100
@@ -111,14 +111,14 @@ class Percentile(_Histogram):
 
 
 class MeanSquaredError(_Histogram):
-    """Minimizes the mean squared error of rounding and clipping to int8.
+    """Minimizes the mean squared error of rounding and clipping to int8 or int16.
 
     Both ends shrink by the same factor, which is searched in steps of 1 %.
     """
 
-    def range(self, name: str) -> tuple[float, float]:
+    def range(self, name: str, bits: int = 8) -> tuple[float, float]:
         """Returns the extremes, shrunk by the best factor."""
-        low, high = super().range(name)
+        low, high = super().range(name, bits)
         low, high = min(low, 0.0), max(high, 0.0)
         if low == high or name not in self._counts:
             return low, high
@@ -126,7 +126,7 @@ class MeanSquaredError(_Histogram):
         centres, counts = (edges[:-1] + edges[1:]) / 2, self._counts[name]
         errors = {}
         for factor in np.linspace(0.3, 1.0, 71):
-            step = factor * (high - low) / _LEVELS
+            step = factor * (high - low) / (2**bits - 1)
             rounded = np.round(np.clip(centres, factor * low, factor * high) / step) * step
             errors[factor] = float(np.sum(counts * (centres - rounded) ** 2))
         best = min(errors, key=lambda factor: (errors[factor], -factor))

@@ -16,7 +16,9 @@ from jaxtyping import Array, Float
 from attokit.quant.fixed_point import round_half_away
 
 INT8_MIN, INT8_MAX = -128, 127
+WIDE_FIXED = (1 / 32768, 0)  # scale and zero point of int16 in [-1, 1), where the spec prescribes
 MIN_SCALE = 2.0**-100  # keeps products of two scales a normal float32
+_APART = 0.002
 
 
 @jax.tree_util.register_dataclass
@@ -26,8 +28,9 @@ class QuantParams:
 
     Attributes:
       scale: float32, positive; scalar, or one per output channel of a kernel.
-      zero_point: Integer-valued float32 in [-128, 127], so that it can be learned; 0 for kernels.
-      bits: Of the integers: 8, or 4 for kernels in [-7, 7].
+      zero_point: Integer-valued float32 in [-128, 127], so that it can be learned; 0 for kernels
+        and int16.
+      bits: Of the integers: 8, or 4 for kernels in [-7, 7], or 16 for activations.
     """
 
     scale: Float[Array, "*c"]
@@ -50,14 +53,36 @@ def from_range(low: float, high: float) -> QuantParams:
 
 def symmetric_range(low: float, high: float) -> QuantParams:
     """Returns the parameters with zero point 0 that cover [low, high] by [-127, 127]."""
-    reach = max(abs(low), abs(high))
-    scale = max(reach / INT8_MAX, MIN_SCALE) if reach else 1 / INT8_MAX
-    return QuantParams(jnp.float32(scale), jnp.float32(0))
+    return _symmetric(low, high, 8)
+
+
+def wide_range(low: float, high: float) -> QuantParams:
+    """Returns the parameters that cover [low, high] by int16 in [-32767, 32767].
+
+    A scale within 0.07 % of 2**-12 or 2**-11 makes LiteRT compute LOGISTIC and TANH by other
+    kernels, so none of those is chosen.
+    """
+    entry = _symmetric(low, high, 16)
+    for avoided in (2.0**-12, 2.0**-11):
+        if abs(float(entry.scale) / avoided - 1) < _APART:
+            return dataclasses.replace(entry, scale=jnp.float32(avoided * (1 + _APART)))
+    return entry
+
+
+def _symmetric(low: float, high: float, bits: int) -> QuantParams:
+    reach, limit = max(abs(low), abs(high)), kernel_max(bits)
+    scale = max(reach / limit, MIN_SCALE) if reach else 1 / limit
+    return QuantParams(jnp.float32(scale), jnp.float32(0), bits)
 
 
 def kernel_max(bits: int) -> int:
-    """Returns the largest integer of a kernel, which is symmetric and narrow: 127, or 7."""
+    """Returns the largest integer of a symmetric range: 127, or 7, or 32767."""
     return 2 ** (bits - 1) - 1
+
+
+def limits(bits: int) -> tuple[int, int]:
+    """Returns the least and greatest integer of an activation."""
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
 def quantize_kernel(
@@ -83,12 +108,14 @@ def quantize_centred(
     values: Float[Any, "..."],
     scale: Float[Any, ""],
     zero_point: Float[Any, ""],
+    bits: int = 8,
     numpy: Any = jnp,
 ) -> Float[Array, "..."]:
-    """Returns int8 integers minus their zero point, as float32 (ties away from zero)."""
+    """Returns int8 or int16 integers minus their zero point, as float32 (ties away from zero)."""
     quotient = _quotient(values, scale, numpy)
     rounded = round_half_away(quotient) if numpy is jnp else _round_half_away(quotient)
-    return numpy.clip(rounded, INT8_MIN - zero_point, INT8_MAX - zero_point)
+    low, high = limits(bits)
+    return numpy.clip(rounded, low - zero_point, high - zero_point)
 
 
 def _round_half_away(values: Any) -> Any:

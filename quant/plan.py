@@ -17,8 +17,9 @@ from jaxtyping import Array, Float, Int32
 from attokit.quant import fixed_point, least_scales, params
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import activation, lookup, table
-from attokit.quant.ops.kind import Function, Kernels, Multiplier, Op, Operand, Scales
+from attokit.quant.ops.kind import Function, Kernels, Multiplier, Op, Operand, Ratio, Scales
 from attokit.quant.params import QParams
+from attokit.quant.wide import check_wide
 
 
 @jax.tree_util.register_dataclass
@@ -64,13 +65,25 @@ class Ranges:
         tensor = self._graph.tensors[name]
         return self._range(tensor.range_name) if tensor.quantized else (None, None)
 
+    def bits(self, name: str) -> int:
+        """Returns the bits of an activation's integers."""
+        return self._graph.tensors[name].bits
+
     def _range(self, key: str) -> tuple[Any, Any]:
         if key in self._graph.fixed_ranges:
             scale, fixed = self._graph.fixed_ranges[key]
             return self._numpy.float32(scale), self._numpy.float32(fixed)
+        entry, bits = self._entry(key), self._graph.range_bits.get(key, 8)
+        if entry.bits != bits:
+            raise ValueError(
+                f"qparams hold {entry.bits} bits for {key!r}, which has {bits} in the graph: "
+                "take them from quant.calibrate of this very graph"
+            )
+        scale = self._widened.get(key, entry.scale)
+        if bits > 8:
+            return scale, self._numpy.float32(0)
         rounded = _round_through if self._numpy is jnp else np.round
-        zero_point = rounded(self._entry(key).zero_point)
-        return self._widened.get(key, self._entry(key).scale), zero_point
+        return scale, rounded(entry.zero_point)
 
     @functools.cached_property
     def _widened(self) -> dict[str, Any]:
@@ -93,16 +106,25 @@ class Ranges:
             else:
                 rows.append(self._range(self._graph.range_of(op, i)))
         outputs = [self.activation(name) for name in op.outputs]
+        wide = self._graph.is_wide(op)
         return Scales(
             inputs=tuple(scale for scale, _ in rows),
             outputs=tuple(scale for scale, _ in outputs),
             input_zero_points=tuple(zero for _, zero in rows),
             output_zero_points=tuple(zero for _, zero in outputs),
             bits=tuple(
-                self._entry(name).bits if role is Operand.KERNEL else 8
+                self._bits_of(name, role, wide)
                 for name, role in zip(op.inputs, self._graph.operands(op), strict=True)
             ),
+            output_bits=tuple(self._graph.tensors[name].bits for name in op.outputs),
         )
+
+    def _bits_of(self, name: str, role: Operand, wide: bool) -> int:
+        if role is Operand.KERNEL:
+            return self._entry(name).bits
+        if role is Operand.ACTIVATION:
+            return self._graph.tensors[name].bits
+        return 16 if wide and role is Operand.CONSTANT else 8
 
     def _entry(self, name: str) -> params.QuantParams:
         if name not in self._qparams:
@@ -138,7 +160,7 @@ def function_tables(graph: Graph, qparams: QParams) -> dict[str, np.ndarray] | N
     Returns:
       Integer-valued float32 [256] per op: what the file holds for int8 from -128 to 127.
     """
-    ops = [op for op in graph.ops if table.OPS[op.kind].function is not None]
+    ops = [op for op in graph.ops if table.OPS[op.kind].function and not graph.is_wide(op)]
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(dict(qparams))):
         return None
     ranges = Ranges(graph, jax.device_get(dict(qparams)) if ops else {}, np)
@@ -185,13 +207,11 @@ def make_plans(
     """
     if not graph.ops:
         return []
+    check_wide(graph, kernels)
     weights, qparams = jax.lax.stop_gradient((dict(weights), dict(qparams)))
     ranges = Ranges(graph, qparams)
     scales = [ranges.scales(op) for op in graph.ops]
-    ratios = [
-        table.OPS[op.kind].ratios(op, own, kernels)
-        for op, own in zip(graph.ops, scales, strict=True)
-    ]
+    ratios = [_ratios(op, own, kernels) for op, own in zip(graph.ops, scales, strict=True)]
     once = functools.partial(_once, jax.tree.leaves(qparams)[0])
     held = iter(fixed_point.multipliers([r for row in ratios for r in row], once))
     multipliers = [tuple(next(held) for _ in row) for row in ratios]
@@ -217,6 +237,13 @@ def make_plans(
     return plans
 
 
+def _ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    kind = table.OPS[op.kind]
+    if scales.wide and kind.wide is not None and kind.wide.ratios is not None:
+        return kind.wide.ratios(op, scales, kernels)
+    return kind.ratios(op, scales, kernels)
+
+
 def _once(scale: Array, make: Callable[[], Any]) -> Any:
     """Returns `make()`, computed before anything that reads it.
 
@@ -236,20 +263,31 @@ def _all_bounds(
 ) -> list[tuple[Array, Array]]:
     """Returns the least and greatest centred integer of every output of every op."""
     rows = [
-        (activation.real_bounds(op.activation), scale, zero_point)
+        (activation.real_bounds(op.activation), scale, zero_point, bits)
         for op, own in zip(graph.ops, scales, strict=True)
-        for scale, zero_point in zip(own.outputs, own.output_zero_points, strict=True)
+        for scale, zero_point, bits in zip(
+            own.outputs, own.output_zero_points, own.output_bits, strict=True
+        )
         if scale is not None
     ]
     if not rows:
         return []
-    real, scale, zero_point = zip(*rows, strict=True)
+    real, scale, zero_point, bits = zip(*rows, strict=True)
 
     def make() -> tuple[Array, Array]:
         lows, highs = (jnp.asarray(column, jnp.float32) for column in zip(*real, strict=True))
-        return activation.centred_bounds(
-            (lows, highs), jnp.stack(scale), jnp.stack(zero_point), kernels
-        )
+
+        def bounds(rounding: Kernels, count: int) -> tuple[Array, Array]:
+            stacked = jnp.stack(scale), jnp.stack(zero_point)
+            return activation.centred_bounds((lows, highs), *stacked, rounding, count)
+
+        if 16 not in bits:
+            return bounds(kernels, 8)
+        wide = bounds("reference", 16)  # XNNPACK takes no int16
+        if 8 not in bits:
+            return wide
+        narrow, is_wide = bounds(kernels, 8), np.asarray(bits) > 8
+        return jnp.where(is_wide, wide[0], narrow[0]), jnp.where(is_wide, wide[1], narrow[1])
 
     low, high = once(make)
     return [(low[i], high[i]) for i in range(len(real))]
@@ -267,7 +305,7 @@ def _all_tables(
     rows = [
         row
         for row in zip(graph.ops, scales, multipliers, strict=True)
-        if table.OPS[row[0].kind].table is not None or table.OPS[row[0].kind].function is not None
+        if (table.OPS[row[0].kind].table or table.OPS[row[0].kind].function) and not row[1].wide
     ]
 
     def stored(op: Op, own: Scales, row: tuple[Multiplier, ...]) -> Array:
@@ -334,5 +372,8 @@ def _integer_weights(
         else:
             zero_point = scales.input_zero_points[i]
             constant = graph.array(weights, name)
-            result.append(params.quantize_centred(constant, scales.inputs[i], zero_point))
+            integers = params.quantize_centred(
+                constant, scales.inputs[i], zero_point, scales.bits[i]
+            )
+            result.append(integers)
     return tuple(result)

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from attokit.quant import params
 from attokit.quant.graph import Graph, Tensor, is_quantized
 from attokit.quant.least_scales import least_scales
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Side
 from attokit.quant.tied_constants import ANYTHING, Claim, claim, ignored_sides
 
+_EIGHT: Mapping[str, int] = MappingProxyType({})
 _INPUT = "input"  # the range of what enters is the caller's: no op inside may widen it
 
 
@@ -38,10 +40,10 @@ class _Groups:
         """Prescribes the range of a new set."""
         self.fixed[self.find(name)] = prescribed
 
-    def takes(self, name: str, wanted: Claim) -> bool:
+    def takes(self, name: str, wanted: Claim, bits: int) -> bool:
         """Tells whether a name's set can hold a constant: a free one is widened for it."""
         found = self.fixed.get(self.find(name))
-        return found is None or wanted.fits(None if isinstance(found, str) else found)
+        return found is None or wanted.fits(None if isinstance(found, str) else found, bits)
 
     def agree(self, first: str, second: str) -> bool:
         """Tells whether two sets may be one: both free, both inputs' or prescribed alike."""
@@ -63,6 +65,7 @@ def assign_ranges(
     ops: Sequence[Op],
     shapes: Mapping[str, tuple[tuple[int, ...], str]],
     constants: Mapping[str, Any],
+    bits: Mapping[str, int] = _EIGHT,
     **rest: Any,
 ) -> Graph:
     """Returns the graph with a range for every tensor.
@@ -78,16 +81,18 @@ def assign_ranges(
       ops: In execution order.
       shapes: (shape, dtype) of every activation.
       constants: By name.
+      bits: Of the activations that have 16, by name; the quantized operands of an op have the same.
       **rest: The graph's other fields.
     """
-    shapes, groups = dict(shapes), _Groups(inputs)
+    shapes, groups, bits = dict(shapes), _Groups(inputs), dict(bits)
     placed: list[Op] = []
     tied_constants: dict[tuple[str, int], str] = {}
     sides = ignored_sides(ops, outputs)
     for op in ops:
         kind = table.OPS[op.kind]
         if kind.fixed_range is not None:
-            groups.fix(op.outputs[0], kind.fixed_range)
+            wide = bits.get(op.outputs[0], 8) > 8
+            groups.fix(op.outputs[0], params.WIDE_FIXED if wide else kind.fixed_range)
         if kind.tied:
             held = [
                 i
@@ -95,7 +100,9 @@ def assign_ranges(
                 if name not in shapes and _on_a_scale(name, constants)
             ]
             wanted = _wanted([op.inputs[i] for i in held], constants, sides.get(op.outputs[0]))
-            op, anchor = _tie(op, groups, shapes, placed, wanted)
+            width = max((bits.get(name, 8) for name in (*op.inputs, *op.outputs)), default=8)
+            op, anchor = _tie(op, groups, shapes, placed, wanted, width)
+            bits |= {name: width for name in op.inputs if name in shapes}
             tied_constants |= {(op.outputs[0], i): anchor for i in held if anchor}
         placed.append(op)
     tensors = {
@@ -104,6 +111,7 @@ def assign_ranges(
             shape=shape,
             dtype=dtype,
             range_name=groups.find(name) if is_quantized(dtype) else "",
+            bits=bits.get(name, 8) if is_quantized(dtype) else 8,
         )
         for name, (shape, dtype) in shapes.items()
     }
@@ -133,7 +141,9 @@ def _wanted(names: Sequence[str], constants: Mapping[str, Any], ignored: Side | 
     return functools.reduce(operator.or_, claims, Claim())
 
 
-def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op], wanted: Claim) -> tuple[Op, str]:
+def _tie(
+    op: Op, groups: _Groups, shapes: dict, placed: list[Op], wanted: Claim, bits: int
+) -> tuple[Op, str]:
     """Joins the ranges of an op's inputs and outputs; appends the QUANTIZE ops this takes.
 
     Args:
@@ -142,6 +152,7 @@ def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op], wanted: Claim)
       shapes: (shape, dtype) of every activation; grows.
       placed: The ops so far; grows.
       wanted: What the op's constants ask for.
+      bits: Of the op's activations.
 
     Returns:
       The op, and a tensor of the range.
@@ -152,7 +163,7 @@ def _tie(op: Op, groups: _Groups, shapes: dict, placed: list[Op], wanted: Claim)
         return op, ""
     free = (name for name in members if groups.find(name) not in groups.fixed)
     anchor = next(free, (*members, *outputs)[0])
-    own = not groups.takes(anchor, wanted)  # then its first member begins a new range
+    own = not groups.takes(anchor, wanted, bits)  # then its first member begins a new range
     names: list[str] = []
     for name in op.inputs:
         if name in members and (own or not groups.agree(anchor, name)):

@@ -7,6 +7,7 @@ multiplied by scales on the way back.
 Sources: LSQ (Esser et al., 2020), section 2; LSQ+ (Bhalgat et al., 2020), section 3.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -26,22 +27,25 @@ from attokit.quant.plan import OpPlan
 _UNBOUNDED = activation.real_bounds("none")
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def quantize_input(
-    values: Float[Array, "..."], scale: Float[Array, ""], zero_point: Float[Array, ""]
+    values: Float[Array, "..."],
+    scale: Float[Array, ""],
+    zero_point: Float[Array, ""],
+    bits: int = 8,
 ) -> Float[Array, "..."]:
-    """Returns real values as centred integers."""
-    return params.quantize_centred(values, scale, zero_point)
+    """Returns real values as centred integers of so many bits."""
+    return params.quantize_centred(values, scale, zero_point, bits)
 
 
-def _quantize_input_forward(values, scale, zero_point):
-    clipped = params.quantize_centred(values, scale, zero_point)
+def _quantize_input_forward(values, scale, zero_point, bits):
+    clipped = params.quantize_centred(values, scale, zero_point, bits)
     return clipped, (values, clipped, scale, zero_point)
 
 
-def _quantize_input_backward(residuals, gradient):
+def _quantize_input_backward(bits, residuals, gradient):
     values, clipped, scale, zero_point = residuals
-    bounds = activation.centred_bounds(_UNBOUNDED, scale, zero_point)
+    bounds = activation.centred_bounds(_UNBOUNDED, scale, zero_point, bits=bits)
     return _clipped_gradients(gradient, clipped, values / scale, scale, bounds)
 
 
@@ -108,6 +112,7 @@ def quantized_op(
             input_zero_points=tuple(zero_point for _, _, zero_point in inputs),
             output_zero_points=output_zero_points,
             bits=scales.bits,
+            output_bits=scales.output_bits,
         )
         return tuple(gradient for gradient, _, _ in inputs), scale_gradients, None
 
@@ -120,6 +125,8 @@ def _results(
     op: Op, kind: OpKind, kernels: Kernels, integers: tuple[Array, ...], plan: OpPlan
 ) -> tuple[Rescaled, ...]:
     """Returns what the op makes of integers: by arithmetic, by lookup, or by moving them."""
+    if plan.scales.wide and kind.wide is not None and kind.wide.integer is not None:
+        return kind.wide.integer(op, kernels, integers, plan.multipliers, plan.scales)
     if kind.integer is not None:
         return kind.integer(op, kernels, integers, plan.multipliers, plan.scales)
     if plan.table is None:
@@ -219,7 +226,9 @@ def _operand_gradients(
                 gradient = gradient * scales.inputs[0]
             rows.append((*_kernel_gradients(gradient, operands[i], integers[i], scale), None))
         else:
-            bounds = activation.centred_bounds(_UNBOUNDED, scale, scales.input_zero_points[i])
+            bounds = activation.centred_bounds(
+                _UNBOUNDED, scale, scales.input_zero_points[i], bits=scales.bits[i]
+            )
             real = operands[i] / scale
             rows.append(_clipped_gradients(gradient, integers[i], real, scale, bounds))
     return rows

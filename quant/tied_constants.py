@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from attokit.quant import params
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Side
 
@@ -43,18 +44,20 @@ class Claim:
             above=max(self.above, other.above),
         )
 
-    def fits(self, prescribed: tuple[float, int] | None) -> bool:
+    def fits(self, prescribed: tuple[float, int] | None, bits: int = 8) -> bool:
         """Tells whether a range that nothing may widen holds this, to a step.
 
         Args:
           prescribed: Its scale and zero point; None if they are not known yet.
+          bits: Of its integers.
         """
         if self.below or self.above:
             return False
         if prescribed is None:
             return self.low == self.high == 0
         scale, zero_point = prescribed
-        low, high = scale * (-128 - zero_point - 1), scale * (127 - zero_point + 1)
+        least, greatest = params.limits(bits)
+        low, high = scale * (least - zero_point - 1), scale * (greatest - zero_point + 1)
         return low <= self.low and self.high <= high
 
 

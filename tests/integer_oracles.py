@@ -360,7 +360,7 @@ def _drawer(case: Case) -> Drawer:
 
 
 @functools.cache
-def _compiled(graph: quant.Graph, kernels: quant.Kernels):
+def compiled(graph: quant.Graph, kernels: quant.Kernels):
     # Compiling is most of the time here, so little of it is asked for.
     options = {"xla_backend_optimization_level": 0}
     return jax.jit(quant.fake_quant(graph, kernels).integers, compiler_options=options)
@@ -372,7 +372,7 @@ def largest_difference(case: Case, kernels: quant.Kernels, draws: int = 3) -> in
     for _ in range(draws):
         weights, qparams, inputs = drawer.draw()
         graph, oracle = drawer.graph, Oracle(drawer.graph, weights, qparams, kernels)
-        integers = _compiled(graph, kernels)(weights, qparams, *inputs)
+        integers = compiled(graph, kernels)(weights, qparams, *inputs)
         integers = {name: np.asarray(value) for name, value in integers.items()}
         for name, value in zip(graph.inputs, inputs, strict=True):
             worst = max(worst, _difference(integers[name], oracle.entering(name, value)))

@@ -5,16 +5,18 @@ only writes another file and runs it.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from attokit import export, quant
 from attokit.export.activations import activations
 from attokit.export.run import to_file
+from attokit.quant.ops import table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Case:
       inputs: Shapes of the inputs, batch included.
       weight_bits: Of the kernels.
       below: The last inputs are int32, each below one of these.
+      wide: Whether activations are int16.
     """
 
     kind: str
@@ -36,6 +39,7 @@ class Case:
     inputs: tuple[tuple[int, ...], ...] = ((2, 7, 6, 4),)
     weight_bits: int = 8
     below: tuple[int, ...] = ()
+    wide: bool = False
 
 
 _PREPARED: dict[Case, tuple] = {}
@@ -45,6 +49,7 @@ def _prepared(case: Case, variables: tuple, inputs: tuple) -> tuple:
     """Returns graph, weights and ranges of a case, made once."""
     if case not in _PREPARED:
         graph, weights = quant.trace(case.function, variables, *inputs)
+        graph = quant.widen(graph) if case.wide else graph
         ranges = quant.calibrate(
             graph, weights, [inputs], input_range=None, weight_bits=case.weight_bits
         )
@@ -92,6 +97,8 @@ class Drawer:
         scale = jnp.asarray(np.asarray(entry.scale) * factor, jnp.float32)
         if name not in self.graph.tensors and scale.ndim:  # a kernel's
             return dataclasses.replace(entry, scale=scale)
+        if entry.bits == 16:
+            return dataclasses.replace(entry, scale=scale)
         shift = self._random.integers(-60, 61)
         zero_point = np.clip(np.asarray(entry.zero_point) + shift, -128, 127)
         return quant.QuantParams(scale, jnp.float32(zero_point))
@@ -104,26 +111,75 @@ def _integers(graph: quant.Graph, kernels: str, *example: Any) -> Callable:
     """Returns the integer graph; kernel sets whose arithmetic is one share what was compiled."""
     if (graph, kernels) not in _INTEGERS:
         integers = quant.fake_quant(graph, kernels).integers
-        program = (graph, str(jax.make_jaxpr(integers)(*example)))
+        traced = jax.make_jaxpr(integers)(*example)
+        program = (graph, str(traced), tuple(_constants(traced)))
         _INTEGERS[graph, kernels] = _INTEGERS.setdefault(program, integers)
     return _INTEGERS[graph, kernels]
+
+
+def _constants(program: Any) -> Iterator[bytes]:
+    """Yields the arrays that a program holds (tables), which its text does not show."""
+    yield from (np.asarray(x).tobytes() for x in getattr(program, "consts", ()))
+    for equation in program.eqns:
+        for value in equation.params.values():
+            for part in value if isinstance(value, tuple | list) else (value,):
+                if hasattr(part, "eqns"):
+                    yield from _constants(part)
+
+
+def in_file(
+    graph: quant.Graph, weights: dict, qparams: dict, inputs: tuple, kernels: str
+) -> dict[str, np.ndarray]:
+    """Returns every activation of the graph's file."""
+    target = "micro" if kernels == "micro" else "android"
+    data = export.to_tflite(graph, weights, qparams, target=target)
+    ports = export.inspect(data).inputs
+    given = [to_file(n, t, np.asarray(x)) for (n, t), x in zip(ports.items(), inputs, strict=True)]
+    return activations(data, given, kernels).tensors
 
 
 def differences(
     graph: quant.Graph, weights: dict, qparams: dict, inputs: tuple, kernels: str
 ) -> dict[str, np.ndarray]:
     """Returns |file - graph| of every activation that an op makes, in units of the integer."""
-    target = "micro" if kernels == "micro" else "android"
-    data = export.to_tflite(graph, weights, qparams, target=target)
-    ports = export.inspect(data).inputs
-    given = [to_file(n, t, np.asarray(x)) for (n, t), x in zip(ports.items(), inputs, strict=True)]
-    found = activations(data, given, kernels).tensors
+    found = in_file(graph, weights, qparams, inputs, kernels)
     wanted = _integers(graph, kernels, weights, qparams, *inputs)(weights, qparams, *inputs)
     return {
         name: np.abs(found[name].astype(np.int32) - np.asarray(wanted[name], np.int32))
         for op in graph.ops
         for name in op.outputs
     }
+
+
+def check_int16(case: Case, kernels: str, draws: int, seed: int = 0) -> None:
+    """Checks that a case equals the runtime on int16 too, or is refused by the op's name."""
+    wide = dataclasses.replace(case, wide=True, weight_bits=8)
+    variables = tuple(jnp.ones(shape) for shape in case.variables)
+    floats = len(case.inputs) - len(case.below)
+    inputs = [
+        jnp.ones(s, jnp.float32 if i < floats else jnp.int32) for i, s in enumerate(case.inputs)
+    ]
+    graph, _ = quant.trace(case.function, variables, *inputs)
+    quantized = [op for op in graph.ops if _is_quantized(graph, op)]
+    unable = {op.kind for op in quantized if not table.OPS[op.kind].wide}
+    if unable:
+        with pytest.raises(ValueError, match=f"no kernel of ({'|'.join(unable)}) for int16 in any"):
+            quant.widen(graph)
+        return
+    lacking = {op.kind for op in quantized if kernels not in table.OPS[op.kind].wide.kernels}
+    if lacking:
+        drawer = Drawer(wide, seed)
+        with pytest.raises(
+            ValueError, match=f"no kernel of ({'|'.join(lacking)}) for int16 in .*{kernels}"
+        ):
+            differences(drawer.graph, *drawer.draw(), kernels)
+        return
+    assert largest_difference(wide, kernels, draws, seed) == 0
+
+
+def _is_quantized(graph: quant.Graph, op: quant.Op) -> bool:
+    names = (*op.inputs, *op.outputs)
+    return any(n in graph.tensors and graph.tensors[n].quantized for n in names)
 
 
 def largest_difference(case: Case, kernels: str, draws: int, seed: int = 0) -> int:

@@ -79,6 +79,38 @@ def _operators(case: Case, target: str) -> set[tuple[tuple[str, int], ...]]:
     }
 
 
+def _wide_operators(case: Case) -> set[tuple[str, int]]:
+    """Returns the operators and versions for a kind on int16; none where the graph has others."""
+    graph, weights, qparams = _traced(case)
+    try:
+        graph = quant.widen(graph)
+    except ValueError:
+        return set()
+    entry = quant.QuantParams(jnp.float32(0.05), jnp.float32(0), 16)
+    qparams = qparams | dict.fromkeys(graph.range_bits, entry)
+    context = Context(graph, weights, qparams, "android")
+    return {
+        (_NAMES[operator.code], operator.version)
+        for op in graph.ops
+        if op.kind == case.kind
+        for operator in LOWERINGS[op.kind](context, op)
+    }
+
+
+def _of_int16(kind: str, cases: list[Case]) -> str:
+    wide = OPS[kind].wide
+    if wide is None:
+        return "no"
+    whole = [case for case in cases if case.weight_bits == 8]  # kernels of 4 bits take no int16
+    operators = sorted({pair for case in whole for pair in _wide_operators(case)})
+    assert operators, f"no case of {kind!r} is all int16"
+    return _named(operators) + ("" if "micro" in wide.kernels else ", not in Micro")
+
+
+def _named(operators: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} v{v} ({SUPPORT[name].runtimes[v]})" for name, v in operators)
+
+
 def _kind_rows(kind: str, cases: list[Case]) -> list[str]:
     written: dict[str, set] = {target: set() for target in TARGETS}
     for case in cases:
@@ -87,7 +119,7 @@ def _kind_rows(kind: str, cases: list[Case]) -> list[str]:
     operators = sorted({pair for sequence in written["android"] for pair in sequence})
     spellings = ", ".join(f"`{text}`" for text in SPELLINGS[kind])
     bounds = ["exact" if not (b := OPS[kind].bounds.get(k, 0)) else f"≤ {b} LSB" for k in KERNELS]
-    litert = ", ".join(f"{name} v{v} ({SUPPORT[name].runtimes[v]})" for name, v in operators)
+    litert = _named(operators)
     micro = {pair for sequence in written["micro"] for pair in sequence}
     support = [
         _share(all(SUPPORT[name].micro for name, _ in sequence) for sequence in written["micro"]),
@@ -96,7 +128,8 @@ def _kind_rows(kind: str, cases: list[Case]) -> list[str]:
     ]
     if not micro:
         support = ["-"] * 3
-    return [kind, spellings, *bounds, litert or "none: it only renames", *support]
+    litert = litert or "none: it only renames"
+    return [kind, spellings, *bounds, litert, *support, _of_int16(kind, cases)]
 
 
 def _share(answers) -> str:
@@ -108,7 +141,7 @@ def table() -> str:
     """Returns the table in Markdown."""
     cases = _cases()
     head = ["op", "in JAX", *KERNELS, "LiteRT (first runtime)"]
-    head += ["TFLite Micro", "Ethos-U55", "Edge TPU"]
+    head += ["TFLite Micro", "Ethos-U55", "Edge TPU", "int16"]
     rows = [head, ["---"] * len(head)]
     rows += [_kind_rows(kind, cases[kind]) for kind in sorted(OPS) if kind in cases]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"

@@ -30,7 +30,7 @@ class Context:
     """The tensors of one file.
 
     Attributes:
-      quantized: Whether the file is INT8 (float32 otherwise).
+      quantized: Whether the file holds integers (float32 otherwise).
       target: What is to run it.
     """
 
@@ -50,20 +50,26 @@ class Context:
             self._integers = integer_operands(graph, weights, self._ranges)
             self._tables = function_tables(graph, qparams) or {}
 
-    def version(self, *, int8: int, float32: int = 1) -> int:
-        """Returns the operator version for the file's type."""
-        return int8 if self.quantized else float32
+    def version(self, op: Op, *, int8: int, int16: int | None = None, float32: int = 1) -> int:
+        """Returns the operator version for what an op computes on; int16 as int8 if not given."""
+        if not self.quantized:
+            return float32
+        return int8 if int16 is None or not self.is_wide(op) else int16
+
+    def is_wide(self, op: Op) -> bool:
+        """Whether an op reads or makes int16."""
+        return self.quantized and self._graph.is_wide(op)
 
     def activation(self, name: str) -> Tensor:
         """Returns an activation."""
         if name not in self._tensors:
             tensor = self._graph.tensors[name]
-            int8 = self.quantized and tensor.quantized
+            integer = self.quantized and tensor.quantized
             self._tensors[name] = Tensor(
                 name=name,
                 shape=tensor.shape,
-                dtype="int8" if int8 else self._graph.carried(name),
-                quantization=self._ranges.quantization(name) if int8 else None,
+                dtype=tensor.integer_type if integer else self._graph.carried(name),
+                quantization=self._ranges.quantization(name) if integer else None,
             )
         return self._tensors[name]
 
@@ -85,7 +91,7 @@ class Context:
         return Tensor(
             name=name,
             shape=integers.values.shape,
-            dtype="int8",
+            dtype=str(integers.values.dtype),
             data=integers.values,
             quantization=self._ranges.quantization(self._graph.range_of(op, position)),
         )
@@ -117,7 +123,7 @@ class Context:
         )
 
     def bias(self, op: Op) -> Tensor:
-        """Returns the op's bias (its third input), zeros if it has none."""
+        """Returns the op's bias (its third input), zeros if it has none; int64 for int16."""
         channels = self._graph.operand_shape(op.inputs[1])[-1]
         name = op.inputs[2] if len(op.inputs) > 2 else f"{op.outputs[0]}/bias"
         if not self.quantized:
@@ -133,7 +139,7 @@ class Context:
         return Tensor(
             name=name,
             shape=(channels,),
-            dtype="int32",
+            dtype="int64" if self.is_wide(op) else "int32",
             data=data,
             quantization=_symmetric(scale, channels, 0),
         )
@@ -154,17 +160,19 @@ class Context:
         name, shape = op.outputs[0], self._shape_of_number(op)
         if not self.quantized:
             return self._float(f"{name}/{role}", np.full(shape, value, np.float32))
+        dtype = self.activation(name).dtype
         centred = params.quantize_centred(
             np.float32(value),
             self._ranges.scale(name),
             np.float32(self._ranges.zero_point(name)),
+            self._graph.tensors[name].bits,
             np,
         )
         return Tensor(
             name=f"{name}/{role}",
             shape=shape,
-            dtype="int8",
-            data=np.full(shape, centred + self._ranges.zero_point(name), np.int8),
+            dtype=dtype,
+            data=np.full(shape, centred + self._ranges.zero_point(name), dtype),
             quantization=self._ranges.quantization(name),
         )
 

@@ -2,7 +2,7 @@
 
 Quantization spec: int8 kernels are symmetric with zero point 0 and one scale per output channel,
 along axis 0 (CONV_2D, TRANSPOSE_CONV, OHWI; FULLY_CONNECTED, [n, k]) or axis 3 (DEPTHWISE_CONV_2D, [1, kh, kw, o]);
-biases are int32 with scale s_in * s_kernel and zero point 0.
+biases are int32 (for int16 activations int64) with scale s_in * s_kernel and zero point 0.
 https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
 """
 
@@ -18,6 +18,7 @@ from attokit.quant.ops.kind import Op
 _FOUR_BITS_CONV, _FOUR_BITS_DENSE = 7, 10
 _GROUPED = 6  # first version in which the filter may have fewer channels than the images
 _KEEPS_DIMS = 5
+_WIDE_DENSE = 7
 _TRANSPOSED_WITH_BIAS = 3
 
 
@@ -32,7 +33,7 @@ def conv_2d(context: Context, op: Op) -> tuple[Operator, ...]:
         fusedActivationFunction=fused(op),
     )
     dilated = max(op["dilation"]) > 1
-    version = context.version(int8=3, float32=2 if dilated else 1)
+    version = context.version(op, int8=3, int16=4, float32=2 if dilated else 1)
     kernel = context.kernel(op, (3, 0, 1, 2), axis=0)
     version = _GROUPED if op["groups"] > 1 else version
     version = _FOUR_BITS_CONV if kernel.dtype == "int4" else version
@@ -55,7 +56,7 @@ def depthwise_conv_2d(context: Context, op: Op) -> tuple[Operator, ...]:
     dilated = max(op["dilation"]) > 1
     inputs = (context.operand(op, 0), kernel, context.bias(op))
     code = schema.BuiltinOperator.DEPTHWISE_CONV_2D
-    version = context.version(int8=3, float32=2 if dilated else 1)
+    version = context.version(op, int8=3, int16=5, float32=2 if dilated else 1)
     return (context.operator(op, code, inputs, options, version),)
 
 
@@ -83,7 +84,7 @@ def transpose_conv(context: Context, op: Op) -> tuple[Operator, ...]:
             context.numbers(op, "begin", (0, *offset, 0)),
             context.numbers(op, "extent", (-1, *op["size"], -1)),
         )
-        code, version = schema.BuiltinOperator.SLICE, context.version(int8=2)
+        code, version = schema.BuiltinOperator.SLICE, context.version(op, int8=2, int16=4)
         cut = (context.operator(op, code, part, schema.SliceOptionsT(), version),)
     options = schema.TransposeConvOptionsT(
         padding=PADDINGS[name or "VALID"], strideH=op["strides"][0], strideW=op["strides"][1]
@@ -129,7 +130,8 @@ def fully_connected(context: Context, op: Op) -> tuple[Operator, ...]:
     kernel = context.kernel(op, (1, 0), axis=0)
     inputs = (images, kernel, context.bias(op))
     code = schema.BuiltinOperator.FULLY_CONNECTED
-    version = _KEEPS_DIMS if keeps else context.version(int8=4)
+    version = _KEEPS_DIMS if keeps else context.version(op, int8=4)
+    version = _WIDE_DENSE if context.is_wide(op) else version
     version = _FOUR_BITS_DENSE if kernel.dtype == "int4" else version
     return (context.operator(op, code, inputs, options, version),)
 
@@ -139,4 +141,5 @@ def batch_matmul(context: Context, op: Op) -> tuple[Operator, ...]:
     options = schema.BatchMatMulOptionsT(adjX=op["adj_x"], adjY=op["adj_y"])
     inputs = (context.operand(op, 0), context.operand(op, 1))
     code = schema.BuiltinOperator.BATCH_MATMUL
-    return (context.operator(op, code, inputs, options, context.version(int8=2)),)
+    version = context.version(op, int8=2, int16=3)
+    return (context.operator(op, code, inputs, options, version),)

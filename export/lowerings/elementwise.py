@@ -14,33 +14,39 @@ Lowering = Callable[[Context, Op], tuple[Operator, ...]]
 
 def add(context: Context, op: Op) -> tuple[Operator, ...]:
     """ADD of tensors that broadcast."""
-    options = schema.AddOptionsT(fusedActivationFunction=fused(op))
-    return (_binary(context, op, schema.BuiltinOperator.ADD, options),)
+    options = schema.AddOptionsT(
+        fusedActivationFunction=fused(op), potScaleInt16=not context.is_wide(op)
+    )
+    return (_binary(context, op, schema.BuiltinOperator.ADD, options, 3),)
 
 
 def sub(context: Context, op: Op) -> tuple[Operator, ...]:
     """SUB of tensors that broadcast."""
-    options = schema.SubOptionsT(fusedActivationFunction=fused(op))
-    return (_binary(context, op, schema.BuiltinOperator.SUB, options),)
+    options = schema.SubOptionsT(
+        fusedActivationFunction=fused(op), potScaleInt16=not context.is_wide(op)
+    )
+    return (_binary(context, op, schema.BuiltinOperator.SUB, options, 5),)
 
 
 def mul(context: Context, op: Op) -> tuple[Operator, ...]:
     """MUL of tensors that broadcast."""
     options = schema.MulOptionsT(fusedActivationFunction=fused(op))
-    return (_binary(context, op, schema.BuiltinOperator.MUL, options),)
+    return (_binary(context, op, schema.BuiltinOperator.MUL, options, 4),)
 
 
-def _binary(context: Context, op: Op, code: int, options: object) -> Operator:
+def _binary(context: Context, op: Op, code: int, options: object, int16: int) -> Operator:
     inputs = (context.operand(op, 0), context.operand(op, 1))
-    return context.operator(op, code, inputs, options, context.version(int8=2))
+    version = context.version(op, int8=2, int16=int16)
+    return context.operator(op, code, inputs, options, version)
 
 
-def comparison(code: int, options: type | None, int8: int) -> Lowering:
+def comparison(code: int, options: type | None, int8: int, int16: int | None = None) -> Lowering:
     """Returns the lowering of MAXIMUM, GREATER and the like: one scale for what they compare."""
 
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:
         inputs = [context.operand(op, i) for i in range(len(op.inputs))]
-        version = int8 if any(tensor.dtype == "int8" for tensor in inputs) else 1
+        integer = any(tensor.dtype in ("int8", "int16") for tensor in inputs)
+        version = context.version(op, int8=int8, int16=int16) if integer else 1
         made = options() if options is not None else None
         return (context.operator(op, code, inputs, made, version),)
 
@@ -48,23 +54,24 @@ def comparison(code: int, options: type | None, int8: int) -> Lowering:
 
 
 def quantize(context: Context, op: Op) -> tuple[Operator, ...]:
-    """QUANTIZE from one scale to another; nothing in a float file."""
+    """QUANTIZE from one scale to another, or between int8 and int16; nothing in a float file."""
     if not context.quantized:
         context.alias(op.outputs[0], op.inputs[0])
         return ()
     inputs = (context.operand(op, 0),)
     code = schema.BuiltinOperator.QUANTIZE
-    return (context.operator(op, code, inputs, schema.QuantizeOptionsT(), 1),)
+    version = context.version(op, int8=1, int16=2)
+    return (context.operator(op, code, inputs, schema.QuantizeOptionsT(), version),)
 
 
 def logistic(context: Context, op: Op) -> tuple[Operator, ...]:
     """LOGISTIC."""
-    return (_unary(context, op, schema.BuiltinOperator.LOGISTIC, None, 2),)
+    return (_unary(context, op, schema.BuiltinOperator.LOGISTIC, None, 2, 3),)
 
 
 def tanh(context: Context, op: Op) -> tuple[Operator, ...]:
     """TANH."""
-    return (_unary(context, op, schema.BuiltinOperator.TANH, None, 2),)
+    return (_unary(context, op, schema.BuiltinOperator.TANH, None, 2, 3),)
 
 
 def hard_swish(context: Context, op: Op) -> tuple[Operator, ...]:
@@ -81,7 +88,7 @@ def leaky_relu(context: Context, op: Op) -> tuple[Operator, ...]:
 
 def abs_(context: Context, op: Op) -> tuple[Operator, ...]:
     """ABS."""
-    return (_unary(context, op, schema.BuiltinOperator.ABS, schema.AbsOptionsT(), 2),)
+    return (_unary(context, op, schema.BuiltinOperator.ABS, schema.AbsOptionsT(), 2, 3),)
 
 
 def lookup(context: Context, op: Op) -> tuple[Operator, ...]:
@@ -132,8 +139,10 @@ _NATIVE = {
 }
 
 
-def _unary(context: Context, op: Op, code: int, options: object, int8: int) -> Operator:
-    version = context.version(int8=int8)
+def _unary(
+    context: Context, op: Op, code: int, options: object, int8: int, int16: int | None = None
+) -> Operator:
+    version = context.version(op, int8=int8, int16=int16)
     return context.operator(op, code, (context.operand(op, 0),), options, version)
 
 
@@ -153,12 +162,13 @@ def softmax(context: Context, op: Op) -> tuple[Operator, ...]:
     """SOFTMAX over the last axis."""
     inputs, options = (context.operand(op, 0),), schema.SoftmaxOptionsT(beta=1.0)
     code = schema.BuiltinOperator.SOFTMAX
-    return (context.operator(op, code, inputs, options, context.version(int8=2)),)
+    version = context.version(op, int8=2, int16=3)
+    return (context.operator(op, code, inputs, options, version),)
 
 
 def relu_n1_to_1(context: Context, op: Op) -> tuple[Operator, ...]:
-    """RELU_N1_TO_1; TFLite Micro, which has none, gets MAXIMUM and MINIMUM with the bounds."""
-    if context.target != "micro":
+    """RELU_N1_TO_1; TFLite Micro and int16, which have none, get MAXIMUM and MINIMUM."""
+    if context.target != "micro" and not context.is_wide(op):
         code = schema.BuiltinOperator.RELU_N1_TO_1
         return rectifier(code, int8=1)(context, op)
     values = context.operand(op, 0)
@@ -169,7 +179,7 @@ def relu_n1_to_1(context: Context, op: Op) -> tuple[Operator, ...]:
         quantization=values.quantization,
     )
     low, high = (context.number(op, "bound", bound) for bound in (-1, 1))
-    options, version = schema.MaximumMinimumOptionsT(), context.version(int8=2)
+    options, version = schema.MaximumMinimumOptionsT(), context.version(op, int8=2, int16=4)
     codes = schema.BuiltinOperator
     first = Operator(
         code=codes.MAXIMUM,
@@ -187,11 +197,12 @@ def log_softmax(context: Context, op: Op) -> tuple[Operator, ...]:
     return (_unary(context, op, code, options, 2),)
 
 
-def rectifier(code: int, int8: int) -> Lowering:
+def rectifier(code: int, int8: int, int16: int | None = None) -> Lowering:
     """Returns the lowering of RELU or one of its bounded kin."""
 
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:
         inputs = (context.operand(op, 0),)
-        return (context.operator(op, code, inputs, None, context.version(int8=int8)),)
+        version = context.version(op, int8=int8, int16=int16)
+        return (context.operator(op, code, inputs, None, version),)
 
     return lower

@@ -27,7 +27,7 @@ def transpose(context: Context, op: Op) -> tuple[Operator, ...]:
     """TRANSPOSE (quantized rank 5: version 4, above: 6)."""
     inputs = (context.operand(op, 0), context.numbers(op, "permutation", op["permutation"]))
     rank = len(op["permutation"])
-    version = context.version(int8=2)
+    version = context.version(op, int8=2, int16=4)
     version = 6 if rank > 5 else 4 if rank > _RANK else version
     options = schema.TransposeOptionsT()
     return (context.operator(op, schema.BuiltinOperator.TRANSPOSE, inputs, options, version),)
@@ -36,7 +36,7 @@ def transpose(context: Context, op: Op) -> tuple[Operator, ...]:
 def pad(context: Context, op: Op) -> tuple[Operator, ...]:
     """PAD with the output's zero point (rank above 4: version 4)."""
     inputs = (context.operand(op, 0), context.numbers(op, "widths", op["widths"]))
-    version = 4 if len(op["widths"]) > _RANK else context.version(int8=2)
+    version = 4 if len(op["widths"]) > _RANK else context.version(op, int8=2, int16=3)
     return (
         context.operator(op, schema.BuiltinOperator.PAD, inputs, schema.PadOptionsT(), version),
     )
@@ -46,7 +46,7 @@ def pad_v2(context: Context, op: Op) -> tuple[Operator, ...]:
     """PADV2 with a number on the output's scale (rank above 4: version 4)."""
     widths = context.numbers(op, "widths", op["widths"])
     inputs = (context.operand(op, 0), widths, context.operand(op, 1))
-    version = 4 if len(op["widths"]) > _RANK else context.version(int8=2)
+    version = 4 if len(op["widths"]) > _RANK else context.version(op, int8=2, int16=3)
     code, options = schema.BuiltinOperator.PADV2, schema.PadV2OptionsT()
     return (context.operator(op, code, inputs, options, version),)
 
@@ -57,28 +57,30 @@ def mirror_pad(context: Context, op: Op) -> tuple[Operator, ...]:
     modes = schema.MirrorPadMode
     mode = modes.REFLECT if op["mode"] == "reflect" else modes.SYMMETRIC
     code, options = schema.BuiltinOperator.MIRROR_PAD, schema.MirrorPadOptionsT(mode=mode)
-    return (context.operator(op, code, inputs, options, context.version(int8=2)),)
+    version = context.version(op, int8=2, int16=3)
+    return (context.operator(op, code, inputs, options, version),)
 
 
 def broadcast_to(context: Context, op: Op) -> tuple[Operator, ...]:
     """BROADCAST_TO (int8: version 3)."""
     inputs = (context.operand(op, 0), context.numbers(op, "shape", op["shape"]))
     code, options = schema.BuiltinOperator.BROADCAST_TO, schema.BroadcastToOptionsT()
-    return (context.operator(op, code, inputs, options, context.version(int8=3, float32=2)),)
+    return (context.operator(op, code, inputs, options, context.version(op, int8=3, float32=2)),)
 
 
 def reverse(context: Context, op: Op) -> tuple[Operator, ...]:
     """REVERSE_V2 of one axis (int8: version 3)."""
     inputs = (context.operand(op, 0), context.numbers(op, "axis", [op["axis"]]))
     code, options = schema.BuiltinOperator.REVERSE_V2, schema.ReverseV2OptionsT()
-    return (context.operator(op, code, inputs, options, context.version(int8=3)),)
+    return (context.operator(op, code, inputs, options, context.version(op, int8=3)),)
 
 
 def gather(context: Context, op: Op) -> tuple[Operator, ...]:
     """GATHER along one axis; its values may be an activation or a table."""
     inputs = (context.operand(op, 0), context.operand(op, 1))
     code, options = schema.BuiltinOperator.GATHER, schema.GatherOptionsT(axis=op["axis"])
-    return (context.operator(op, code, inputs, options, context.version(int8=2)),)
+    version = context.version(op, int8=2, int16=4)
+    return (context.operator(op, code, inputs, options, version),)
 
 
 def bounded_index(context: Context, op: Op) -> tuple[Operator, ...]:
@@ -128,7 +130,7 @@ def blocks(code: int, options: type, int8: int) -> Callable[[Context, Op], tuple
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:
         made = options(blockSize=op["block"])
         inputs = (context.operand(op, 0),)
-        return (context.operator(op, code, inputs, made, context.version(int8=int8)),)
+        return (context.operator(op, code, inputs, made, context.version(op, int8=int8)),)
 
     return lower
 
@@ -137,7 +139,7 @@ def concatenation(context: Context, op: Op) -> tuple[Operator, ...]:
     """CONCATENATION of tensors on one scale; constants are repeated here, not by the operator."""
     inputs = [_repeated(context, op, i) for i in range(len(op.inputs))]
     options = schema.ConcatenationOptionsT(axis=op["axis"])
-    code, version = schema.BuiltinOperator.CONCATENATION, context.version(int8=2)
+    code, version = schema.BuiltinOperator.CONCATENATION, context.version(op, int8=2, int16=3)
     return (context.operator(op, code, inputs, options, version),)
 
 
@@ -158,7 +160,7 @@ def slice_(context: Context, op: Op) -> tuple[Operator, ...]:
         context.numbers(op, "begin", op["begin"]),
         context.numbers(op, "size", op["size"]),
     )
-    version = 5 if len(op["begin"]) > _RANK else context.version(int8=2)
+    version = 5 if len(op["begin"]) > _RANK else context.version(op, int8=2, int16=4)
     return (
         context.operator(op, schema.BuiltinOperator.SLICE, inputs, schema.SliceOptionsT(), version),
     )
@@ -177,5 +179,5 @@ def strided_slice(context: Context, op: Op) -> tuple[Operator, ...]:
     options = schema.StridedSliceOptionsT(
         endMask=sum(1 << i for i, all_ in enumerate(whole) if all_)
     )
-    version = 4 if len(op["begin"]) > _RANK else context.version(int8=2)
+    version = 4 if len(op["begin"]) > _RANK else context.version(op, int8=2, int16=4)
     return (context.operator(op, schema.BuiltinOperator.STRIDED_SLICE, inputs, options, version),)

@@ -22,18 +22,22 @@ def pool(code: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
             fusedActivationFunction=fused(op),
         )
         inputs = (context.operand(op, 0),)
-        return (context.operator(op, code, inputs, options, context.version(int8=2)),)
+        version = context.version(op, int8=2, int16=3)
+        return (context.operator(op, code, inputs, options, version),)
 
     return lower
 
 
-def over_axes(code: int, int8: int) -> Callable[[Context, Op], tuple[Operator, ...]]:
+def over_axes(
+    code: int, int8: int, int16: int | None = None
+) -> Callable[[Context, Op], tuple[Operator, ...]]:
     """Returns the lowering of a reduction over constant axes."""
 
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:
         inputs = (context.operand(op, 0), context.numbers(op, "axes", op["axes"]))
         options = schema.ReducerOptionsT(keepDims=op["keepdims"])
-        return (context.operator(op, code, inputs, options, context.version(int8=int8)),)
+        version = context.version(op, int8=int8, int16=int16)
+        return (context.operator(op, code, inputs, options, version),)
 
     return lower
 
@@ -44,6 +48,6 @@ def position(code: int, options: type) -> Callable[[Context, Op], tuple[Operator
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:
         inputs = (context.operand(op, 0), context.numbers(op, "axis", [op["axis"]]))
         made = options(outputType=schema.TensorType.INT32)
-        return (context.operator(op, code, inputs, made, context.version(int8=2)),)
+        return (context.operator(op, code, inputs, made, context.version(op, int8=2)),)
 
     return lower

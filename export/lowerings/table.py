@@ -1,6 +1,6 @@
 """The table of lowerings: how each kind of op is written in TFLite.
 
-Versions are the lowest whose int8 or float form is enough (LiteRT's op_version.cc), so that files
+Versions are the lowest whose int8, int16 or float form is enough (LiteRT's op_version.cc), so that files
 run on the oldest runtimes that can run them.
 """
 
@@ -61,11 +61,11 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "lookup": elementwise.lookup,
         "max_pool_2d": reduction.pool(BuiltinOperator.MAX_POOL_2D),
         "maximum": elementwise.comparison(
-            BuiltinOperator.MAXIMUM, schema.MaximumMinimumOptionsT, 2
+            BuiltinOperator.MAXIMUM, schema.MaximumMinimumOptionsT, 2, 4
         ),
-        "mean": reduction.over_axes(BuiltinOperator.MEAN, 2),
+        "mean": reduction.over_axes(BuiltinOperator.MEAN, 2, 3),
         "minimum": elementwise.comparison(
-            BuiltinOperator.MINIMUM, schema.MaximumMinimumOptionsT, 2
+            BuiltinOperator.MINIMUM, schema.MaximumMinimumOptionsT, 2, 4
         ),
         "mirror_pad": movement.mirror_pad,
         "mul": elementwise.mul,
@@ -75,10 +75,10 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "prelu": elementwise.prelu,
         "quantize": elementwise.quantize,
         "reduce_all": reduction.over_axes(BuiltinOperator.REDUCE_ALL, 1),
-        "reduce_max": reduction.over_axes(BuiltinOperator.REDUCE_MAX, 2),
-        "reduce_min": reduction.over_axes(BuiltinOperator.REDUCE_MIN, 2),
-        "relu": elementwise.rectifier(BuiltinOperator.RELU, int8=2),
-        "relu6": elementwise.rectifier(BuiltinOperator.RELU6, int8=2),
+        "reduce_max": reduction.over_axes(BuiltinOperator.REDUCE_MAX, 2, 3),
+        "reduce_min": reduction.over_axes(BuiltinOperator.REDUCE_MIN, 2, 3),
+        "relu": elementwise.rectifier(BuiltinOperator.RELU, int8=2, int16=3),
+        "relu6": elementwise.rectifier(BuiltinOperator.RELU6, int8=2, int16=3),
         "relu_n1_to_1": elementwise.relu_n1_to_1,
         "reshape": movement.reshape,
         "resize_bilinear": resize.resize(

@@ -41,6 +41,7 @@ def centred_bounds(
     scale: Float[Array, "*n"],
     zero_point: Float[Array, "*n"],
     kernels: Kernels = "reference",
+    bits: int = 8,
 ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     """Returns the least and greatest centred integers that outputs may take.
 
@@ -52,10 +53,12 @@ def centred_bounds(
       scale: Of the outputs.
       zero_point: Of the outputs.
       kernels: Whose rounding to use.
+      bits: Of the outputs.
     """
     rounded = jnp.round if kernels == "xnnpack" else fixed_point.round_half_away
     low, high = (rounded(jnp.float32(bound) / scale) for bound in bounds)
+    least, greatest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     return (
-        jnp.maximum(jnp.float32(INT8_MIN) - zero_point, low),
-        jnp.minimum(jnp.float32(INT8_MAX) - zero_point, high),
+        jnp.maximum(jnp.float32(least) - zero_point, low),
+        jnp.minimum(jnp.float32(greatest) - zero_point, high),
     )

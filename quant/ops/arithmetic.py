@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from attokit.quant import fixed_point
-from attokit.quant.ops.kind import Kernels, Multiplier, Op, OpKind, Ratio, Rescaled, Scales
+from attokit.quant.ops.kind import Kernels, Multiplier, Op, OpKind, Ratio, Rescaled, Scales, Wide
 from attokit.quant.ops.requantize import rescale
 
 _LEFT_SHIFT = 20  # headroom that the kernels give to both addends
+_WIDE_LEFT_SHIFT = 15  # to those of 16 bits
 _FUSABLE = frozenset({"relu", "relu6", "relu_n1_to_1"})
 
 
@@ -41,16 +42,26 @@ def _compute_mul(op, first, second):
 
 
 def _sum_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
-    """Returns both input multipliers and the output's: relative to twice the larger scale."""
     del op
-    first, second, output = scales.inputs[0], scales.inputs[1], scales.outputs[0]
     if kernels == "xnnpack":
+        first, second, output = scales.inputs[0], scales.inputs[1], scales.outputs[0]
         return (Ratio(first=first, third=output), Ratio(first=second, third=output))
+    return _relative_ratios(scales, _LEFT_SHIFT)
+
+
+def _wide_sum_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    del op, kernels
+    return _relative_ratios(scales, _WIDE_LEFT_SHIFT)
+
+
+def _relative_ratios(scales: Scales, headroom: int) -> tuple[Ratio, ...]:
+    """Returns both input multipliers and the output's: relative to twice the larger scale."""
+    first, second, output = scales.inputs[0], scales.inputs[1], scales.outputs[0]
     twice = jnp.maximum(first, second) * 2
     return (
         Ratio(first=first, third=twice),
         Ratio(first=second, third=twice),
-        Ratio(first=twice, third=output, exponent=-_LEFT_SHIFT),
+        Ratio(first=twice, third=output, exponent=-headroom),
     )
 
 
@@ -60,16 +71,34 @@ def _integer_sum(sign: int):
         first, second = aligned(*(x.astype(jnp.int32) for x in integers))
         if kernels == "xnnpack":
             return (_xnnpack_sum(first, sign * second, multipliers),)
-        first = _headroom(first, multipliers[0])
-        second = _headroom(second, multipliers[1])
-        return (rescale(first + sign * second, multipliers[2], kernels),)
+        return (_sum(first, sign, second, multipliers, _LEFT_SHIFT),)
 
     return integer
 
 
-def _headroom(values: Int32[Array, "..."], multiplier: Multiplier) -> Int32[Array, "..."]:
-    factor = jax.tree.map(lambda x: x[0], multiplier.factor)
-    return fixed_point.multiply_double_rounding(values << _LEFT_SHIFT, factor)
+def _integer_wide_sum(sign: int):
+    def integer(op, kernels, integers, multipliers, scales):
+        del op, kernels, scales
+        first, second = aligned(*(x.astype(jnp.int32) for x in integers))
+        return (_sum(first, sign, second, multipliers, _WIDE_LEFT_SHIFT),)
+
+    return integer
+
+
+def _sum(
+    first: Int32[Array, "..."],
+    sign: int,
+    second: Int32[Array, "..."],
+    multipliers: tuple[Multiplier, ...],
+    headroom: int,
+) -> Rescaled:
+    first, second = (
+        fixed_point.multiply_double_rounding(
+            values << headroom, jax.tree.map(lambda x: x[0], multiplier.factor)
+        )
+        for values, multiplier in zip((first, second), multipliers[:2], strict=True)
+    )
+    return rescale(first + sign * second, multipliers[2], "reference")
 
 
 def _xnnpack_sum(
@@ -110,6 +139,11 @@ def _integer_mul(op, kernels, integers, multipliers, scales):
     return (rescale(first * second, multipliers[0], kernels),)
 
 
+def _integer_wide_mul(op, kernels, integers, multipliers, scales):
+    del kernels
+    return _integer_mul(op, "reference", integers, multipliers, scales)
+
+
 ADD = OpKind(
     name="add",
     compute=_compute_add,
@@ -117,6 +151,7 @@ ADD = OpKind(
     ratios=_sum_ratios,
     activations=_FUSABLE,
     elementwise=True,
+    wide=Wide(integer=_integer_wide_sum(1), ratios=_wide_sum_ratios),
 )
 SUB = OpKind(
     name="sub",
@@ -125,6 +160,7 @@ SUB = OpKind(
     ratios=_sum_ratios,
     activations=_FUSABLE,
     elementwise=True,
+    wide=Wide(integer=_integer_wide_sum(-1), ratios=_wide_sum_ratios),
 )
 MUL = OpKind(
     name="mul",
@@ -133,4 +169,5 @@ MUL = OpKind(
     ratios=_product_ratios,
     activations=_FUSABLE,
     elementwise=True,
+    wide=Wide(integer=_integer_wide_mul),
 )

@@ -11,8 +11,9 @@ import operator
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from attokit.quant.ops.kind import Kernels, Op, OpKind, Ratio, Rescaled, Scales
-from attokit.quant.ops.requantize import rescale
+from attokit.quant import long_integers
+from attokit.quant.ops.kind import Kernels, Op, OpKind, Ratio, Rescaled, Scales, Wide
+from attokit.quant.ops.requantize import rescale, rescale_long
 
 _EXACT_PRODUCTS = 2**24 // (255 * 255)  # that add up exactly in float32
 
@@ -59,11 +60,25 @@ def _integer(op, kernels, integers, multipliers, scales):
     return (result,)
 
 
+def _integer_wide(op, kernels, integers, multipliers, scales):
+    """Four products of halves: both operands have 16 bits."""
+    del kernels, scales
+    first, second = map(long_integers.halves, _matrices(op, *integers))
+    (high, middle), (other, low) = ([accumulate(x, y) for y in second] for x in first)
+    total = long_integers.of(high).scaled(8) + long_integers.of(middle) + long_integers.of(other)
+    return (rescale_long(total.scaled(8) + long_integers.of(low), multipliers[0]),)
+
+
 def _macs(op: Op, shape_of):
     depth = shape_of(op.inputs[0])[-2 if op["adj_x"] else -1]
     return math.prod(shape_of(op.outputs[0])) * depth
 
 
 BATCH_MATMUL = OpKind(
-    name="batch_matmul", compute=_compute, integer=_integer, ratios=_ratios, macs=_macs
+    name="batch_matmul",
+    compute=_compute,
+    integer=_integer,
+    ratios=_ratios,
+    macs=_macs,
+    wide=Wide(integer=_integer_wide),
 )

@@ -12,8 +12,15 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from attokit.quant.ops.kind import Op, Operand, OpKind, Ratio, Scales
-from attokit.quant.ops.requantize import kernel_ratio, rescale_contraction
+from attokit.quant import long_integers
+from attokit.quant.long_integers import Long
+from attokit.quant.ops.kind import Op, Operand, OpKind, Ratio, Scales, Wide
+from attokit.quant.ops.requantize import (
+    kernel_ratio,
+    per_channel,
+    rescale_contraction,
+    rescale_long,
+)
 from attokit.zoo.convolution import conv
 
 # float32 holds every integer up to 2**24; an int8 product is at most 255 * 127.
@@ -94,6 +101,36 @@ def _integer(op, kernels, integers, multipliers, scales):
     return (result,)
 
 
+def exact_sum_of_halves(
+    accumulate: Callable[[Array, Array], Int32[Array, "..."]],
+    values: Float[Array, "b ..."],
+    kernel: Float[Array, "..."],
+    bias: Int32[Array, " o"] | None,
+) -> Long:
+    """Returns what a contraction makes of int16, exactly, plus the bias.
+
+    Args:
+      accumulate: Of values of 8 bits and a kernel; the batch is the first axis.
+      values: int16 held in float32.
+      kernel: int8, likewise.
+      bias: Of the last axis.
+    """
+    parts = jnp.concatenate(long_integers.halves(values))  # in one go: half the programs
+    total = long_integers.joined(*jnp.split(accumulate(parts, kernel), 2))
+    if bias is None:
+        return total
+    return total + long_integers.of(per_channel(bias, total.high.ndim))
+
+
+def _integer_wide(op, kernels, integers, multipliers, scales):
+    del kernels, scales
+    images, kernel, *bias = integers
+    total = exact_sum_of_halves(
+        functools.partial(accumulate, op), images, kernel, bias[0] if bias else None
+    )
+    return (rescale_long(total, multipliers[0]),)
+
+
 def _ratios(op: Op, scales: Scales, kernels: str) -> tuple[Ratio, ...]:
     del op, kernels
     return (kernel_ratio(scales),)
@@ -116,10 +153,11 @@ def _kind(name: str) -> OpKind:
         bilinear=True,
         activations=frozenset({"relu", "relu6", "relu_n1_to_1"}),
         macs=_macs,
+        wide=Wide(integer=_integer_wide),
     )
 
 
 CONV_2D = _kind("conv_2d")
 DEPTHWISE_CONV_2D = _kind("depthwise_conv_2d")
 
-__all__ = ["CONV_2D", "DEPTHWISE_CONV_2D", "accumulate", "exact_sum"]
+__all__ = ["CONV_2D", "DEPTHWISE_CONV_2D", "accumulate", "exact_sum", "exact_sum_of_halves"]

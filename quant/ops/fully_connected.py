@@ -12,9 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from attokit.quant import fixed_point
-from attokit.quant.ops.convolution import EXACT_PRODUCTS
-from attokit.quant.ops.kind import Op, Operand, OpKind, Rescaled
-from attokit.quant.ops.requantize import kernel_ratio, per_channel, rescale_contraction
+from attokit.quant.ops.convolution import EXACT_PRODUCTS, exact_sum_of_halves
+from attokit.quant.ops.kind import Op, Operand, OpKind, Rescaled, Wide
+from attokit.quant.ops.requantize import (
+    kernel_ratio,
+    per_channel,
+    rescale_contraction,
+    rescale_long,
+)
 
 
 def _compute(op, values, kernel, bias=None):
@@ -48,6 +53,20 @@ def _integer(op, kernels, integers, multipliers, scales):
     return (result,)
 
 
+def _integer_wide(op, kernels, integers, multipliers, scales):
+    """TFLite Micro rescales as convolutions do, LiteRT multiplies doubles."""
+    del op, scales
+    values, kernel, *bias = integers
+    total = exact_sum_of_halves(accumulate, values, kernel, bias[0] if bias else None)
+    result = rescale_long(total, multipliers[0])
+    if kernels != "micro":
+        rounded = fixed_point.multiply_words_as_double(
+            total.magnitude(), total.high < 0, multipliers[0].ratio
+        )
+        result = Rescaled(integers=rounded, real=result.real)
+    return (result,)
+
+
 def _macs(op: Op, shape_of):
     return math.prod(shape_of(op.outputs[0])) * shape_of(op.inputs[1])[0]
 
@@ -61,4 +80,5 @@ FULLY_CONNECTED = OpKind(
     bilinear=True,
     activations=frozenset({"relu", "relu6", "relu_n1_to_1"}),
     macs=_macs,
+    wide=Wide(integer=_integer_wide),
 )

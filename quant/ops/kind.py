@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 class Operand(enum.Enum):
     """The part that an input plays, which decides how it is quantized.
 
-    ACTIVATION: int8, asymmetric, per tensor; its range is calibrated or learned.
+    ACTIVATION: int8, asymmetric, per tensor; its range is calibrated or learned.  Or int16, symmetric.
     KERNEL: int8, symmetric, in [-127, 127], per output channel (`OpKind.channel_axis`).
     BIAS: int32 with scale s_in * s_kernel.
     CONSTANT: int8, asymmetric, per tensor; its range follows from its value, or is that of the
@@ -147,6 +147,7 @@ class Scales:
       input_zero_points: Integer-valued float32; None for kernels, biases, what is not quantized.
       output_zero_points: Integer-valued float32, or None.
       bits: Of each input's integers; () means 8.
+      output_bits: Of each output's integers; () means 8.
     """
 
     inputs: tuple[Any, ...]
@@ -154,6 +155,12 @@ class Scales:
     input_zero_points: tuple[Any, ...] = ()
     output_zero_points: tuple[Any, ...] = ()
     bits: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
+    output_bits: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
+
+    @property
+    def wide(self) -> bool:
+        """Whether an activation has 16 bits."""
+        return 16 in self.bits or 16 in self.output_bits
 
     @property
     def kernel_bits(self) -> int:
@@ -203,6 +210,24 @@ class Function:
     host: Callable[[np.ndarray], np.ndarray] | None = None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Wide:
+    """How a kind computes on int16 activations, whose zero points are 0 (kernels stay int8).
+
+    Attributes:
+      integer: As `OpKind.integer`; None: that very function, or the op only moves values.
+      ratios: As `OpKind.ratios`; None: that very function.
+      kernels: The sets that have a kernel for int16.
+    """
+
+    integer: Callable[..., tuple[Rescaled, ...]] | None = None
+    ratios: Callable[[Op, Scales, Kernels], tuple[Ratio, ...]] | None = None
+    kernels: frozenset[Kernels] = frozenset(KERNELS)
+
+
+LITERT: frozenset[Kernels] = frozenset({"reference", "xnnpack"})  # what TFLite Micro lacks
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpKind:
     """One row: all that is known of a kind of op outside `export`.
@@ -221,7 +246,8 @@ class OpKind:
       function: `(op) -> Function` where such a table is filled with values of a function.
       elementwise: Each element of the output depends on one element of every input.
       tied: All quantized inputs and outputs share one scale.
-      fixed_range: (scale, zero point) that the spec prescribes for the output, or None.
+      fixed_range: (scale, zero point) that the spec prescribes for the output, or None.  With 16
+        bits that is always (1/32768, 0).
       least_ratio: Below which the kernel refuses the output's scale over the input's, or None.
       ignores: On which side of all its operands a value changes nothing (below, for a maximum).
       channel_axis: Axis of the kernel with one scale per entry.
@@ -231,6 +257,7 @@ class OpKind:
         set is not named.
       activations: What may be fused into it.
       macs: `(op, shape_of) -> int`.
+      wide: On int16 activations; None where no runtime has a kernel for them.
     """
 
     name: str
@@ -250,6 +277,7 @@ class OpKind:
     bounds: Mapping[Kernels, int] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     activations: frozenset[str] = frozenset()
     macs: Callable[[Op, Callable[[str], Shape]], int] = no_macs
+    wide: Wide | None = None
 
     @property
     def moves(self) -> bool:

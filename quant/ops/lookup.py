@@ -18,7 +18,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int32
 
 from attokit.quant import fixed_point
-from attokit.quant.ops.kind import Function, Kernels, Multiplier, Op, OpKind, Ratio, Scales
+from attokit.quant.ops import sigmoid
+from attokit.quant.ops.kind import (
+    Function,
+    Kernels,
+    Multiplier,
+    Op,
+    OpKind,
+    Ratio,
+    Rescaled,
+    Scales,
+    Wide,
+)
+from attokit.quant.ops.requantize import rescale
 
 
 def entries(
@@ -195,6 +207,35 @@ def _leaky_table(
     return _stored(result, scales)
 
 
+def _wide_leaky_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    """LiteRT multiplies the scales as floats, TFLite Micro as doubles."""
+    alpha = jnp.float32(abs(op["alpha"]))
+    single = kernels != "micro"
+    own, output = scales.inputs[0], scales.outputs[0]
+    return (
+        Ratio(first=own, third=output, single=single),
+        Ratio(first=own, second=alpha, third=output, single=single),
+    )
+
+
+def _wide_leaky(op, kernels, integers, multipliers, scales):
+    del kernels, scales
+    value = integers[0].astype(jnp.int32)
+    above, below = (rescale(value, multiplier, "reference") for multiplier in multipliers)
+    sign = -1 if op["alpha"] < 0 else 1
+    return (
+        Rescaled(
+            integers=jnp.where(value >= 0, above.integers, sign * below.integers),
+            real=jnp.where(value >= 0, above.real, sign * below.real),
+        ),
+    )
+
+
+def _wide_abs(op, kernels, integers, multipliers, scales):
+    del op, kernels, scales
+    return (rescale(jnp.abs(integers[0].astype(jnp.int32)), multipliers[0], "reference"),)
+
+
 def _scalar(multiplier: Multiplier) -> Any:
     return jax.tree.map(lambda x: x[0], multiplier.factor)
 
@@ -225,6 +266,7 @@ LOGISTIC = OpKind(
     function=_constantly(Function(jax.nn.sigmoid, _logistic)),
     fixed_range=(1 / 256, -128),
     elementwise=True,
+    wide=sigmoid.LOGISTIC,
 )
 TANH = OpKind(
     name="tanh",
@@ -232,6 +274,7 @@ TANH = OpKind(
     function=_constantly(Function(jnp.tanh, _tanh)),
     fixed_range=(1 / 128, 0),
     elementwise=True,
+    wide=sigmoid.TANH,
 )
 HARD_SWISH = OpKind(
     name="hard_swish",
@@ -247,6 +290,7 @@ LEAKY_RELU = OpKind(
     table=_leaky_table,
     ratios=_leaky_ratios,
     elementwise=True,
+    wide=Wide(integer=_wide_leaky, ratios=_wide_leaky_ratios),
 )
 ABS = OpKind(
     name="abs",
@@ -254,5 +298,6 @@ ABS = OpKind(
     table=_abs_table,
     ratios=_abs_ratios,
     elementwise=True,
+    wide=Wide(integer=_wide_abs),
 )
 LOOKUP = OpKind(name="lookup", compute=_apply, function=_of_attribute, elementwise=True)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from attokit.quant import fixed_point
-from attokit.quant.ops.kind import Multiplier, Op, OpKind, Ratio, Rescaled, Scales
+from attokit.quant.ops.kind import Multiplier, Op, OpKind, Ratio, Rescaled, Scales, Wide
 
 
 def _compute(op, values):
@@ -30,6 +30,19 @@ def _integer(op, kernels, integers, multipliers, scales):
     result = fixed_point.multiply_double_rounding(total, factor)
     if kernels == "xnnpack":
         result = _xnnpack_mean(total, count, multipliers[0].real[0], scales)
+    real = total.astype(jnp.float32) * (multipliers[0].real[0] / count)
+    return (Rescaled(integers=result, real=real),)
+
+
+def _integer_wide(op, kernels, integers, multipliers, scales):
+    """The reference form; sums reach the ends of int32."""
+    del kernels, scales
+    (values,) = integers
+    count = math.prod(values.shape[axis] for axis in op["axes"])
+    total = jnp.sum(values.astype(jnp.int32), axis=op["axes"], keepdims=op["keepdims"])
+    mantissa, exponent = _divided(multipliers[0], count)
+    result = fixed_point.doubling_high_multiply(total << jnp.maximum(exponent, 0), mantissa)
+    result = fixed_point.divide_by_power_of_two(result, jnp.maximum(-exponent, 0))
     real = total.astype(jnp.float32) * (multipliers[0].real[0] / count)
     return (Rescaled(integers=result, real=real),)
 
@@ -60,4 +73,10 @@ def _divided(multiplier: Multiplier, count: int):
     return quotient, exponent - shift
 
 
-MEAN = OpKind(name="mean", compute=_compute, integer=_integer, ratios=_ratios)
+MEAN = OpKind(
+    name="mean",
+    compute=_compute,
+    integer=_integer,
+    ratios=_ratios,
+    wide=Wide(integer=_integer_wide),
+)

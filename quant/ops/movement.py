@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from attokit.quant.ops.kind import OpKind
+from attokit.quant.ops.kind import LITERT, OpKind, Wide
+
+_ALL, _LITERT = Wide(), Wide(kernels=LITERT)
 
 
 def _reshape(op, values):
@@ -135,16 +137,16 @@ def _space_to_depth(op, images):
 
 
 BOUNDED_INDEX = OpKind(name="bounded_index", compute=_bounded_index, tied=True)
-BROADCAST_TO = OpKind(name="broadcast_to", compute=_broadcast_to, tied=True)
-CONCATENATION = OpKind(name="concatenation", compute=_concatenation, tied=True)
+BROADCAST_TO = OpKind(name="broadcast_to", compute=_broadcast_to, tied=True, wide=_ALL)
+CONCATENATION = OpKind(name="concatenation", compute=_concatenation, tied=True, wide=_ALL)
 DEPTH_TO_SPACE = OpKind(name="depth_to_space", compute=_depth_to_space, tied=True)
-GATHER = OpKind(name="gather", compute=_gather, tied=True)
-MIRROR_PAD = OpKind(name="mirror_pad", compute=_mirror_pad, tied=True)
-PAD = OpKind(name="pad", compute=_pad, tied=True)
-PAD_V2 = OpKind(name="pad_v2", compute=_pad_v2, tied=True)
-RESHAPE = OpKind(name="reshape", compute=_reshape, tied=True)
-REVERSE = OpKind(name="reverse", compute=_reverse, tied=True)
-SLICE = OpKind(name="slice", compute=_slice, tied=True)
+GATHER = OpKind(name="gather", compute=_gather, tied=True, wide=_LITERT)
+MIRROR_PAD = OpKind(name="mirror_pad", compute=_mirror_pad, tied=True, wide=_LITERT)
+PAD = OpKind(name="pad", compute=_pad, tied=True, wide=_ALL)
+PAD_V2 = OpKind(name="pad_v2", compute=_pad_v2, tied=True, wide=_ALL)
+RESHAPE = OpKind(name="reshape", compute=_reshape, tied=True, wide=_ALL)
+REVERSE = OpKind(name="reverse", compute=_reverse, tied=True, wide=_ALL)
+SLICE = OpKind(name="slice", compute=_slice, tied=True, wide=_ALL)
 SPACE_TO_DEPTH = OpKind(name="space_to_depth", compute=_space_to_depth, tied=True)
-STRIDED_SLICE = OpKind(name="strided_slice", compute=_strided_slice, tied=True)
-TRANSPOSE = OpKind(name="transpose", compute=_transpose, tied=True)
+STRIDED_SLICE = OpKind(name="strided_slice", compute=_strided_slice, tied=True, wide=_ALL)
+TRANSPOSE = OpKind(name="transpose", compute=_transpose, tied=True, wide=_ALL)

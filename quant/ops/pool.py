@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.quant.ops.kind import Op, OpKind, Rescaled
+from attokit.quant.ops.kind import Op, OpKind, Rescaled, Wide
 
 
 def _reduce(op: Op, images: Array, initial: float, function) -> Array:
@@ -58,11 +58,22 @@ def _integer_average(op, kernels, integers, multipliers, scales):
     return (Rescaled(integers=rounded - zero_point),)
 
 
+def _integer_wide_average(op, kernels, integers, multipliers, scales):
+    """The same in int32: float32 holds the sums of few int16."""
+    return _integer_average(op, kernels, [integers[0].astype(jnp.int32)], multipliers, scales)
+
+
 def _compute_max(op: Op, images: Float[Array, "b h w c"]) -> tuple[Array]:
     return (_reduce(op, images, -np.inf, jax.lax.max),)
 
 
 AVERAGE_POOL_2D = OpKind(
-    name="average_pool_2d", compute=_compute_average, integer=_integer_average, tied=True
+    name="average_pool_2d",
+    compute=_compute_average,
+    integer=_integer_average,
+    tied=True,
+    wide=Wide(integer=_integer_wide_average),
 )
-MAX_POOL_2D = OpKind(name="max_pool_2d", compute=_compute_max, tied=True, ignores="below")
+MAX_POOL_2D = OpKind(
+    name="max_pool_2d", compute=_compute_max, tied=True, ignores="below", wide=Wide()
+)

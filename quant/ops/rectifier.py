@@ -1,4 +1,4 @@
-"""QUANTIZE (int8 to int8) and the rectifiers that stand alone: RELU, RELU6, RELU_N1_TO_1.
+"""QUANTIZE (of int8 or int16 to either) and the rectifiers that stand alone: RELU, RELU6, RELU_N1_TO_1.
 
 RELU and QUANTIZE change the scale.  RELU6 and RELU_N1_TO_1 keep it: TFLite Micro's RELU6 ignores
 the output's scale, so one scale is the only form that all runtimes agree on.
@@ -7,7 +7,7 @@ the output's scale, so one scale is the only form that all runtimes agree on.
 import jax.numpy as jnp
 
 from attokit.quant.ops import activation
-from attokit.quant.ops.kind import Activation, Kernels, Op, OpKind, Ratio, Rescaled, Scales
+from attokit.quant.ops.kind import Activation, Kernels, Op, OpKind, Ratio, Rescaled, Scales, Wide
 from attokit.quant.ops.requantize import rescale
 
 
@@ -31,6 +31,11 @@ def _integer_quantize(op, kernels, integers, multipliers, scales):
     return (result,)
 
 
+def _integer_wide_quantize(op, kernels, integers, multipliers, scales):
+    del kernels
+    return _integer_quantize(op, "reference", integers, multipliers, scales)
+
+
 def _compute_relu(op, values):
     del op
     return (activation.apply("relu", values),)
@@ -49,7 +54,7 @@ def _integer_relu(op, kernels, integers, multipliers, scales):
     return (Rescaled(integers=jnp.maximum(result.integers, 0), real=jnp.maximum(result.real, 0)),)
 
 
-def _bounded(name: Activation) -> OpKind:
+def _bounded(name: Activation, wide: Wide | None) -> OpKind:
     def compute(op, values):
         del op
         return (activation.apply(name, values),)
@@ -57,11 +62,16 @@ def _bounded(name: Activation) -> OpKind:
     def integer(op, kernels, integers, multipliers, scales):
         del op, kernels, multipliers
         bounds = activation.centred_bounds(
-            activation.real_bounds(name), scales.outputs[0], scales.output_zero_points[0]
+            activation.real_bounds(name),
+            scales.outputs[0],
+            scales.output_zero_points[0],
+            bits=16 if scales.wide else 8,
         )
         return (Rescaled(integers=jnp.clip(integers[0], *bounds)),)
 
-    return OpKind(name=name, compute=compute, integer=integer, tied=True, elementwise=True)
+    return OpKind(
+        name=name, compute=compute, integer=integer, tied=True, elementwise=True, wide=wide
+    )
 
 
 QUANTIZE = OpKind(
@@ -69,6 +79,7 @@ QUANTIZE = OpKind(
     compute=_compute_quantize,
     integer=_integer_quantize,
     ratios=_quantize_ratios,
+    wide=Wide(integer=_integer_wide_quantize),
 )
 RELU = OpKind(
     name="relu",
@@ -76,6 +87,7 @@ RELU = OpKind(
     integer=_integer_relu,
     ratios=_relu_ratios,
     elementwise=True,
+    wide=Wide(),
 )
-RELU6 = _bounded("relu6")
-RELU_N1_TO_1 = _bounded("relu_n1_to_1")
+RELU6 = _bounded("relu6", Wide())
+RELU_N1_TO_1 = _bounded("relu_n1_to_1", Wide())  # written as MAXIMUM and MINIMUM

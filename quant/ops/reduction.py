@@ -10,14 +10,19 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attokit.quant.ops.kind import OpKind, Side
+from attokit.quant.ops.kind import LITERT, OpKind, Side, Wide
 
 
-def _over_axes(name: str, function: Callable[..., Array], ignores: Side | None = None) -> OpKind:
+def _over_axes(
+    name: str,
+    function: Callable[..., Array],
+    ignores: Side | None = None,
+    wide: Wide | None = None,
+) -> OpKind:
     def compute(op, values):
         return (function(values, axis=op["axes"], keepdims=op["keepdims"]),)
 
-    return OpKind(name=name, compute=compute, tied=True, ignores=ignores)
+    return OpKind(name=name, compute=compute, tied=True, ignores=ignores, wide=wide)
 
 
 def _position(name: str, function: Callable[..., Array]) -> OpKind:
@@ -27,8 +32,8 @@ def _position(name: str, function: Callable[..., Array]) -> OpKind:
     return OpKind(name=name, compute=compute, tied=True)
 
 
-REDUCE_MAX = _over_axes("reduce_max", jnp.max, ignores="below")
-REDUCE_MIN = _over_axes("reduce_min", jnp.min, ignores="above")
-REDUCE_ALL = _over_axes("reduce_all", jnp.all)
+REDUCE_MAX = _over_axes("reduce_max", jnp.max, ignores="below", wide=Wide(kernels=LITERT))
+REDUCE_MIN = _over_axes("reduce_min", jnp.min, ignores="above", wide=Wide(kernels=LITERT))
+REDUCE_ALL = _over_axes("reduce_all", jnp.all)  # of booleans
 ARG_MAX = _position("arg_max", jnp.argmax)
 ARG_MIN = _position("arg_min", jnp.argmin)

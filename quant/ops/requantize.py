@@ -1,4 +1,4 @@
-"""How int32 accumulators become int8, by kernel set."""
+"""How int32 accumulators become int8, and 64-bit ones int16, by kernel set."""
 
 import dataclasses
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int32
 
 from attokit.quant import fixed_point
+from attokit.quant.long_integers import Long, multiply_reduced
 from attokit.quant.ops.kind import Kernels, Multiplier, Ratio, Rescaled, Scales
 
 
@@ -51,6 +52,18 @@ def rescale_contraction(
     factor = jax.tree.map(lambda x: per_channel(x, accumulators.ndim), upwards)
     integers = fixed_point.multiply_double_rounding(accumulators, factor)
     return Rescaled(integers=integers, real=result.real)
+
+
+def rescale_long(accumulators: Long, multiplier: Multiplier) -> Rescaled:
+    """Returns 64-bit sums over int16 times a multiplier, as all kernels but one rescale them."""
+    rank = accumulators.high.ndim
+    by = dataclasses.replace(
+        multiplier,
+        mantissa=per_channel(multiplier.mantissa, rank),
+        exponent=per_channel(multiplier.exponent, rank),
+    )
+    real = accumulators.real() * per_channel(multiplier.real, rank)
+    return Rescaled(integers=multiply_reduced(accumulators, by), real=real)
 
 
 def per_channel(values: Array, rank: int) -> Array:

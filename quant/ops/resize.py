@@ -10,9 +10,10 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Int32
 
-from attokit.quant.ops.kind import Op, OpKind, Rescaled
+from attokit.quant import long_integers
+from attokit.quant.ops.kind import LITERT, Op, OpKind, Rescaled, Wide
 
 Mode = Literal["half_pixel", "legacy", "align_corners"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -84,7 +85,18 @@ def _integer_bilinear(op, kernels, integers, multipliers, scales):
     del multipliers
     fine = kernels == "xnnpack"
     zero_point = scales.input_zero_points[0].astype(jnp.int32)
-    stored = integers[0].astype(jnp.int32) + zero_point
+    bits = _FINE_BITS if fine else _BITS
+    total = _interpolated(op, integers[0].astype(jnp.int32) + zero_point, fine)
+    half = 1 << (2 * bits - 1)
+    if fine:
+        rounded = (total + half) >> (2 * bits)
+    else:  # away from zero
+        rounded = jnp.sign(total) * ((jnp.abs(total) + half) >> (2 * bits))
+    return (Rescaled(integers=rounded - zero_point),)
+
+
+def _interpolated(op: Op, stored: Int32[Array, "b h w c"], fine: bool) -> Int32[Array, "b y x c"]:
+    """Returns weighted sums of integers of 9 bits at most, times the square of the weights' unit."""
     find = _fine_places if fine else _places
     (top, bottom, down), (left, right, across) = (
         find(n, m, op["mode"]) for n, m in zip(stored.shape[1:3], op["size"], strict=True)
@@ -96,18 +108,27 @@ def _integer_bilinear(op, kernels, integers, multipliers, scales):
         (row[:, :, left] << bits) + (row[:, :, right] - row[:, :, left]) * across
         for row in (upper, lower)
     )
-    total = (first << bits) + (second - first) * down
-    half = 1 << (2 * bits - 1)
-    if fine:
-        rounded = (total + half) >> (2 * bits)
-    else:  # away from zero
-        rounded = jnp.sign(total) * ((jnp.abs(total) + half) >> (2 * bits))
-    return (Rescaled(integers=rounded - zero_point),)
+    return (first << bits) + (second - first) * down
+
+
+def _integer_wide_bilinear(op, kernels, integers, multipliers, scales):
+    """The reference form on either half of the integers."""
+    del kernels, multipliers, scales
+    high, low = (
+        _interpolated(op, half.astype(jnp.int32), fine=False)
+        for half in long_integers.halves(integers[0])
+    )
+    total = long_integers.joined(high, low)
+    return (Rescaled(integers=long_integers.divide_by_power_of_two(total, 2 * _BITS)),)
 
 
 RESIZE_BILINEAR = OpKind(
-    name="resize_bilinear", compute=_compute_bilinear, integer=_integer_bilinear, tied=True
+    name="resize_bilinear",
+    compute=_compute_bilinear,
+    integer=_integer_bilinear,
+    tied=True,
+    wide=Wide(integer=_integer_wide_bilinear, kernels=LITERT),
 )
 RESIZE_NEAREST_NEIGHBOR = OpKind(
-    name="resize_nearest_neighbor", compute=_compute_nearest, tied=True
+    name="resize_nearest_neighbor", compute=_compute_nearest, tied=True, wide=Wide()
 )

@@ -11,17 +11,22 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attokit.quant.ops.arithmetic import aligned
-from attokit.quant.ops.kind import OpKind, Side
+from attokit.quant.ops.kind import OpKind, Side, Wide
 
 
 def _of_two(
-    name: str, function: Callable[[Array, Array], Array], ignores: Side | None = None
+    name: str,
+    function: Callable[[Array, Array], Array],
+    ignores: Side | None = None,
+    wide: Wide | None = None,
 ) -> OpKind:
     def compute(op, first, second):
         del op
         return (function(*aligned(first, second)),)
 
-    return OpKind(name=name, compute=compute, tied=True, elementwise=True, ignores=ignores)
+    return OpKind(
+        name=name, compute=compute, tied=True, elementwise=True, ignores=ignores, wide=wide
+    )
 
 
 def _select(op, condition, chosen, otherwise):
@@ -32,8 +37,8 @@ def _select(op, condition, chosen, otherwise):
     return (jnp.where(*row),)
 
 
-MAXIMUM = _of_two("maximum", jnp.maximum, ignores="below")
-MINIMUM = _of_two("minimum", jnp.minimum, ignores="above")
+MAXIMUM = _of_two("maximum", jnp.maximum, ignores="below", wide=Wide())
+MINIMUM = _of_two("minimum", jnp.minimum, ignores="above", wide=Wide())
 EQUAL = _of_two("equal", jnp.equal)
 NOT_EQUAL = _of_two("not_equal", jnp.not_equal)
 LESS = _of_two("less", jnp.less)
@@ -48,4 +53,4 @@ LOGICAL_NOT = OpKind(
     tied=True,
     elementwise=True,
 )
-SELECT = OpKind(name="select", compute=_select, tied=True, elementwise=True)
+SELECT = OpKind(name="select", compute=_select, tied=True, elementwise=True, wide=Wide())

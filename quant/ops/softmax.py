@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int32
 
 from attokit.quant.fixed_point import (
@@ -14,7 +15,9 @@ from attokit.quant.fixed_point import (
     doubling_high_multiply,
     saturating_shift,
 )
-from attokit.quant.ops.kind import Kernels, Multiplier, Op, OpKind, Ratio, Rescaled, Scales
+from attokit.quant.ops import interpolation
+from attokit.quant.ops.kind import Kernels, Multiplier, Op, OpKind, Ratio, Rescaled, Scales, Wide
+from attokit.quant.ops.requantize import rescale
 
 _DIFFERENCE_BITS = 26  # scaled differences are Q5.26
 _ACCUMULATION_BITS = 12  # the sum of exponentials is Q12.19
@@ -29,6 +32,13 @@ _EXP_OF_BITS = (
     (29, 720401),
     (30, 242),
 )
+
+# Of int16.  TFLite Micro fills its tables in float32, which moves two entries of the second.
+_WIDE_EXP = interpolation.entries(np.exp, -10, 0, 32768)
+_WIDE_RECIPROCAL = {
+    kernels: interpolation.entries(lambda x: 1 / (1 + x), 0, 1, 32768, number)
+    for kernels, number in (("reference", np.float64), ("micro", np.float32))
+}
 
 
 def _compute(op, values):
@@ -56,6 +66,29 @@ def _integer(op, kernels, integers, multipliers, scales):
     shift = jnp.clip(_ACCUMULATION_BITS - headroom + 31 - 8, 0, 31)
     result = divide_by_power_of_two(doubling_high_multiply(inverse, exponentials), shift)
     return (Rescaled(integers=result),)
+
+
+def _wide_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    """Of differences to places in the table of exponentials, which reaches down to -10."""
+    del op, kernels
+    return (Ratio(first=scales.inputs[0], second=jnp.float32(65535), third=jnp.float32(10)),)
+
+
+def _integer_wide(op, kernels, integers, multipliers, scales):
+    """Exponentials and the reciprocal of their sum by interpolation."""
+    del op, scales
+    values = integers[0].astype(jnp.int32)
+    difference = values - jnp.max(values, axis=-1, keepdims=True)  # in [-65535, 0]
+    place = rescale(difference, multipliers[0], "reference").integers + 32767
+    exponentials = interpolation.interpolated(_WIDE_EXP, jnp.clip(place, -32768, 32767))
+    total = jnp.sum(exponentials, axis=-1, keepdims=True)
+    headroom = jax.lax.clz(total)
+    normal = (total << (headroom - 1)).astype(jnp.uint32)
+    place = ((normal + (1 << 13)) >> 14).astype(jnp.int32) - ((1 << 15) + (1 << 16))
+    table = _WIDE_RECIPROCAL["micro" if kernels == "micro" else "reference"]
+    reciprocal = interpolation.interpolated(table, jnp.clip(place, -32768, 32767))
+    shift = 31 - headroom
+    return (Rescaled(integers=(exponentials * reciprocal + ((1 << shift) >> 1)) >> shift),)
 
 
 def _exponential_table(multiplier: Multiplier) -> Int32[Array, "256"]:
@@ -183,6 +216,7 @@ SOFTMAX = OpKind(
     integer=_integer,
     ratios=_ratios,
     fixed_range=(1 / 256, -128),
+    wide=Wide(integer=_integer_wide, ratios=_wide_ratios),
     bounds=MappingProxyType({"xnnpack": 1}),  # its kernel reads a table of float exponentials
 )
 LOG_SOFTMAX = OpKind(

@@ -61,8 +61,10 @@ def test_a_float_file_computes_the_graph(small):
 
 
 def test_unfit_types_are_refused(small):
-    with pytest.raises(ValueError, match="input_type 'int16' is none of"):
-        export.to_tflite(small.graph, small.weights, small.qparams, input_type="int16")
+    with pytest.raises(ValueError, match="input_type 'int64' is none of"):
+        export.to_tflite(small.graph, small.weights, small.qparams, input_type="int64")
+    with pytest.raises(ValueError, match=r"output_type 'int16' does not fit .*, which has 8 bits"):
+        export.to_tflite(small.graph, small.weights, small.qparams, output_type="int16")
     with pytest.raises(ValueError, match="output_type 'int8' in a float32 file"):
         export.to_tflite(small.graph, small.weights, output_type="int8")
     with pytest.raises(ValueError, match="'head' is missing"):

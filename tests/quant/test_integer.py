@@ -56,8 +56,9 @@ def test_any_batch_will_do():
     ("options", "match"),
     [
         ({"kernels": "fast"}, "no kernel set 'fast'"),
-        ({"input_type": "int16"}, "input_type 'int16' is none of"),
-        ({"output_type": "int16"}, "output_type 'int16' is none of"),
+        ({"input_type": "int64"}, "input_type 'int64' is none of"),
+        ({"output_type": "int64"}, "output_type 'int64' is none of"),
+        ({"input_type": "int16"}, "input_type 'int16' does not fit 'input_0', which has 8 bits"),
     ],
 )
 def test_unknown_options_are_refused(options, match):

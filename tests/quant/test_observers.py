@@ -6,13 +6,13 @@ from attokit.quant.observers import OBSERVERS
 RNG = np.random.default_rng(0)
 
 
-def _range(method, *batches):
+def _range(method, *batches, bits=8):
     observer = OBSERVERS[method]()
     for _ in range(observer.passes):
         for batch in batches:
             observer.see("x", np.asarray(batch, np.float32))
         observer.next_pass()
-    return observer.range("x")
+    return observer.range("x", bits)
 
 
 def _error(values, low, high):
@@ -53,6 +53,13 @@ def test_mse_beats_minmax_on_a_heavy_tail():
 def test_mse_keeps_the_range_of_uniform_values():
     values = RNG.uniform(0, 1, 20_000)
     assert _range("mse", values) == pytest.approx((0, 1), abs=0.03)
+
+
+def test_mse_clips_less_where_steps_are_finer():
+    values = RNG.laplace(size=100_000)
+    narrow, wide, widest = (np.ptp(_range("mse", values, bits=n)) for n in (8, 16, 24))
+    assert narrow < 0.95 * wide
+    assert wide > 0.95 * widest
 
 
 @pytest.mark.parametrize("method", OBSERVERS)

@@ -69,7 +69,20 @@ def test_numpy_rounds_as_jax_does(scale):
     for function, arguments in (
         (params.quantize_kernel, (scale, 8)),
         (params.quantize_bias, (scale,)),
-        (params.quantize_centred, (scale, zero)),
+        (params.quantize_centred, (scale, zero, 8)),
     ):
         want = function(jnp.asarray(values), *map(jnp.asarray, arguments[:1]), *arguments[1:])
         np.testing.assert_array_equal(function(values, *arguments, np), want)
+
+
+def test_ranges_of_16_bits_are_symmetric_and_keep_away_from_two_scales():
+    entry = params.wide_range(-0.5, 2.0)
+    assert (entry.bits, float(entry.zero_point)) == (16, 0)
+    np.testing.assert_allclose(entry.scale, 2 / 32767, rtol=1e-6)
+    assert float(params.wide_range(0.0, 0.0).scale) > 0
+    for avoided in (2.0**-12, 2.0**-11):
+        for factor in (0.9985, 1.0, 1.0015):
+            scale = float(params.wide_range(0.0, 32767 * avoided * factor).scale)
+            assert abs(np.log2(scale / avoided)) > 2e-3
+            assert scale >= avoided * factor
+        assert float(params.wide_range(0.0, 32767 * avoided * 1.003).scale) < avoided * 1.0031

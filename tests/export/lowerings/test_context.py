@@ -33,7 +33,7 @@ def test_a_missing_bias_is_zeros_on_the_kernels_scales(small):
 def test_float_files_hold_floats(small):
     context = Context(small.graph, small.weights, None)
     op = small.graph.ops[0]
-    assert context.version(int8=3) == 1
+    assert context.version(small.graph.ops[0], int8=3) == 1
     assert context.operand(op, 0).dtype == context.bias(op).dtype == "float32"
     assert context.activation("input").quantization is None
 

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from single_op import Case, largest_difference
+from single_op import Case, check_int16, largest_difference
 
 from attokit.zoo.convolution import conv
 
@@ -179,3 +179,10 @@ def test_every_element_equals_the_runtime(name, kernels):
 @pytest.mark.parametrize("name", CASES | MORE_CASES)
 def test_every_element_equals_the_runtime_in_many_draws(name, kernels):
     assert largest_difference((CASES | MORE_CASES)[name], kernels, draws=200, seed=1) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("name", CASES | MORE_CASES)
+def test_int16_equals_the_runtime_in_many_draws_or_is_refused(name, kernels):
+    check_int16((CASES | MORE_CASES)[name], kernels, draws=60)

@@ -3,7 +3,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import pytest
-from single_op import Case, Drawer, differences, largest_difference
+from single_op import Case, Drawer, check_int16, differences, largest_difference
 
 from attokit.quant.ops.table import OPS
 
@@ -120,3 +120,10 @@ def test_quantize_changes_the_scale(kernels):
     for _ in range(4):
         found = differences(graph, *drawer.draw(), kernels)
         assert max(x.max() for x in found.values()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("name", CASES)
+def test_int16_equals_the_runtime_in_many_draws_or_is_refused(name, kernels):
+    check_int16(CASES[name], kernels, draws=60)

@@ -3,7 +3,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 import pytest
-from single_op import Case, largest_difference
+from single_op import Case, check_int16, largest_difference
 
 _average = functools.partial(nn.avg_pool, count_include_pad=False)
 
@@ -46,3 +46,10 @@ def test_every_element_equals_the_runtime(name, kernels):
 @pytest.mark.parametrize("name", CASES)
 def test_every_element_equals_the_runtime_in_many_draws(name, kernels):
     assert largest_difference(CASES[name], kernels, draws=200, seed=1) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("name", CASES)
+def test_int16_equals_the_runtime_in_many_draws_or_is_refused(name, kernels):
+    check_int16(CASES[name], kernels, draws=60)

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from single_op import Case, largest_difference
+from single_op import Case, check_int16, largest_difference
 
 
 def _resized(size, method, antialias=True):
@@ -60,3 +60,10 @@ def test_every_element_equals_the_runtime(name, kernels):
 @pytest.mark.parametrize("name", CASES)
 def test_every_element_equals_the_runtime_in_many_draws(name, kernels):
     assert largest_difference(CASES[name], kernels, draws=50, seed=1) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("name", CASES)
+def test_int16_equals_the_runtime_in_many_draws_or_is_refused(name, kernels):
+    check_int16(CASES[name], kernels, draws=60)
