@@ -26,6 +26,7 @@ class PlainConv(nn.Module):
     kernel_size: int
     strides: int
     padding: str
+    dilation: int
     groups: int
 
     @nn.compact
@@ -36,6 +37,7 @@ class PlainConv(nn.Module):
             (self.kernel_size,) * 2,
             strides=self.strides,
             padding=self.padding,
+            kernel_dilation=self.dilation,
             feature_group_count=self.groups,
             use_bias=False,
         )(x)
