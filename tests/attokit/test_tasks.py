@@ -1,8 +1,9 @@
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
 
-from attokit.tasks import TASKS, check_same_task
+from attokit.tasks import TASKS, check_same_task, chosen_wishes
 from attokit.train import TrainConfig, task_for
 from attokit.zoo.registry import Task
 
@@ -25,3 +26,16 @@ def test_model_and_data_of_different_tasks(tiny, dataset, scenes):
         check_same_task("tiny", scenes)
     with pytest.raises(ValueError, match=r"does segmentation, .* is data for classification"):
         check_same_task("tiny_pixels", dataset)
+
+
+def test_wishes_that_a_task_has_no_use_for():
+    nothing = {"scales": None, "flip": False, "window": None, "image_size": None}
+
+    def chosen(task, **given):
+        options = SimpleNamespace(**nothing | given)
+        return chosen_wishes(options, task, lambda view: view.evaluate_wishes)
+
+    assert chosen("segmentation") == chosen("classification") == {}
+    assert chosen("segmentation", flip=True, scales=(2.0,)) == {"flip": True, "scales": (2.0,)}
+    with pytest.raises(ValueError, match="--flip, --image-size changes nothing in classification"):
+        chosen("classification", flip=True, image_size=(1, 1, 1))
