@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -11,25 +11,8 @@ from rich.table import Table
 from attokit import classification, segmentation, zoo
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs
-from attokit.predictor import Predictor
-from attokit.train import Dataset, Source
+from attokit.train import Dataset
 from attokit.zoo.registry import Task
-
-
-class Evaluate(Protocol):
-    """Measures a predictor on a split."""
-
-    def __call__(
-        self,
-        predictor: Predictor,
-        dataset: Dataset,
-        source: Source,
-        *,
-        batch_size: int | None,
-        **wishes: Any,
-    ) -> dict[str, float | np.ndarray]:
-        """Returns metrics by name, numbers and arrays; None lets the task choose the batch."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +26,8 @@ class TaskView:
         they do not fit each other.
       read_file: Inspection of a file that takes images to how its outputs are read; None if the
         file is not of this task.
-      evaluate: Measures a predictor.
+      evaluate: (predictor, data, split, batch_size=, **wishes) to metrics by name, numbers and arrays;
+        batch_size None lets the task choose.
       evaluate_wishes: Options of attokit evaluate that `evaluate` takes, and `image_size` where images
         of another size than the model's make sense.
       details: (metrics, names of classes) to a table of what is no single number, or None.
@@ -55,7 +39,7 @@ class TaskView:
     file_outputs: str
     check_outputs: Callable[[str, Any, Dataset], None]
     read_file: Callable[[Inspection], FileOutputs | None]
-    evaluate: Evaluate
+    evaluate: Callable[..., dict[str, float | np.ndarray]]
     evaluate_wishes: frozenset[str]
     details: Callable[[Mapping[str, float | np.ndarray], Sequence[str]], Table | None]
     predict: Callable[..., None]
