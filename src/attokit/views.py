@@ -21,8 +21,9 @@ def in_views(
 ) -> Predictor:
     """Returns a predictor of logits that sees images of a size as `train.dense_forward` does.
 
-    Each view is rounded to bytes again, which all predictors take. One view of the whole image is the
-    predictor itself.
+    Each view is rounded to bytes again, which all predictors take, and has exactly the scaled size: a
+    small image would else be drawn out of shape by the strides, which networks here do not mind. One
+    view of the whole image is the predictor itself.
 
     Args:
       predictor: Gives logits [b, h, w, k], or a whole number of times smaller.
@@ -56,7 +57,7 @@ def in_views(
         return jnp.asarray(predictor.outputs(values.astype(np.uint8)))
 
     predict = plain if window is None else slide_window(plain, window)
-    views = average_views(predict, scales=scales, flip=flip)
+    views = average_views(predict, scales=scales, flip=flip, multiple_of=1)
 
     def outputs(images: UInt8[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w k"]:
         return np.asarray(views(jnp.asarray(images, jnp.float32)))

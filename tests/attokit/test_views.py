@@ -42,7 +42,7 @@ def _predictor(*, any_size=True, num_classes: int | None = 4, seen=None):
 def test_views_are_those_of_training(options):
     predictor = in_views(_predictor(), (16, 24), **options)
     found = jax.nn.softmax(predictor.outputs(IMAGES))
-    forward = dense_forward(_logits, **options)
+    forward = dense_forward(_logits, multiple_of=1, **options)
     reals = jnp.asarray(IMAGES, jnp.float32) / 255
     wanted = jax.nn.softmax(forward(None, None, reals, train=False, key=None)[0])
     # Scaled images are rounded to bytes: half a byte, twice, through the kernel.
@@ -50,6 +50,12 @@ def test_views_are_those_of_training(options):
     np.testing.assert_allclose(found, wanted, atol=atol)
     plain = jax.nn.softmax(_predictor().outputs(IMAGES))
     assert np.abs(found - plain).max() > 10 * atol
+
+
+def test_scaled_images_keep_their_shape():
+    seen = []
+    in_views(_predictor(seen=seen), (16, 24), scales=(0.5, 1.25)).outputs(IMAGES)
+    assert seen == [(8, 12), (20, 30)]
 
 
 def test_one_view_is_the_predictor_itself():
