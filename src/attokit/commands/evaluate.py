@@ -26,10 +26,11 @@ class Options:
       input_range: What the darkest and the brightest pixel are for a .tflite file; what its
         quantized input covers, or 0 1 for a float input, if left out.
       batch_size: Images at a time; as many as memory is likely to hold if left out.
-      scales: Of a segmentation model: factors of the size; what it says to each is averaged.
-      flip: Likewise: whether it sees each image mirrored too.
-      window: Likewise: height and width of overlapping windows, through which it sees larger images.
-        What takes one size only (--quantized, a .tflite file) needs them for scaled or other images.
+      scales: Factors of the size at which a segmentation model sees each image; its probabilities are
+        averaged.
+      flip: Whether it sees each image mirrored too.
+      window: Height and width of the overlapping windows through which it sees each image. What takes
+        one size only (--quantized, a .tflite file) needs them for scaled images and other sizes.
       image_size: Height, width and channels to fit its images to; those of the model if left out.
     """
 
