@@ -74,6 +74,21 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
 )
 
 
+def view_of(task: str) -> TaskView:
+    """Returns the row of a task.
+
+    Raises:
+      ValueError: if there is none: the zoo may have models for it that no command trains yet.
+    """
+    for known, view in TASKS.items():
+        if known == task:
+            return view
+    raise ValueError(
+        f"the command line does not do {task} yet, only {' and '.join(TASKS)}: choose another model or "
+        "file"
+    )
+
+
 def chosen_wishes(
     options: Any, task: Task, wishes: Callable[[TaskView], frozenset[str]]
 ) -> dict[str, Any]:
@@ -90,7 +105,7 @@ def chosen_wishes(
     names = frozenset[str]().union(*map(wishes, TASKS.values()))
     values = {name: getattr(options, name) for name in sorted(names)}
     given = {n: value for n, value in values.items() if value is not None and value is not False}
-    if unused := sorted(given.keys() - wishes(TASKS[task])):
+    if unused := sorted(given.keys() - wishes(view_of(task))):
         flags = ", ".join(f"--{name}" for name in unused).replace("_", "-")
         raise ValueError(f"{flags} changes nothing in {task}: leave it out")
     return given

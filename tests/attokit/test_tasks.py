@@ -1,15 +1,19 @@
 from types import SimpleNamespace
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 
-from attokit.tasks import TASKS, check_same_task, chosen_wishes
-from attokit.train import TrainConfig, task_for
+from attokit.tasks import TASKS, check_same_task, chosen_wishes, view_of
+from attokit.train import Dataset, TrainConfig, task_for
 from attokit.zoo.registry import Task
 
 
-def test_every_task_of_the_zoo_has_a_view():
-    assert TASKS.keys() == set(get_args(Task))
+def test_every_task_of_data_has_a_view():
+    assert TASKS.keys() == set(get_args(get_type_hints(Dataset)["task"]))
+    assert TASKS.keys() <= set(get_args(Task))
+    assert view_of("segmentation") is TASKS["segmentation"]
+    with pytest.raises(ValueError, match="the command line does not do detection yet, only class"):
+        view_of("detection")
 
 
 def test_tasks_of_data_are_the_same_as_those_of_training(dataset, scenes):

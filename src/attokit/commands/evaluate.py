@@ -8,7 +8,7 @@ from rich.table import Table
 
 from attokit.datasets import load_dataset
 from attokit.targets import open_predictor
-from attokit.tasks import TASKS, chosen_wishes
+from attokit.tasks import chosen_wishes, view_of
 from attokit.zoo.registry import Task
 
 
@@ -80,7 +80,7 @@ def run(options: Options, console: Console) -> None:
             f"{predictor.name} does {predictor.task}, {data} is data for {dataset.task}: "
             "choose other data"
         )
-    view, source = TASKS[predictor.task], dataset.split(options.split)
+    view, source = view_of(predictor.task), dataset.split(options.split)
     metrics = view.evaluate(predictor, dataset, source, batch_size=options.batch_size, **wishes)
     table = Table(title=f"{predictor.name} on {len(source):,} images of {dataset.name}",
                   show_header=False)  # fmt: skip

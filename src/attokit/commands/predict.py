@@ -7,7 +7,7 @@ import tyro
 from rich.console import Console
 
 from attokit.targets import open_predictor
-from attokit.tasks import TASKS, chosen_wishes
+from attokit.tasks import chosen_wishes, view_of
 from attokit.zoo.registry import Task
 
 
@@ -61,4 +61,4 @@ def run(options: Options, console: Console) -> None:
     wishes = chosen_wishes(options, predictor.task, lambda view: view.predict_wishes)
     if predictor.note is not None:
         console.print(predictor.note, style="yellow", highlight=False, soft_wrap=True)
-    TASKS[predictor.task].predict(predictor, options.images, console, **wishes)
+    view_of(predictor.task).predict(predictor, options.images, console, **wishes)
