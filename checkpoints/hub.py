@@ -31,12 +31,14 @@ class Weights:
       source: `package:NAME` for a file in `checkpoints/assets`, or a `file://` address.
       sha256: Of the file, in hexadecimal digits.
       size: Of the file, in bytes.
-      preprocessing: What the training images were: size, channels, range.
+      preprocessing: What the training images were: size, channels, range; names of the classes.
       metrics: What was measured, by name.
       recipe: Name in `train.RECIPES`, or the command that trained them.
       quantization: Quantization recipe, or None for float weights.
       commit: The revision that trained them.
       license: SPDX identifier.
+      data: What they were trained on, as `attokit train --data` takes it, where that needs no folder;
+        else None.
     """
 
     model: str
@@ -50,6 +52,13 @@ class Weights:
     quantization: str | None = None
     commit: str
     license: str
+    data: str | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names in the order of the class ids, if they are known."""
+        names = self.preprocessing.get("class_names")
+        return None if names is None else tuple(names)
 
 
 WEIGHTS: Mapping[str, Weights] = MappingProxyType(

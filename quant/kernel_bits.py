@@ -1,5 +1,6 @@
 """How many bits the integers of each kernel have."""
 
+import difflib
 import fnmatch
 from collections.abc import Mapping
 from typing import Literal
@@ -32,10 +33,11 @@ def bits_of_kernels(graph: Graph, weight_bits: Bits | Mapping[str, Bits]) -> dic
     for pattern, bits in rules.items():
         fitting = fnmatch.filter(able if bits == 4 else users, pattern)
         if bits not in (4, 8) or not (fitting or (bits == 8 and pattern == "*")):
+            near = difflib.get_close_matches(pattern, able, n=5, cutoff=0.3) or able[:5]
             raise ValueError(
                 f"weight_bits has {pattern!r}: {bits}; kernels have 8 bits, or 4 where only conv_2d "
                 "and fully_connected read them, and a pattern fits one at least. "
-                f"These may have 4: {', '.join(able) or 'none'}"
+                f"Of {len(able)} that may have 4, near are: {', '.join(near) or 'none'}"
             )
         found |= dict.fromkeys(fitting, bits)
     return found

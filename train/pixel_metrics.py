@@ -51,8 +51,18 @@ class PixelAccuracy(Confusion):
         return np.asarray(np.trace(counts) / max(counts.sum(), 1))
 
 
-def share_of_pixels(logits: Float[Array, "b h w k"], masks: Integer[Array, "b h w"]) -> Mean:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Share(Mean):
+    """A mean that is 0, not NaN, where nothing counts, as in a batch without any class."""
+
+    def compute(self) -> Array:
+        """Returns the mean, from 0 to 1."""
+        return self.total / jnp.maximum(self.count, 1)
+
+
+def share_of_pixels(logits: Float[Array, "b h w k"], masks: Integer[Array, "b h w"]) -> Share:
     """Returns the pixel accuracy of a training step: cheaper, and exact only up to 2^24 pixels."""
     labels, valid = labels_and_valid(masks, logits.shape[-1])
     right = (logits.argmax(-1).astype(jnp.int32) == labels) & valid
-    return Mean(*(pixels.sum().astype(jnp.float32) for pixels in (right, valid)))
+    return Share(*(pixels.sum().astype(jnp.float32) for pixels in (right, valid)))

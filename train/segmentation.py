@@ -44,12 +44,18 @@ def _loss_options(
 
 
 def check_masks(batch: Mapping[str, np.ndarray], num_classes: int) -> None:
-    """Refuses masks of another size than their images, or with ids that stand for nothing.
+    """Refuses masks of another size than their images, or with what stands for nothing.
 
     Raises:
-      ValueError: if there are such masks in the batch.
+      ValueError: if there are such masks in the batch, or none.
     """
+    if "masks" not in batch:
+        raise ValueError(
+            f"a batch holds {', '.join(batch)}, but no masks: give one class id per pixel as `masks`"
+        )
     images, masks = batch["images"], batch["masks"]
+    if not np.issubdtype(masks.dtype, np.integer):
+        raise ValueError(f"masks are {masks.dtype}, but class ids are integers: give uint8")
     if masks.shape != images.shape[:3]:
         raise ValueError(
             f"masks of shape {masks.shape} do not fit images of shape {images.shape}: give one id per "

@@ -32,8 +32,8 @@ class Origin:
       weights: Of the graph.
       qparams: None for a float file.
       image_shape: Height, width and channels that it takes.
-      class_names: In the order of the class ids, if it is a run.
-      data: What the run, or else the caller named, as `load_dataset` takes it.
+      class_names: In the order of the class ids; None for a model with random weights.
+      data: What the caller, or else the run or the pretrained weights name, as `load_dataset` takes it.
       random: Whether the weights are.
     """
 
@@ -55,7 +55,7 @@ def open_origin(
       target: A run folder; or the name of pretrained weights, which are calibrated on `data`; or
         of a model, which gets random weights and is calibrated on `data` or else random images.
       as_float: Without quantization.
-      data: As `load_dataset` takes it; a run has its own.
+      data: As `load_dataset` takes it; a run has its own, and some pretrained weights name theirs.
       overrides: Fields `NAME=VALUE` of the model's config. Those of a run may only change how it
         ends, such as output=argmax of a segmentation model: see `check_same_body`.
 
@@ -122,10 +122,10 @@ def is_name(target: str) -> bool:
 def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]) -> Origin:
     """Returns pretrained weights, or a model with random ones, by name."""
     overrides = parse_overrides(texts)
-    pretrained = target in checkpoints.names()
-    if pretrained:
-        record = checkpoints.info(target)
+    record = checkpoints.info(target) if target in checkpoints.names() else None
+    if record is not None:
         model, overrides = record.model, dict(record.overrides) | overrides
+        data = data or record.data
     else:
         model = target
         if not is_name(model) and pathlib.Path(model).name != model:
@@ -134,12 +134,12 @@ def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]
                 "check the path of the run"
             )
     config = check_overrides(model, overrides)
-    if pretrained and data is None and not as_float:
+    if record is not None and data is None and not as_float:
         raise ValueError(f"{target} must be calibrated: give --data, or a float file")
     network = zoo.create(model, **overrides)
     example = jax.ShapeDtypeStruct((1, *config.image_size), jnp.float32)
     like = jax.eval_shape(network.init, jax.random.key(0), example)
-    if pretrained:
+    if record is not None:
         variables = checkpoints.load(target, like)
     else:
         variables = jax.jit(lambda key: network.init(key, jnp.zeros(example.shape)))(
@@ -151,9 +151,9 @@ def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]
         weights=weights,
         qparams=None if as_float else _calibrated(graph, weights, data, config.image_size),
         image_shape=config.image_size,
-        class_names=None,
+        class_names=None if record is None else record.class_names,
         data=data,
-        random=not pretrained,
+        random=record is None,
     )
 
 

@@ -26,6 +26,7 @@ class Predictor:
       class_names: In the order of the class ids, or None if nobody said.
       data: What it was trained on, as `load_dataset` takes it, or None.
       outputs: Images (0 to 255) to arrays with a leading axis of images.
+      any_size: Whether it takes images of other heights and widths too.
       note: What had to be assumed, or None.
     """
 
@@ -36,6 +37,7 @@ class Predictor:
     class_names: tuple[str, ...] | None
     data: str | None
     outputs: Outputs
+    any_size: bool = False
     note: str | None = None
 
     def class_name(self, index: int) -> str:

@@ -21,6 +21,7 @@ from attokit.measuring import measure
 from attokit.overlays import overlay
 from attokit.predictor import Predictor
 from attokit.train import Dataset, Source, iou_per_class, read_image, segmentation_task
+from attokit.views import in_views
 
 FOLDER = pathlib.Path("predictions")
 _LOGITS_AT_ONCE = 1 << 24  # of one batch in evaluation: 64 MiB
@@ -82,22 +83,39 @@ def class_ids(outputs: Num[np.ndarray, "b ..."], size: tuple[int, int]) -> Int[n
 
 
 def evaluate(
-    predictor: Predictor, dataset: Dataset, source: Source, *, batch_size: int | None = None
+    predictor: Predictor,
+    dataset: Dataset,
+    source: Source,
+    *,
+    batch_size: int | None = None,
+    **views: Any,
 ) -> dict[str, float | np.ndarray]:
     """Returns the metrics that training reports; no loss where there are only class ids.
 
+    Args:
+      predictor: Logits or class ids of pixels.
+      dataset: What the source is of.
+      source: The split.
+      batch_size: Images at a time; None chooses.
+      **views: Scales, flip and window of `in_views`.
+
     Raises:
-      ValueError: if the classes of the network are not those of the data.
+      ValueError: if the classes of the network are not those of the data, or as `in_views` does.
     """
     height, width, _ = dataset.image_shape
+    predictor = in_views(predictor, (height, width), **views)
     classes = dataset.num_classes
 
     def as_logits(
         outputs: Num[np.ndarray, "b ..."], batch: Mapping[str, np.ndarray]
     ) -> Float[np.ndarray, "b h w k"]:
         del batch
-        found = outputs.shape[3] if outputs.ndim == 4 else int(outputs.max()) + 1
-        if found > classes or (outputs.ndim == 4 and found != classes):
+        if outputs.ndim == 4:
+            found = outputs.shape[3]
+        else:  # ids do not tell how many there are, but names do
+            names = predictor.class_names
+            found = max(int(outputs.max()) + 1, classes if names is None else len(names))
+        if found != classes:
             raise ValueError(
                 f"{predictor.name} has {found} classes, {dataset.name} has {classes}: "
                 "give the data that it was trained on"
@@ -136,10 +154,12 @@ def predict(
     """Prints the classes in images and writes an overlay of each into a folder.
 
     Raises:
-      ValueError: if a file cannot be read as an image.
+      ValueError: if a file cannot be read as an image, or the folder is a file.
       OSError: if the folder or a file cannot be written.
     """
     folder = output or FOLDER
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give a folder for the overlays")
     height, width, _ = predictor.image_shape
     pictures = [read_image(image, predictor.image_shape) for image in images]
     folder.mkdir(parents=True, exist_ok=True)

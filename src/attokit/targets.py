@@ -68,6 +68,7 @@ def run_predictor(path: pathlib.Path, *, quantized: bool = False) -> Predictor:
         class_names=run.class_names,
         data=run.data,
         outputs=outputs,
+        any_size=not quantized,
     )
 
 
@@ -77,13 +78,13 @@ def pretrained_predictor(name: str) -> Predictor:
     config = zoo.config(record.model, **record.overrides)
     network = zoo.create(record.model, **record.overrides)
     variables = checkpoints.load(name)
-    class_names = record.preprocessing.get("class_names")
     return Predictor(
         name=name,
         task=zoo.task(record.model),
         image_shape=config.image_size,
         num_classes=config.num_classes,
-        class_names=None if class_names is None else tuple(class_names),
-        data=None,
+        class_names=record.class_names,
+        data=record.data,
         outputs=of_bytes(lambda images: network.apply(variables, images)),
+        any_size=True,
     )

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -11,19 +11,8 @@ from rich.table import Table
 from attokit import classification, segmentation, zoo
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs
-from attokit.predictor import Predictor
-from attokit.train import Dataset, Source
+from attokit.train import Dataset
 from attokit.zoo.registry import Task
-
-
-class Evaluate(Protocol):
-    """Measures a predictor on a split."""
-
-    def __call__(
-        self, predictor: Predictor, dataset: Dataset, source: Source, *, batch_size: int | None
-    ) -> dict[str, float | np.ndarray]:
-        """Returns metrics by name, numbers and arrays; None lets the task choose the batch."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,20 +26,24 @@ class TaskView:
         they do not fit each other.
       read_file: Inspection of a file that takes images to how its outputs are read; None if the
         file is not of this task.
-      evaluate: Measures a predictor.
+      evaluate: (predictor, data, split, batch_size=, **wishes) to metrics by name, numbers and arrays;
+        batch_size None lets the task choose.
+      evaluate_wishes: Options of attokit evaluate that `evaluate` takes, and `image_size` where images
+        of another size than the model's make sense.
       details: (metrics, names of classes) to a table of what is no single number, or None.
       predict: (predictor, paths of images, console, **wishes) tells the user what it sees.
-      wishes: Options of attokit predict that `predict` takes.
+      predict_wishes: Options of attokit predict that `predict` takes.
     """
 
     metric: str
     file_outputs: str
     check_outputs: Callable[[str, Any, Dataset], None]
     read_file: Callable[[Inspection], FileOutputs | None]
-    evaluate: Evaluate
+    evaluate: Callable[..., dict[str, float | np.ndarray]]
+    evaluate_wishes: frozenset[str]
     details: Callable[[Mapping[str, float | np.ndarray], Sequence[str]], Table | None]
     predict: Callable[..., None]
-    wishes: frozenset[str]
+    predict_wishes: frozenset[str]
 
 
 TASKS: Mapping[Task, TaskView] = MappingProxyType(
@@ -61,9 +54,10 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             check_outputs=classification.check_outputs,
             read_file=classification.read_file,
             evaluate=classification.evaluate,
+            evaluate_wishes=frozenset(),
             details=classification.details,
             predict=classification.predict,
-            wishes=frozenset({"top"}),
+            predict_wishes=frozenset({"top"}),
         ),
         "segmentation": TaskView(
             metric="mean IoU",
@@ -71,12 +65,50 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             check_outputs=segmentation.check_outputs,
             read_file=segmentation.read_file,
             evaluate=segmentation.evaluate,
+            evaluate_wishes=frozenset({"scales", "flip", "window", "image_size"}),
             details=segmentation.details,
             predict=segmentation.predict,
-            wishes=frozenset({"output"}),
+            predict_wishes=frozenset({"output"}),
         ),
     }
 )
+
+
+def view_of(task: str) -> TaskView:
+    """Returns the row of a task.
+
+    Raises:
+      ValueError: if there is none: the zoo may have models for it that no command trains yet.
+    """
+    for known, view in TASKS.items():
+        if known == task:
+            return view
+    raise ValueError(
+        f"the command line does not do {task} yet, only {' and '.join(TASKS)}: choose another model or "
+        "file"
+    )
+
+
+def chosen_wishes(
+    options: Any, task: Task, wishes: Callable[[TaskView], frozenset[str]]
+) -> dict[str, Any]:
+    """Returns the options of a command that are wishes of some task, and were given.
+
+    Args:
+      options: Of the command; what was not given is None or False.
+      task: Of the predictor.
+      wishes: Which ones a task takes.
+
+    Raises:
+      ValueError: if the task has no use for one of them.
+    """
+    names = frozenset[str]().union(*map(wishes, TASKS.values()))
+    values = {name: getattr(options, name) for name in sorted(names)}
+    given = {n: value for n, value in values.items() if value is not None and value is not False}
+    if unused := sorted(given.keys() - wishes(view_of(task))):
+        flags = ", ".join(f"--{name}" for name in unused).replace("_", "-")
+        raise ValueError(f"{flags} changes nothing in {task}: leave it out")
+    return given
 
 
 def check_same_task(model: str, dataset: Dataset) -> None:

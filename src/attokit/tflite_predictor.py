@@ -13,7 +13,7 @@ from attokit.export.anatomy import Inspection, Subgraph, TensorInfo
 from attokit.file_outputs import FileOutputs
 from attokit.predictor import Predictor
 from attokit.runs import Run, open_run
-from attokit.tasks import TASKS
+from attokit.tasks import TASKS, view_of
 from attokit.zoo.registry import Task
 
 Shape = tuple[int, int, int]
@@ -88,7 +88,7 @@ def _read_outputs(
     name: str, info: Inspection, task: Task | None, run: Run | None
 ) -> tuple[Task, FileOutputs]:
     """Returns the task of a file and how its outputs are read."""
-    candidates = {task: TASKS[task]} if task is not None else TASKS
+    candidates = {task: view_of(task)} if task is not None else TASKS
     found = {key: view.read_file(info) for key, view in candidates.items()}
     fitting = {key: read for key, read in found.items() if read is not None}
     if len(fitting) > 1 and run is not None and run.task in fitting:

@@ -11,7 +11,7 @@ from attokit import zoo
 from attokit.checkpoints import load_weights, save_weights
 from attokit.export import write
 from attokit.runs import Run, describe_run, open_run
-from attokit.tasks import TASKS
+from attokit.tasks import view_of
 from attokit.train import (
     Dataset,
     FitResult,
@@ -64,7 +64,7 @@ def train_float(
     outputs = jax.eval_shape(
         lambda key, x: network.init_with_output(key, x)[0], jax.random.key(0), example
     )
-    TASKS[dataset.task].check_outputs(model, outputs, dataset)
+    view_of(dataset.task).check_outputs(model, outputs, dataset)
     task = task or task_for(dataset, config)
     if start is None:
         variables = jax.jit(lambda key: network.init(key, jax.numpy.zeros(example.shape)))(

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -22,7 +23,8 @@ def test_pretrained(finished, monkeypatch):
     record = checkpoints.Weights(
         model="tiny", overrides={}, source=path.as_uri(),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(), size=path.stat().st_size,
-        preprocessing={}, metrics={}, recipe="none", commit="none", license="MIT",
+        preprocessing={"class_names": ("a", "b", "c")}, metrics={}, recipe="none", commit="none",
+        license="MIT",
     )  # fmt: skip
     table = {"tiny.here": record}
     monkeypatch.setattr(checkpoints, "names", lambda: tuple(table))
@@ -34,6 +36,11 @@ def test_pretrained(finished, monkeypatch):
     origin = open_origin("tiny.here", data="fashion_mnist_subset")
     _, weights = open_run(finished[0]).trace()
     assert not origin.random
+    assert origin.class_names == ("a", "b", "c")
+    table["tiny.here"] = dataclasses.replace(record, data="fashion_mnist_subset")
+    own = open_origin("tiny.here")
+    assert own.data == "fashion_mnist_subset"
+    assert own.qparams is not None
     for name, value in weights.items():
         np.testing.assert_array_equal(origin.weights[name], value)
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -59,6 +61,9 @@ def test_other_classes(scenes):
     ids = _predictor(lambda images: np.full(images.shape[:3], 7), None)
     with pytest.raises(ValueError, match="squares has 8 classes, scenes has 3"):
         evaluate(ids, scenes, scenes.split("test"))
+    named = dataclasses.replace(_predictor(_ids, None), class_names=("a", "b", "c", "d"))
+    with pytest.raises(ValueError, match="squares has 4 classes, scenes has 3"):
+        evaluate(named, scenes, scenes.split("test"))
 
 
 def test_class_ids_of_smaller_logits_are_resized():

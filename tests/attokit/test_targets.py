@@ -24,7 +24,7 @@ def test_pretrained(finished, monkeypatch, dataset):
         model="tiny", overrides={}, source=file.as_uri(),
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(), size=file.stat().st_size,
         preprocessing={"class_names": ("dark", "grey", "bright")}, metrics={}, recipe="none",
-        commit="none", license="MIT",
+        commit="none", license="MIT", data="fashion_mnist_subset",
     )  # fmt: skip
     table = {"tiny.here": record}
     monkeypatch.setattr(checkpoints, "names", lambda: tuple(table))
@@ -33,6 +33,7 @@ def test_pretrained(finished, monkeypatch, dataset):
     predictor = open_predictor("tiny.here")
     assert (predictor.task, predictor.num_classes) == ("classification", 3)
     assert predictor.class_names == ("dark", "grey", "bright")
+    assert predictor.data == "fashion_mnist_subset"
     metrics = evaluate(predictor, dataset, dataset.split("test"))
     assert metrics["accuracy"] == pytest.approx(finished[1].float_accuracy)
 

@@ -1,14 +1,19 @@
-from typing import get_args
+from types import SimpleNamespace
+from typing import get_args, get_type_hints
 
 import pytest
 
-from attokit.tasks import TASKS, check_same_task
-from attokit.train import TrainConfig, task_for
+from attokit.tasks import TASKS, check_same_task, chosen_wishes, view_of
+from attokit.train import Dataset, TrainConfig, task_for
 from attokit.zoo.registry import Task
 
 
-def test_every_task_of_the_zoo_has_a_view():
-    assert TASKS.keys() == set(get_args(Task))
+def test_every_task_of_data_has_a_view():
+    assert TASKS.keys() == set(get_args(get_type_hints(Dataset)["task"]))
+    assert TASKS.keys() <= set(get_args(Task))
+    assert view_of("segmentation") is TASKS["segmentation"]
+    with pytest.raises(ValueError, match="the command line does not do detection yet, only class"):
+        view_of("detection")
 
 
 def test_tasks_of_data_are_the_same_as_those_of_training(dataset, scenes):
@@ -25,3 +30,16 @@ def test_model_and_data_of_different_tasks(tiny, dataset, scenes):
         check_same_task("tiny", scenes)
     with pytest.raises(ValueError, match=r"does segmentation, .* is data for classification"):
         check_same_task("tiny_pixels", dataset)
+
+
+def test_wishes_that_a_task_has_no_use_for():
+    nothing = {"scales": None, "flip": False, "window": None, "image_size": None}
+
+    def chosen(task, **given):
+        options = SimpleNamespace(**nothing | given)
+        return chosen_wishes(options, task, lambda view: view.evaluate_wishes)
+
+    assert chosen("segmentation") == chosen("classification") == {}
+    assert chosen("segmentation", flip=True, scales=(2.0,)) == {"flip": True, "scales": (2.0,)}
+    with pytest.raises(ValueError, match="--flip, --image-size changes nothing in classification"):
+        chosen("classification", flip=True, image_size=(1, 1, 1))

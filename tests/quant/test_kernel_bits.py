@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attokit import quant
+from attokit.quant.kernel_bits import bits_of_kernels
 
 
 def _two_layers(v, x):
@@ -46,8 +47,25 @@ def test_kernels_may_have_four_bits(weight_bits, want):
 @pytest.mark.parametrize("weight_bits", [5, {"up/*": 4}, {"haed/*": 4}, {"haed/*": 8}])
 def test_bits_that_no_kernel_may_have_are_refused(weight_bits):
     graph, weights, images = _traced_layers()
-    with pytest.raises(ValueError, match="may have 4: conv/kernel, head/kernel"):
+    with pytest.raises(ValueError, match=r"Of 2 that may have 4, near are: .*head/kernel"):
         quant.calibrate(graph, weights, [images], weight_bits=weight_bits)
+
+
+def test_near_kernels_are_named_and_not_all_of_them():
+    names = [f"stage{i}/kernel" for i in range(40)]
+    x = jnp.ones((1, 3), jnp.float32)
+    weights = {name: jnp.eye(3, dtype=jnp.float32) for name in [*names, "head/kernel"]}
+
+    def stack(weights, x):
+        for name in [*names, "head/kernel"]:
+            x = jnp.tanh(x @ weights[name])
+        return x
+
+    graph, _ = quant.trace(stack, weights, x)
+    with pytest.raises(ValueError, match="Of 41 that may have 4") as caught:
+        bits_of_kernels(graph, {"haed/*": 4})
+    assert "head/kernel" in str(caught.value)
+    assert str(caught.value).count("stage") < 5
 
 
 def test_kernels_of_four_bits_train():

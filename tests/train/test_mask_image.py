@@ -71,6 +71,13 @@ def test_masks_are_cut_as_their_images(shape):
     np.testing.assert_array_equal(mask[sharp], (pixels > 127)[sharp])
 
 
+def test_resizing_makes_no_class_between_two_others():
+    """Between 0 and 10 lies 5, between 10 and `IGNORE` an id of nothing."""
+    ids = np.random.default_rng(0).choice(np.array([0, 10, IGNORE], np.uint8), (30, 44))
+    for height, width in ((17, 29), (61, 80), (33, 47)):
+        assert set(np.unique(fit_mask(ids, height, width))) == {0, 10, IGNORE}
+
+
 def test_pairs_are_checked(tmp_path):
     image, mask = tmp_path / "a.png", tmp_path / "a_mask.png"
     Image.new("RGB", (4, 3)).save(image)

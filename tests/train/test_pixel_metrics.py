@@ -33,6 +33,7 @@ def test_nothing_to_count_is_zero(kind):
     found = kind.of(LOGITS, jnp.full_like(MASKS, IGNORE))
     assert float(found.compute()) == 0
     assert float(kind.empty(4).compute()) == 0
+    assert float(share_of_pixels(LOGITS, jnp.full_like(MASKS, IGNORE)).compute()) == 0
 
 
 @pytest.mark.parametrize("kind", [MeanIou, PixelAccuracy])

@@ -93,6 +93,10 @@ def test_ids_that_are_no_class_are_refused_on_the_host():
         TASK.check({"images": images, "masks": np.full((2, 4, 4), -1, np.int32)})
     with pytest.raises(ValueError, match=r"masks of shape \(2, 4, 2\) do not fit images of shape"):
         TASK.check({"images": images, "masks": masks[:, :, :2]})
+    with pytest.raises(ValueError, match="masks are float32, but class ids are integers"):
+        TASK.check({"images": images, "masks": masks.astype(np.float32)})
+    with pytest.raises(ValueError, match="holds images, labels, but no masks"):
+        TASK.check({"images": images, "labels": np.zeros(2, np.int32)})
 
 
 @pytest.mark.parametrize(

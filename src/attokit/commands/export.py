@@ -26,7 +26,7 @@ class Options:
       input_type: What the file takes: int8 (byte - 128), uint8 (the camera's bytes) or float32
         (byte / 255).
       output_type: Likewise for what it gives.
-      data: To calibrate pretrained weights on.
+      data: To calibrate pretrained weights on; what they were trained on if left out and they say.
       overrides: Fields of the model's config. Of a run only such as choose how the trained network
         ends: output=argmax (class ids) or output=quarter (small logits) of segmentation models.
     """
@@ -59,7 +59,7 @@ def run(options: Options, console: Console) -> None:
     )
     export.write(output, file)
     if origin.class_names is not None:
-        write_labels(output.with_name("labels.txt"), origin.class_names)
+        _label(output.with_name("labels.txt"), origin.class_names, console)
     info = export.inspect(file)
     console.print(
         f"wrote {output}: {len(file):,} bytes, {info.parameters:,} parameters "
@@ -68,3 +68,19 @@ def run(options: Options, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _label(path: pathlib.Path, class_names: tuple[str, ...], console: Console) -> None:
+    """Writes the names of the classes beside the file; other names that are there stay."""
+    try:
+        known = tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        known = None
+    if known == class_names:
+        return
+    if path.exists():
+        note = f"{path} holds other names than those of these classes, and is left as it is"
+        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+        return
+    write_labels(path, class_names)
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -7,10 +7,8 @@ import tyro
 from rich.console import Console
 
 from attokit.targets import open_predictor
-from attokit.tasks import TASKS
+from attokit.tasks import chosen_wishes, view_of
 from attokit.zoo.registry import Task
-
-_WISHES = sorted({wish for view in TASKS.values() for wish in view.wishes})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,14 +58,7 @@ def run(options: Options, console: Console) -> None:
         labels=options.labels,
         input_range=options.input_range,
     )
-    view = TASKS[predictor.task]
-    wishes = {name: getattr(options, name) for name in _WISHES}
-    given = {name: value for name, value in wishes.items() if value is not None}
-    if unused := given.keys() - view.wishes:
-        raise ValueError(
-            f"{', '.join(f'--{name}' for name in sorted(unused))} changes nothing in "
-            f"{predictor.task}: leave it out"
-        )
+    wishes = chosen_wishes(options, predictor.task, lambda view: view.predict_wishes)
     if predictor.note is not None:
         console.print(predictor.note, style="yellow", highlight=False, soft_wrap=True)
-    view.predict(predictor, options.images, console, **given)
+    view_of(predictor.task).predict(predictor, options.images, console, **wishes)

@@ -13,7 +13,7 @@ from attokit.quant import Kernels
 from attokit.quant.calibrate import Method
 from attokit.quantization import Quantizer, calibrate_on, initial_log_scales, qat_config
 from attokit.runs import Run, open_run, save_quantized
-from attokit.tasks import TASKS, check_same_task
+from attokit.tasks import check_same_task, view_of
 from attokit.train import Dataset, TrainConfig, task_for, use_cpu_cores
 from attokit.train.run_folder import check_no_run
 from attokit.weight_bits import parse_weight_bits
@@ -113,7 +113,7 @@ def run(options: Options, console: Console) -> None:
     if options.learned_scales:  # patterns are wrong before hours of work, not after
         initial_log_scales(graph, qparams, options.learned_scales, options.freeze_scales)
     task = task_for(dataset, source.config)
-    metric = TASKS[source.task].metric
+    metric = view_of(source.task).metric
     quantizer = Quantizer(graph, kernels=options.kernels, task=task)
     metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), source.config)
     value = metrics[task.best_metric]

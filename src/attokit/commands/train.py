@@ -12,7 +12,7 @@ from attokit import zoo
 from attokit.datasets import canonical, load_dataset
 from attokit.overrides import check_overrides, parse_overrides
 from attokit.runs import open_run
-from attokit.tasks import TASKS, check_same_task
+from attokit.tasks import check_same_task, view_of
 from attokit.train import RECIPES, Dataset, TrainConfig, find_recipe, task_for, use_cpu_cores
 from attokit.training import train_float
 
@@ -83,7 +83,7 @@ def run(options: Options, console: Console) -> None:
         console=console,
     )
     console.print(
-        f"{TASKS[trained.task].metric} on {options.split} {result.metrics[task.best_metric]:.4f}\n"
+        f"{view_of(trained.task).metric} on {options.split} {result.metrics[task.best_metric]:.4f}\n"
         f"wrote the run {trained.path} and its weights {trained.weights_path}; "
         f"next: attokit quantize {trained.path}",
         highlight=False,

@@ -89,3 +89,43 @@ def test_data_of_another_task(finished, segmented, capsys):
     assert "must be those of the model" in capsys.readouterr().err
     assert main(["evaluate", str(segmented[0] / "model.tflite"), "--task", "classification"]) == 1
     assert "not what is known here" in capsys.readouterr().err
+
+
+def test_views_of_a_segmentation_model(segmented, capsys):
+    run, file = str(segmented[0]), str(segmented[0] / "model.tflite")
+    found = {}
+    for name, arguments in {
+        "plain": [run], "window": [run, "--window", "8", "8"], "flip": [run, "--flip"],
+        "all": [run, "--flip", "--scales", "1", "2", "--window", "16", "16"],
+        "file": [file, "--flip", "--scales", "2", "--window", "16", "16"],
+        "graph": [run, "--quantized", "--flip", "--scales", "2", "--window", "16", "16"],
+    }.items():  # fmt: skip
+        assert main(["evaluate", *arguments]) == 0
+        found[name] = float(_row(capsys.readouterr().out, "mean_iou")[1])
+    assert min(found.values()) > 0.5  # chance is 0.2
+    assert found["file"] == pytest.approx(found["graph"], abs=0.01)
+    assert len(set(found.values())) > 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["FILE", "--scales", "1", "2"], "takes images of 16x16 only: see others"),
+        (["RUN", "--quantized", "--window", "8", "8"], "(--window 16 16)"),
+        (["RUN", "--scales", "0"], "one or more factors above 0"),
+        (["RUN", "--window", "0", "8"], "give two sizes of 1 or more"),
+        (["RUN", "--image-size", "16", "16", "1"], "takes 3 channels: give as many"),
+        (["RUN", "--image-size", "0", "16", "3"], "give at least 1 of each"),
+        (["RUN", "--image-size", "24", "24", "3"], "must be those of the model"),
+        (["CLASSIFIER", "--flip"], "--flip changes nothing in classification"),
+    ],
+)
+def test_views_that_do_not_fit(finished, segmented, capsys, arguments, text):
+    places = {
+        "RUN": str(segmented[0]), "FILE": str(segmented[0] / "model.tflite"),
+        "CLASSIFIER": str(finished[0]),
+    }  # fmt: skip
+    assert main(["evaluate", *(places.get(a, a) for a in arguments)]) == 1
+    err = capsys.readouterr().err
+    assert text in err
+    assert err.count("\n") == 1

@@ -15,7 +15,13 @@ def test_run(finished, tmp_path, capsys, input_type):
     assert f"wrote {file}" in out
     assert "sha256" in out
     assert next(iter(export.inspect(file).inputs.values())).dtype == input_type
-    assert (tmp_path / "labels.txt").read_text().split() == ["dark", "grey", "bright"]
+    labels = tmp_path / "labels.txt"
+    assert labels.read_text().split() == ["dark", "grey", "bright"]
+    assert f"wrote {labels}" in out
+    labels.write_text("another\nmodel\n")
+    assert main(["export", *arguments]) == 0
+    assert f"{labels} holds other names" in capsys.readouterr().out
+    assert labels.read_text().split() == ["another", "model"]
 
 
 def test_float_file(run_dir, capsys):

@@ -105,5 +105,5 @@ def test_wishes_of_another_task(finished, segmented, squares, tmp_path, capsys):
 def test_folder_that_cannot_be(segmented, squares, tmp_path, capsys):
     assert main(["predict", str(segmented[0]), str(squares), "--output", str(squares)]) == 1
     err = capsys.readouterr().err
-    assert "File exists" in err
+    assert "squares.png is a file: give a folder" in err
     assert err.count("\n") == 1
