@@ -12,3 +12,5 @@ FASHION_MNIST = (
     "Bag",
     "Ankle boot",
 )
+
+SCENES = ("background", *FASHION_MNIST)

@@ -7,12 +7,12 @@ scenes only its test images.
 
 import numpy as np
 
-from attokit.checkpoints.class_names import FASHION_MNIST
+from attokit.checkpoints import class_names
 from attokit.train.dataset import Batch, Dataset, RecordSource
 from attokit.train.garments import load_garments
 from attokit.train.scene_drawing import DEFAULT, Scene, SceneConfig, check_size, draw_scene
 
-CLASS_NAMES = ("background", *FASHION_MNIST)
+CLASS_NAMES = class_names.SCENES
 _STREAMS = {"train": 0, "test": 1}  # of the generator
 
 
