@@ -14,21 +14,16 @@ FIRST = {
     "attention_condenser",
     "causal_attention",
     "channel_shuffle",
-    "conv_prelu",
     "conv_transpose_valid",
     "detector_head",
     "embedding",
     "log_sum_exp_pool",
     "mobilenet_v3",
-    "nnx_residual",
     "pixel_shuffle",
     "pyramid_bilinear",
-    "rnnpool",
     "several_heads",
-    "siamese_distance",
     "threshold_gate",
     "unet",
-    "window_attention",
 }
 _INTEGERS = {"int8", "int32", "bool"}
 

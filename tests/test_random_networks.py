@@ -45,7 +45,7 @@ def _check_file(network, kernels="reference"):
     assert report.ok, report.summary
 
 
-@settings(max_examples=15, **_SLOW)
+@settings(max_examples=10, **_SLOW)
 @given(networks)
 def test_a_graph_is_its_function(network):
     _check_float(network)

@@ -79,6 +79,7 @@ def _check(name: str, size: int, options: dict, kernels: str) -> None:
     assert report.exact or kernels == "xnnpack", report
 
 
+@pytest.mark.slow  # the README's example shows the same in every run
 def test_attonet_d_is_bit_exact():
     options = {"num_classes": 10, "small_images": True}
     _check("attonet_d", 28, options, "reference")
