@@ -3,7 +3,8 @@
     python benchmarks/attonet_step.py [--model attonet_d] [--batch 32] [--rounds 5]
 
 28x28 images, three networks in turn in one process: ours, the same with `flax.linen.Conv`, the same with
-`flax.linen.Conv` and `flax.linen.BatchNorm`. A ratio is the median over rounds.
+`flax.linen.Conv` and `flax.linen.BatchNorm`. A ratio is the median over rounds. The batch is spread over one
+device per core, as the training loop does; `--one-device` leaves the threads to XLA.
 """
 
 import argparse
@@ -15,7 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attokit import zoo
+from attokit import train, zoo
+from attokit.train.mesh import batch_sharding, replicated
 from attokit.zoo import conv_norm
 
 
@@ -43,9 +45,9 @@ class PlainConv(nn.Module):
         )(x)
 
 
-def compiled_step(model, images):
+def compiled_step(model, images, mesh):
     """Returns a compiled step of gradient descent and its variables."""
-    variables = jax.jit(model.init)(jax.random.key(0), images)
+    variables = jax.device_put(jax.jit(model.init)(jax.random.key(0), images), replicated(mesh))
 
     def step(variables, images):
         def loss(params):
@@ -76,14 +78,19 @@ def main():
     parser.add_argument("--model", default="attonet_d", choices=zoo.names("attonet*"))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--one-device", action="store_true")
     options = parser.parse_args()
+    if not options.one_device:
+        train.use_cpu_cores()
+    mesh = train.make_mesh()
     model = zoo.create(options.model, small_images=True, num_classes=10)
     images = jax.random.uniform(jax.random.key(0), (options.batch, 28, 28, 1))
-    steps = {"attokit.zoo": compiled_step(model, images)}
+    images = jax.device_put(images, batch_sharding(mesh))
+    steps = {"attokit.zoo": compiled_step(model, images, mesh)}
     with mock.patch.object(conv_norm, "Conv", PlainConv):
-        steps["flax Conv"] = compiled_step(model, images)
+        steps["flax Conv"] = compiled_step(model, images, mesh)
         with mock.patch.object(conv_norm, "BatchNorm", nn.BatchNorm):
-            steps["flax Conv, BatchNorm"] = compiled_step(model, images)
+            steps["flax Conv, BatchNorm"] = compiled_step(model, images, mesh)
     rounds = [
         {name: seconds(*step, images) for name, step in steps.items()}
         for _ in range(options.rounds)
