@@ -15,6 +15,7 @@ from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
 from attokit.quant.least_scales import widened
 from attokit.quant.observers import OBSERVERS, Observer
+from attokit.quant.ops import table
 from attokit.quant.ops.kind import Operand
 from attokit.quant.params import QuantParams
 from attokit.quant.tied_constants import MASK, Claim, claim, ignored_sides
@@ -178,7 +179,8 @@ def _tied_constants(graph: Graph, weights: Weights) -> dict[str, tuple[Claim, bo
             if key is not None and key not in graph.fixed_ranges:
                 values = np.asarray(graph.array(weights, name), np.float32)
                 wanted, masks = found.get(key, (Claim(), False))
-                wanted |= claim(values, sides.get(op.outputs[0]))
+                own = table.OPS[op.kind].ignores
+                wanted |= claim(values, own, sides.get(op.outputs[0]))
                 found[key] = wanted, masks or bool((np.abs(values) >= MASK).any())
     return found
 
