@@ -95,3 +95,25 @@ def test_a_window_that_holds_only_a_constant_gives_it():
     qparams = quant.calibrate(graph, weights, [x])
     found = quant.fake_quant(graph)(weights, qparams, x)
     np.testing.assert_allclose(found, function((), x), atol=0.01)
+
+
+_SEEN = np.tril(np.ones((6, 6), bool))
+
+
+@pytest.mark.parametrize("mask", [-1e9, -np.inf])
+def test_a_mask_keeps_its_margin_where_its_range_is_changed(mask):
+    x = normal(2, 6, 6)
+    graph, weights = quant.trace(lambda _, x: nn.softmax(jnp.where(_SEEN, x, mask)), (), x)
+    wide = quant.widen(graph, ["softmax"])  # the select keeps 8 bits
+    qparams = quant.calibrate(wide, weights, [x], input_range=None)
+    found = quant.fake_quant(wide)(weights, qparams, x)
+    np.testing.assert_allclose(found, graph(weights, x), atol=0.02)
+
+
+@pytest.mark.parametrize("mask", [-1e9, -np.inf])
+@pytest.mark.parametrize("after", [lambda x: x * 0.5, lambda x: x + x[:, :1]])
+def test_arithmetic_on_a_mask_is_refused_with_its_line(after, mask):
+    x = normal(2, 6, 6)
+    graph, weights = quant.trace(lambda _, x: nn.softmax(after(jnp.where(_SEEN, x, mask))), (), x)
+    with pytest.raises(ValueError, match=r"test_tied_constants.*computes with a mask.*mask last"):
+        quant.calibrate(graph, weights, [x], input_range=None)
