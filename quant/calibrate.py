@@ -15,7 +15,8 @@ from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
 from attokit.quant.least_scales import widened
 from attokit.quant.observers import OBSERVERS, Observer
-from attokit.quant.ops.kind import Operand
+from attokit.quant.ops import table
+from attokit.quant.ops.kind import Op, Operand
 from attokit.quant.params import QuantParams
 from attokit.quant.tied_constants import MASK, Claim, claim, ignored_sides
 
@@ -58,8 +59,8 @@ def calibrate(
 
     Raises:
       ValueError: if there is no batch, or one that is in no list; if a value is not finite, or
-        inputs leave `input_range`; if `weight_bits` has another number than 4 or 8, or a pattern
-        that fits no kernel that may have so many.
+        inputs leave `input_range`; if arithmetic reads a mask; if `weight_bits` has another number
+        than 4 or 8, or a pattern that fits no kernel that may have so many.
     """
     if input_range is not None and not -np.inf < input_range[0] < input_range[1] < np.inf:
         raise ValueError(f"input_range={input_range} is no (low, high) with finite low < high")
@@ -131,6 +132,7 @@ def _observe(
             "(an iterator that was used up is empty: pass a list)"
         )
     watched = _observed_tensors(graph)
+    spoilt = _readers_of(graph, masked)
 
     def activations(weights: Weights, *inputs: Float[Array, "..."]) -> dict[str, Array]:
         values = graph.intermediates(weights, *inputs)
@@ -148,6 +150,8 @@ def _observe(
                 array = np.asarray(value)
                 if watched[name] in masked:
                     array = array[np.abs(array) < MASK]
+                elif name in spoilt and not (np.abs(array) < MASK).all():
+                    raise ValueError(_mask_in_arithmetic(spoilt[name]))
                 if not np.isfinite(array).all():
                     raise ValueError(
                         f"calibration batch {i} makes {name!r} not finite "
@@ -157,6 +161,26 @@ def _observe(
                 if array.size:
                     observer.see(watched[name], array)
         observer.next_pass()
+
+
+def _readers_of(graph: Graph, masked: set[str]) -> dict[str, Op]:
+    """Returns the ops that read a tensor with masks, by what they make."""
+    ranges = {name: tensor.range_name for name, tensor in graph.tensors.items()}
+    return {
+        name: op
+        for op in graph.ops
+        if any(ranges.get(read) in masked for read in op.inputs)
+        for name in op.outputs
+    }
+
+
+def _mask_in_arithmetic(op: Op) -> str:
+    where = f" at {op.source}" if op.source else ""
+    return (
+        f"{op.outputs[0]!r} ({op.kind}{where}) computes with a mask, a constant beyond ±{MASK:g} that "
+        "stands for infinity, and no range of integers holds both its result and the other values: "
+        "mask last, softmax(jnp.where(mask, x * scale + bias, -1e9)), or by a smaller constant"
+    )
 
 
 def _observed_tensors(graph: Graph) -> dict[str, str]:
@@ -178,9 +202,20 @@ def _tied_constants(graph: Graph, weights: Weights) -> dict[str, tuple[Claim, bo
             if key is not None and key not in graph.fixed_ranges:
                 values = np.asarray(graph.array(weights, name), np.float32)
                 wanted, masks = found.get(key, (Claim(), False))
-                wanted |= claim(values, sides.get(op.outputs[0]))
+                own = table.OPS[op.kind].ignores
+                wanted |= claim(values, own, sides.get(op.outputs[0]))
                 found[key] = wanted, masks or bool((np.abs(values) >= MASK).any())
+        if op.kind == "quantize":
+            _pass_on(graph, op, found)
     return found
+
+
+def _pass_on(graph: Graph, op: Op, found: dict[str, tuple[Claim, bool]]) -> None:
+    """Makes the range that an op changes to hold what the constants so far ask of the other."""
+    own, other = (graph.tensors[names[0]].range_name for names in (op.outputs, op.inputs))
+    if other in found and own not in graph.fixed_ranges:
+        wanted, masks = found.get(own, (Claim(), False))
+        found[own] = wanted | found[other][0], masks or found[other][1]
 
 
 def _check_batch(

@@ -12,9 +12,12 @@ from attokit.quant.graph import Graph, Tensor, is_quantized
 from attokit.quant.least_scales import least_scales
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Side
-from attokit.quant.tied_constants import ANYTHING, Claim, claim, ignored_sides
+from attokit.quant.tied_constants import ANYTHING, Claim, claim, claim_of_range, ignored_sides
 
 _EIGHT: Mapping[str, int] = MappingProxyType({})
+_SATURATED: Mapping[Side | None, Mapping[str, float]] = MappingProxyType(
+    {"below": {"low": 0.0}, "above": {"high": 0.0}}
+)
 _INPUT = "input"  # the range of what enters is the caller's: no op inside may widen it
 
 
@@ -45,6 +48,13 @@ class _Groups:
         found = self.fixed.get(self.find(name))
         return found is None or wanted.fits(None if isinstance(found, str) else found, bits)
 
+    def claim(self, name: str, bits: int) -> Claim:
+        """Returns what a name's set asks of another that is to hold its values."""
+        found = self.fixed.get(self.find(name))
+        if found is None:
+            return Claim()  # it joins the other
+        return ANYTHING if isinstance(found, str) else claim_of_range(found, bits)
+
     def agree(self, first: str, second: str) -> bool:
         """Tells whether two sets may be one: both free, both inputs' or prescribed alike."""
         return self.fixed.get(self.find(first)) == self.fixed.get(self.find(second))
@@ -72,8 +82,9 @@ def assign_ranges(
 
     Where an op wants one scale for tensors whose ranges are prescribed differently, or prescribed
     and free (a graph input counts as prescribed: what enters keeps its scale), a QUANTIZE op changes
-    the scale of those that disagree with the first free one, or with the first.  So it does where
-    a prescribed range cannot hold a constant: -1 beside an input, which may be an image in [0, 1].
+    the scale of those that disagree with the first free one, or else with the first whose range
+    holds what the others hold.  There may be none (a logistic beside a tanh, a tanh beside an image),
+    or one that cannot hold a constant (-1 beside an image): then all change to a range of their own.
 
     Args:
       inputs: Names of the activations that enter, in order.
@@ -99,7 +110,8 @@ def assign_ranges(
                 for i, name in enumerate(op.inputs)
                 if name not in shapes and _on_a_scale(name, constants)
             ]
-            wanted = _wanted([op.inputs[i] for i in held], constants, sides.get(op.outputs[0]))
+            names = [op.inputs[i] for i in held]
+            wanted = _wanted(names, constants, kind.ignores, sides.get(op.outputs[0]))
             width = max((bits.get(name, 8) for name in (*op.inputs, *op.outputs)), default=8)
             op, anchor = _tie(op, groups, shapes, placed, wanted, width)
             bits |= {name: width for name in op.inputs if name in shapes}
@@ -135,9 +147,14 @@ def _on_a_scale(name: str, constants: Mapping[str, Any]) -> bool:
     return name not in constants or is_quantized(constants[name].dtype)
 
 
-def _wanted(names: Sequence[str], constants: Mapping[str, Any], ignored: Side | None) -> Claim:
+def _wanted(
+    names: Sequence[str],
+    constants: Mapping[str, Any],
+    ignored: Side | None,
+    hidden: Side | None,
+) -> Claim:
     """Returns what an op's constants and weights ask of the range that they share."""
-    claims = (claim(constants[n], ignored) if n in constants else ANYTHING for n in names)
+    claims = (claim(constants[n], ignored, hidden) if n in constants else ANYTHING for n in names)
     return functools.reduce(operator.or_, claims, Claim())
 
 
@@ -161,9 +178,7 @@ def _tie(
     members = [name for name in op.inputs if name in shapes and is_quantized(shapes[name][1])]
     if not (members or outputs):  # it moves indices or conditions
         return op, ""
-    free = (name for name in members if groups.find(name) not in groups.fixed)
-    anchor = next(free, (*members, *outputs)[0])
-    own = not groups.takes(anchor, wanted, bits)  # then its first member begins a new range
+    anchor, own = _anchor(op, groups, members or outputs, wanted, bits)
     names: list[str] = []
     for name in op.inputs:
         if name in members and (own or not groups.agree(anchor, name)):
@@ -178,3 +193,16 @@ def _tie(
     for name in outputs:
         groups.join(anchor, name)
     return dataclasses.replace(op, inputs=tuple(names)), anchor
+
+
+def _anchor(
+    op: Op, groups: _Groups, members: Sequence[str], wanted: Claim, bits: int
+) -> tuple[str, bool]:
+    """Returns the tensor whose range the others take, and whether it must begin a new one itself."""
+    ignored = table.OPS[op.kind].ignores
+    for name in sorted(members, key=lambda member: groups.find(member) in groups.fixed):
+        others = (groups.claim(m, bits) for m in members if not groups.agree(m, name))
+        claims = (dataclasses.replace(c, **_SATURATED.get(ignored, {})) for c in others)
+        if groups.takes(name, functools.reduce(operator.or_, claims, wanted), bits):
+            return name, False
+    return members[0], True

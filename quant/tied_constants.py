@@ -1,8 +1,9 @@
 """What constants ask of the range that they share with activations.
 
 A constant must fit into the range, but for two sorts.  A mask (beyond ±10,000) stands for infinity: it saturates,
-and a margin keeps what it hides apart from the rest.  And a maximum ignores what lies below everything
-else (a minimum what lies above), so there a constant may saturate without a margin.
+and a margin keeps what it hides apart from the rest, unless a maximum reads it.  And a maximum with
+a constant ignores it below everything else (a minimum above), so there it may saturate.  What a
+maximum over places reads may not: where all places hold one constant, it is the maximum.
 """
 
 import dataclasses
@@ -64,12 +65,20 @@ class Claim:
 ANYTHING = Claim(low=-np.inf, high=np.inf)  # a weight may become any number
 
 
-def claim(values: np.ndarray, ignored: Side | None) -> Claim:
+def claim_of_range(prescribed: tuple[float, int], bits: int) -> Claim:
+    """Returns what holds all that a range of given scale and zero point holds."""
+    scale, zero_point = prescribed
+    least, greatest = params.limits(bits)
+    return Claim(low=scale * (least - zero_point), high=scale * (greatest - zero_point))
+
+
+def claim(values: np.ndarray, ignored: Side | None, hidden: Side | None) -> Claim:
     """Returns what the values of a constant ask for.
 
     Args:
       values: Real.
-      ignored: On which side they may saturate without effect.
+      ignored: On which side the op itself lets them saturate without effect.
+      hidden: On which side a mask needs no margin (`ignored_sides`).
     """
     values = np.asarray(values, np.float32)
     seen = values[np.abs(values) < MASK]
@@ -77,13 +86,13 @@ def claim(values: np.ndarray, ignored: Side | None) -> Claim:
     return Claim(
         low=float(seen.min(initial=0)) if ignored != "below" else 0.0,
         high=float(seen.max(initial=0)) if ignored != "above" else 0.0,
-        below=_MARGIN if low <= -MASK and ignored != "below" else 0.0,
-        above=_MARGIN if high >= MASK and ignored != "above" else 0.0,
+        below=_MARGIN if low <= -MASK and hidden != "below" else 0.0,
+        above=_MARGIN if high >= MASK and hidden != "above" else 0.0,
     )
 
 
 def ignored_sides(ops: Sequence[Op], outputs: Sequence[str]) -> Mapping[str, Side]:
-    """Returns on which side each op's constants may saturate, by its first output.
+    """Returns on which side each op's masks may saturate without a margin, by its first output.
 
     That is where the op ignores values, or everything that reads its output.
     """

@@ -29,6 +29,7 @@ from traced import normal
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = ROOT / "docs/ops.md"
 _BEGIN, _END = "<!-- table -->", "<!-- end -->"
+_VELA_INT32 = {"ADD", "MUL", "SUB"}  # what Ethos-U55 computes on int32 too
 _NAMES = {code: name for name, code in vars(BuiltinOperator).items() if name.isupper()}
 
 
@@ -119,17 +120,30 @@ def _kind_rows(kind: str, cases: list[Case]) -> list[str]:
     operators = sorted({pair for sequence in written["android"] for pair in sequence})
     spellings = ", ".join(f"`{text}`" for text in SPELLINGS[kind])
     bounds = ["exact" if not (b := OPS[kind].bounds.get(k, 0)) else f"≤ {b} LSB" for k in KERNELS]
-    litert = _named(operators)
+    litert, quantized = _named(operators), _quantized(kind, cases)
     micro = {pair for sequence in written["micro"] for pair in sequence}
     support = [
         _share(all(SUPPORT[name].micro for name, _ in sequence) for sequence in written["micro"]),
-        _share(SUPPORT[name].vela for name, _ in micro),
-        _share(SUPPORT[name].edge_tpu_takes(v) for name, v in operators),
+        _share(SUPPORT[name].vela and (quantized or name in _VELA_INT32) for name, _ in micro),
+        _share(SUPPORT[name].edge_tpu_takes(v) and quantized for name, v in operators),
     ]
     if not micro:
         support = ["-"] * 3
     litert = litert or "none: it only renames"
     return [kind, spellings, *bounds, litert, *support, _of_int16(kind, cases)]
+
+
+def _quantized(kind: str, cases: list[Case]) -> bool:
+    """Tells whether a kind computes on int8, not on indices or conditions alone."""
+    graphs = (_traced(case)[0] for case in cases)
+    return any(
+        graph.tensors[name].quantized
+        for graph in graphs
+        for op in graph.ops
+        if op.kind == kind
+        for name in (*op.inputs, *op.outputs)
+        if name in graph.tensors
+    )
 
 
 def _share(answers) -> str:

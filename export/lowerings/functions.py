@@ -202,6 +202,13 @@ def _power(steps: _Steps, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     return steps.exp(steps.mul(x, math.log(number))) if number > 0 else steps.mul(x, math.nan)
 
 
+def _remainder(steps: _Steps, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:
+    options = schema.FloorModOptionsT()
+    divisor = abs(attributes["number"])
+    rest = steps.emit(_CODES.FLOOR_MOD, steps.magnitude(x), divisor, options=options)
+    return steps.signed(x, rest)  # as of C, not of Python
+
+
 def _convert(steps: _Steps, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     old, new = x.dtype, str(np.dtype(attributes["dtype"]))
     if new not in _TYPES:
@@ -294,6 +301,7 @@ _WITH_NUMBERS: Mapping[str, Callable[[_Steps, Tensor, Mapping[str, Any]], Tensor
             "convert": _convert,
             "integer_pow": _integer_power,
             "pow": _power,
+            "rem": _remainder,
             "round": _round,
         }
     )

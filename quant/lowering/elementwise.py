@@ -191,6 +191,23 @@ def pow_(build: Builder, params, base: Value, exponent: Value) -> Symbol:
     return build.emit("unary", [value], value.shape, function=function, **attributes)
 
 
+def rem(build: Builder, params, dividend: Value, divisor: Value) -> Symbol:
+    """The remainder by one number (of `jnp.mod`, `jnp.fmod` and %)."""
+    del params
+    number = divisor.scalar() if isinstance(divisor, Known) else None
+    if number is None or not is_quantized(dividend.dtype):
+        raise build.error(
+            f"a remainder of {dividend.dtype} of shapes {dividend.shape} and {divisor.shape}",
+            "Supported is x % c of floats for one number c.",
+        )
+
+    def function(values: Any) -> Any:
+        return jax.lax.rem(values, jnp.full_like(values, number))
+
+    attributes = {"name": "rem", "number": number}
+    return build.emit("unary", [dividend], dividend.shape, function=function, **attributes)
+
+
 def identity(build: Builder, params, value: Symbol) -> Symbol:
     """Nothing at inference."""
     del build, params

@@ -69,6 +69,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "reduce_window_max": pooling.reduce_window_max,
         "reduce_window_min": pooling.reduce_window_min,
         "reduce_window_sum": pooling.reduce_window_sum,
+        "rem": elementwise.rem,
         "reshape": movement.reshape,
         "rev": movement.rev,
         "scatter": scatter.scatter,

@@ -28,6 +28,7 @@ ONE_OP = {
     "selu": (jax.nn.selu, "lookup"),
     "gelu": (lambda x: 0.5 * x * (1 + jax.lax.erf(x / jnp.sqrt(2.0))), "lookup"),
     "log_sigmoid": (jax.nn.log_sigmoid, "lookup"),
+    "remainder": (lambda x: (x + 1.5) % 3 - 1.5, "lookup"),
     "sin": (jnp.sin, "lookup"),
     "power": (lambda x: jnp.power(jnp.abs(x), 1.7), "lookup"),
 }

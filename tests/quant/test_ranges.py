@@ -121,3 +121,28 @@ def test_weights_are_never_tied_to_what_enters():
     token = normal(1, 1, 1, 3)
     graph, _ = quant.trace(lambda v, x: jnp.concatenate([x, v.repeat(4, 2)], 1), token, X[:1])
     assert kinds(graph)[0] == "quantize"
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    ("parts", "changes"),
+    [
+        (lambda x: [nn.sigmoid(x), jnp.tanh(x)], 1),  # in tanh's range
+        (lambda x: [nn.softmax(x), nn.log_softmax(x)], 2),
+        (lambda x: [x, jnp.tanh(2 * x - 1)], 2),
+    ],
+)
+def test_no_value_leaves_the_range_that_prescribed_ones_are_changed_to(parts, changes, bits):
+    x = jnp.linspace(0, 1, 48).reshape(2, 4, 6)
+
+    def function(_, x):
+        return jnp.concatenate(parts(x), -1)
+
+    graph, weights = quant.trace(function, (), x)
+    assert kinds(graph).count("quantize") == changes
+    if bits > 8:
+        keep = [op.outputs[0] for op in graph.ops if op.kind == "log_softmax"]
+        graph = quant.widen(graph, keep=keep)
+    qparams = quant.calibrate(graph, weights, [x])
+    found = quant.fake_quant(graph)(weights, qparams, x)
+    np.testing.assert_allclose(found, function((), x), atol=0.04)  # log-softmax has steps of 1/16

@@ -33,6 +33,7 @@ FUNCTIONS = {
     "pow": lambda x: jnp.power(x * x + 1, 0.3),
     "pow_of": lambda x: jnp.power(1.7, x),
     "reciprocal": lambda x: 1 / (x * x + 1),
+    "rem": lambda x: jnp.fmod(x, 1.5) + x % -0.75,
     "round": jnp.round,
     "round_away": lambda x: jax.lax.round(x, jax.lax.RoundingMethod.AWAY_FROM_ZERO),
     "rsqrt": lambda x: jax.lax.rsqrt(x * x + 1),

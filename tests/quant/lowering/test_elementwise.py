@@ -54,6 +54,8 @@ def test_arithmetic_becomes_ops(function, want):
     ("function", "match"),
     [
         (lambda x: x ** x[:, :1], "a power of shapes"),
+        (lambda x: x % x[:, :1], "a remainder of float32 of shapes"),
+        (lambda x: jnp.argmax(x, -1) % 2, "a remainder of int32"),
         (lambda x: x.view(jnp.int32) ^ 1, "bitcast"),
         (lambda x: x.astype(jnp.int8), "conversion from float32 to int8"),
     ],
