@@ -11,7 +11,6 @@ from attokit.train.augment import AugmentConfig
 from attokit.train.config import TrainConfig
 from attokit.train.dataset import Dataset
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
-from attokit.train.scenes import load_scenes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,35 +86,8 @@ Cost: 600,000 images, about 150 images per second and core: 67 minutes of one co
 Expected: test accuracy 0.927.
 """
 
-ATTENDSEG_LITE_SCENES = Recipe(
-    model="attendseg_lite",
-    overrides=MappingProxyType({"num_classes": 11, "image_size": (128, 128, 3)}),
-    load=lambda folder: load_scenes((128, 128)),
-    needs_folder=False,
-    config=TrainConfig(
-        steps=7000,
-        batch_size=16,
-        optimizer="adamw",
-        learning_rate=5e-3,
-        weight_decay=0.02,
-        ema_decay=0.995,
-        augment=AugmentConfig(flip=True),
-        log_every=50,
-        eval_every=1000,
-        checkpoint_every=500,
-        eval_batch_size=64,
-    ),
-)
-"""AttendSeg lite on the embedded scenes, 128x128.
-
-Command: `attokit train --recipe attendseg_lite_scenes --run-dir runs/scenes`
-Cost: PENDING.
-Expected: PENDING.
-"""
-
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "attendseg_lite_scenes": ATTENDSEG_LITE_SCENES,
         "attonet_d_fashion_mnist": ATTONET_D_FASHION_MNIST,
         "attonet_d_quickstart": ATTONET_D_QUICKSTART,
     }
