@@ -1,9 +1,11 @@
 """The scenes data set: drawn when it is read, with exact class maps, instance maps and boxes.
 
 Scene number `index` of a split is a pure function of (seed, split, index, size, config); nothing
-is stored. Training scenes show only the training images of the embedded Fashion-MNIST subset, test
-scenes only its test images.
+is stored. Training scenes show only training images of Fashion-MNIST, test scenes only test images:
+those of the embedded subset, or, to train on more, all 60,000 training images from a folder.
 """
+
+import pathlib
 
 import numpy as np
 
@@ -35,6 +37,7 @@ def scene_source(
     seed: int = 0,
     config: SceneConfig = DEFAULT,
     instances: bool = False,
+    folder: str | pathlib.Path | None = None,
 ) -> RecordSource:
     """Returns scenes of one split, `train` or `test`.
 
@@ -42,18 +45,19 @@ def scene_source(
     ids, 0 for background). With `instances` they have instead `boxes` (float32 [b, n, 4]: left,
     top, right, bottom in pixels, the last two exclusive), `box_labels` (int32 [b, n]; 0 marks rows
     that are not used) and `instance_maps` (uint8 [b, h, w]; row i is instance i + 1), where n is the
-    most garments that the configuration allows.
+    most garments that the configuration allows. The garments are those of the embedded subset, or of
+    the IDX files of Fashion-MNIST in `folder`.
 
     Raises:
-      ValueError: if there is no such split, it is empty, a side has less than 32 pixels, or the seed
-        is negative.
+      ValueError: if there is no such split, it is empty, a side has less than 32 pixels, the seed is
+        negative, or a file of the folder is missing or damaged.
     """
     check_size(size)
     if length < 1:
         raise ValueError(f"{length} scenes were asked of split {split!r}: give 1 or more")
     if seed < 0:
         raise ValueError(f"the seed of scenes is {seed}: give 0 or more")
-    garments = load_garments(split)
+    garments = load_garments(split, folder)
 
     def read_one(index: int) -> Batch:
         rng = np.random.default_rng((seed, _STREAMS[split], index))
@@ -72,19 +76,27 @@ def load_scenes(
     test: int = 512,
     seed: int = 0,
     config: SceneConfig = DEFAULT,
+    folder: str | pathlib.Path | None = None,
 ) -> Dataset:
     """Returns scenes for semantic segmentation: `train` and `test` of them, of (height, width).
 
+    With `folder`, which holds the four IDX files of Fashion-MNIST, training scenes show its 60,000
+    training images instead of the embedded 6,000. Test scenes are the same with and without it.
+
     Raises:
-      ValueError: if a split is empty, a side has less than 32 pixels, or the seed is negative.
+      ValueError: if a split is empty, a side has less than 32 pixels, the seed is negative, or a file
+        of the folder is missing or damaged.
     """
+    folders = {"train": folder, "test": None}
     return Dataset(
         name="scenes",
         task="segmentation",
         class_names=CLASS_NAMES,
         image_shape=(*size, 3),
         splits={
-            split: scene_source(split, length=length, size=size, seed=seed, config=config)
+            split: scene_source(
+                split, length=length, size=size, seed=seed, config=config, folder=folders[split]
+            )
             for split, length in (("train", train), ("test", test))
         },
     )

@@ -16,6 +16,7 @@ from attokit.zoo.registry import Task
 
 EMBEDDED = "fashion_mnist_subset"
 SCENES = "scenes"
+_SCENES_OF = "scenes:"
 _TFDS = "tfds:"
 
 
@@ -25,7 +26,8 @@ def load_dataset(
     """Returns a data set.
 
     Args:
-      data: `fashion_mnist_subset` or `scenes` (both embedded), `tfds:NAME`, a folder with the four
+      data: `fashion_mnist_subset` or `scenes` (both embedded), `scenes:FOLDER` (the training scenes
+        show the garments of Fashion-MNIST's IDX files), `tfds:NAME`, a folder with the four
         IDX files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
         them, or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
       image_shape: Height, width and channels that images are fitted to, where files or TFDS have
@@ -52,8 +54,9 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
         )
     if data == EMBEDDED:
         return load_fashion_mnist_subset()
-    if data == SCENES:
-        return load_scenes() if image_shape is None else load_scenes(image_shape[:2])
+    if data == SCENES or data.startswith(_SCENES_OF):
+        size = (128, 128) if image_shape is None else image_shape[:2]
+        return load_scenes(size, folder=data.removeprefix(SCENES).removeprefix(":") or None)
     shape = image_shape or (224, 224, 3)
     if data.startswith(_TFDS):
         return load_tfds(data.removeprefix(_TFDS), shape, task=task)
@@ -74,4 +77,6 @@ def canonical(data: str) -> str:
     """Returns the text that means the same data from any working directory."""
     if data in (EMBEDDED, SCENES) or data.startswith(_TFDS):
         return data
+    if data.startswith(_SCENES_OF):
+        return _SCENES_OF + str(pathlib.Path(data.removeprefix(_SCENES_OF)).absolute())
     return str(pathlib.Path(data).absolute())

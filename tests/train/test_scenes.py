@@ -14,7 +14,7 @@ def _source(split="test", **options):
 
 
 def test_data_set(monkeypatch):
-    monkeypatch.setattr(scenes, "load_garments", lambda split: load_garments("test"))
+    monkeypatch.setattr(scenes, "load_garments", lambda split, folder: load_garments("test"))
     dataset = load_scenes(SIZE, train=5, test=3)
     assert (dataset.name, dataset.task) == ("scenes", "segmentation")
     assert dataset.image_shape == (*SIZE, 3)
@@ -38,10 +38,19 @@ def test_data_set(monkeypatch):
 def test_each_split_shows_its_own_garments(monkeypatch, split):
     asked = []
     monkeypatch.setattr(
-        scenes, "load_garments", lambda name: asked.append(name) or load_garments("test")
+        scenes, "load_garments", lambda *names: asked.append(names) or load_garments("test")
     )
     _source(split).read(np.arange(1))
-    assert asked == [split]
+    assert asked == [(split, None)]
+
+
+def test_a_folder_replaces_the_training_garments_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        scenes, "load_garments", lambda *names: asked.append(names) or load_garments("test")
+    )
+    load_scenes(SIZE, folder="fashion")
+    assert asked == [("train", "fashion"), ("test", None)]
 
 
 def test_scenes_depend_on_index_and_seed_alone():
