@@ -19,7 +19,9 @@ from attokit.export import inspect
 from attokit.export.interpreters import session
 from attokit.runs import open_run
 
-_COLUMNS = "| network | parameters | MACs | INT8 file, bytes | arena, bytes | ms | ratio | metrics |"
+_COLUMNS = (
+    "| network | parameters | MACs | INT8 file, bytes | arena, bytes | ms | ratio | metrics |"
+)
 
 
 def _metrics(path: pathlib.Path) -> str:

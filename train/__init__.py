@@ -51,6 +51,7 @@ from attokit.train.step import make_eval_step, make_train_step
 from attokit.train.task import Task, classification_task
 from attokit.train.task_choice import task_for
 from attokit.train.tfds_source import load_tfds
+from attokit.train.wake_scenes import load_wake_scenes, wake_scene_source
 
 __all__ = [
     "IGNORE",
@@ -103,6 +104,7 @@ __all__ = [
     "load_scenes",
     "load_segmentation_folder",
     "load_tfds",
+    "load_wake_scenes",
     "lovasz_softmax",
     "make_eval_step",
     "make_mesh",
@@ -121,5 +123,6 @@ __all__ = [
     "task_for",
     "top_k_accuracy",
     "use_cpu_cores",
+    "wake_scene_source",
     "warmup_cosine",
 ]
