@@ -84,7 +84,7 @@ def wake_scene_source(
                     f"raise scale, which is {config.scale}"
                 )
             scene, tries = draw_scene(rng, every, size, config), tries + 1
-        return {"images": scene.image, "labels": np.int32(wanted)}
+        return {"images": scene.image, "labels": np.asarray(wanted, np.int32)}
 
     return RecordSource(length, read_one)
 
