@@ -1,6 +1,7 @@
 """Data sets by the text that the command line takes."""
 
 import pathlib
+from typing import Literal
 
 from attokit.train import (
     Dataset,
@@ -30,7 +31,8 @@ def load_dataset(
         them, or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
       image_shape: Height, width and channels that images are fitted to, where files or TFDS have
         images of any size; None for 224, 224, 3, or the 128, 128, 3 of scenes.
-      task: What to read where a set of TFDS has labels and masks; None for labels.
+      task: What to read where data have several: None for the masks of scenes, and for the labels of a set
+        of TFDS that has masks or boxes too.
 
     Raises:
       ValueError: if there is no such data, it is damaged, or its images have another shape.
@@ -45,15 +47,14 @@ def load_dataset(
 
 
 def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None) -> Dataset:
-    if task == "detection":
-        raise ValueError(
-            "no data for detection can be read yet: choose a model of another task "
-            "(attokit list --task classification, or segmentation)"
-        )
     if data == EMBEDDED:
         return load_fashion_mnist_subset()
     if data == SCENES:
-        return load_scenes() if image_shape is None else load_scenes(image_shape[:2])
+        height, width, channels = image_shape or (128, 128, 3)
+        holds: Literal["segmentation", "detection"] = (
+            "detection" if task == "detection" else "segmentation"
+        )
+        return load_scenes((height, width), task=holds, channels=channels)
     shape = image_shape or (224, 224, 3)
     if data.startswith(_TFDS):
         return load_tfds(data.removeprefix(_TFDS), shape, task=task)
