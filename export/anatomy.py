@@ -95,7 +95,7 @@ class Inspection:
     description: str
     subgraphs: tuple[Subgraph, ...]
     signatures: dict[str, tuple[dict[str, int], dict[str, int]]]
-    metadata: dict[str, bytes]
+    metadata: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
     def main(self) -> Subgraph:

@@ -38,7 +38,9 @@ def iou_matrix(
 ) -> Float[np.ndarray, "n m"]:
     """Returns the intersection over union of every box with every other one, on the host."""
     boxes, others = boxes_xyxy[:, None].astype(np.float64), others_xyxy[None].astype(np.float64)
-    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
+    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(
+        boxes[..., :2], others[..., :2]
+    )
     overlap = np.maximum(sides, 0).prod(-1)
     areas = [np.maximum(b[..., 2:] - b[..., :2], 0).prod(-1) for b in (boxes, others)]
     union = areas[0] + areas[1] - overlap

@@ -95,7 +95,9 @@ class Dataset:
         if not self.class_names:
             raise ValueError(f"data set {self.name!r} has no classes: name at least one")
         if self.task not in get_args(DataTask):
-            raise ValueError(f"task is {self.task!r}: choose one of {', '.join(get_args(DataTask))}")
+            raise ValueError(
+                f"task is {self.task!r}: choose one of {', '.join(get_args(DataTask))}"
+            )
         if self.task == "detection" and self.num_classes < 2:
             raise ValueError(
                 f"data set {self.name!r} for detection has only {self.class_names[0]!r}: name the "

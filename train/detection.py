@@ -67,7 +67,11 @@ def detection_task(
         return per_image(sums_of(outputs, batch))
 
     def train_metrics(outputs: HeadOutputs, batch: Mapping[str, Array], losses: Array) -> dict:
-        del outputs, batch, losses  # the mean loss, which the step reports, is all that comes cheaply
+        del (
+            outputs,
+            batch,
+            losses,
+        )  # the mean loss, which the step reports, is all that comes cheaply
         return {}
 
     def eval_metrics(outputs: HeadOutputs, batch: Mapping[str, Array], losses: Array) -> dict:

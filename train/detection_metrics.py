@@ -72,7 +72,9 @@ class AveragePrecision(Collected):
     def compute(self) -> dict[str, np.ndarray]:
         """Returns the values by name, from 0 to 1."""
         found, images = self.found()
-        by_class = np.array([average_precision(found, label) for label in range(1, self.num_classes)])
+        by_class = np.array(
+            [average_precision(found, label) for label in range(1, self.num_classes)]
+        )
         coco = coco_precision(found, images, self.num_classes)
         means = {
             "ap50": by_class,

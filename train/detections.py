@@ -77,7 +77,11 @@ def find_objects(
 
 
 def _find(
-    offsets: Float[Array, "p 4"], logits: Float[Array, "p k"], *, anchors: Anchors, config: FindConfig
+    offsets: Float[Array, "p 4"],
+    logits: Float[Array, "p k"],
+    *,
+    anchors: Anchors,
+    config: FindConfig,
 ) -> Detections:
     height, width = anchors.image_size
     probabilities = jax.nn.softmax(logits)[:, 1:]  # [p, k - 1]

@@ -12,7 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attokit.zoo.iou import box_area, pairwise_iou
 
-_COVERED = 0.5  # share of an anchor on an object that does not count: then the anchor does not either
+_COVERED = (
+    0.5  # share of an anchor on an object that does not count: then the anchor does not either
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

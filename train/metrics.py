@@ -264,9 +264,7 @@ class MetricTotals:
         sums = {name: m for name, m in metrics.items() if not isinstance(m, Collected)}
         kept: Metrics = {n: m.on_host() for n, m in metrics.items() if isinstance(m, Collected)}
         self._sums = sums if self._sums is None else _merge_compiled(self._sums, sums)
-        self._collected = (
-            kept if self._collected is None else merge_metrics(self._collected, kept)
-        )
+        self._collected = kept if self._collected is None else merge_metrics(self._collected, kept)
 
     def compute(self) -> dict[str, float | np.ndarray]:
         """Returns the values on the host.

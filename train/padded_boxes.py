@@ -45,7 +45,9 @@ class BoxPadding:
         self._count, self._name = count, name
         self._warned = False
 
-    def __call__(self, boxes_xyxy: Float[np.ndarray, "m 4"], labels: Int[np.ndarray, " m"]) -> Batch:
+    def __call__(
+        self, boxes_xyxy: Float[np.ndarray, "m 4"], labels: Int[np.ndarray, " m"]
+    ) -> Batch:
         """Returns `boxes` and `box_labels` of one image."""
         areas = box_areas(boxes_xyxy)
         kept = np.flatnonzero(areas > 0)

@@ -9,7 +9,6 @@ from attokit.train.detection import detection_task
 from attokit.train.segmentation import segmentation_task
 from attokit.train.task import Task, classification_task
 
-
 _OF_ONE_CLASS = {
     "classification": "names one class per image, not per pixel",
     "detection": "names one class per box, not per pixel",

@@ -146,7 +146,9 @@ def predict(
         names = {int(label): predictor.class_name(int(label)) for label in np.unique(labels)}
         for rank, (label, probability, box) in enumerate(zip(labels, scores, boxes, strict=True)):
             place = ", ".join(f"{side:.0f}" for side in box)
-            table.add_row("" if rank else str(image), names[int(label)], f"{probability:.2f}", place)
+            table.add_row(
+                "" if rank else str(image), names[int(label)], f"{probability:.2f}", place
+            )
         if not used.any():
             table.add_row(str(image), "nothing", "", "")
         written.append(write(path, outline(pixels, boxes, labels, scores, names)))

@@ -159,7 +159,9 @@ def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]
         network=network,
         task=zoo.task(model),
         weights=weights,
-        qparams=None if as_float else _calibrated(graph, weights, data, config.image_size),
+        qparams=None
+        if as_float
+        else _calibrated(graph, weights, data, config.image_size, zoo.task(model)),
         image_shape=config.image_size,
         class_names=None if record is None else record.class_names,
         data=data,
@@ -168,10 +170,10 @@ def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]
 
 
 def _calibrated(
-    graph: Graph, weights: Weights, data: str | None, image_shape: tuple[int, int, int]
+    graph: Graph, weights: Weights, data: str | None, image_shape: tuple[int, int, int], task: Task
 ) -> QParams:
     if data is not None:
-        source = load_dataset(data, image_shape).split("train")
+        source = load_dataset(data, image_shape, task=task).split("train")
         return calibrate_on(graph, weights, source, count=_CALIBRATION_IMAGES)
     images = np.random.default_rng(0).random((_RANDOM_IMAGES, *image_shape), np.float32)
     return calibrate(graph, weights, [images])

@@ -18,8 +18,16 @@ def test_scenes():
     assert (dataset.task, dataset.image_shape) == ("segmentation", (32, 48, 3))
     assert load_dataset("scenes").image_shape == (128, 128, 3)
     assert canonical("scenes") == "scenes"
-    with pytest.raises(ValueError, match="must be those of the model"):
-        load_dataset("scenes", (32, 32, 1))
+    grey = load_dataset("scenes", (32, 32, 1))
+    assert grey.image_shape == (32, 32, 1)
+
+
+def test_scenes_with_boxes():
+    dataset = load_dataset("scenes", (32, 48, 1), task="detection")
+    assert (dataset.task, dataset.image_shape) == ("detection", (32, 48, 1))
+    batch = dataset.split("test").read(np.arange(2))
+    assert batch.keys() == {"images", "boxes", "box_labels"}
+    assert batch["images"].shape == (2, 32, 48, 1)
 
 
 def test_image_folder_is_fitted(tmp_path):
@@ -59,8 +67,3 @@ def test_canonical():
     assert canonical("tfds:cifar10") == "tfds:cifar10"
     assert canonical("fashion_mnist_subset") == "fashion_mnist_subset"
     assert canonical("folder") == str(pathlib.Path.cwd() / "folder")
-
-
-def test_detection_has_no_data_yet():
-    with pytest.raises(ValueError, match="no data for detection can be read yet: choose a model"):
-        load_dataset("scenes", task="detection")
