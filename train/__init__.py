@@ -8,12 +8,14 @@ if __name__ != "attokit.train":
 
 from attokit.train.anchors import Anchors, network_anchors
 from attokit.train.augment import AugmentConfig, augment_batch, draw_augmentation
+from attokit.train.coco_json import is_coco, load_visual_wake_words
 from attokit.train.config import TrainConfig
 from attokit.train.cpu_devices import use_cpu_cores
 from attokit.train.dataset import IGNORE, ArraySource, Dataset, RecordSource, Source
 from attokit.train.dense_inference import average_views, dense_forward, slide_window
 from attokit.train.depth import depth_task, reverse_huber
 from attokit.train.detection import check_heads, detection_task
+from attokit.train.detection_folder import is_detection_folder, load_detection_folder
 from attokit.train.detection_metrics import AveragePrecision
 from attokit.train.detections import Detections, FindConfig, find_objects
 from attokit.train.evaluation import evaluate
@@ -113,8 +115,11 @@ __all__ = [
     "flax_forward",
     "focal_loss",
     "iou_per_class",
+    "is_coco",
+    "is_detection_folder",
     "is_segmentation_folder",
     "iterate",
+    "load_detection_folder",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
     "load_garments",
@@ -122,6 +127,7 @@ __all__ = [
     "load_scenes",
     "load_segmentation_folder",
     "load_tfds",
+    "load_visual_wake_words",
     "lovasz_softmax",
     "make_eval_step",
     "make_mesh",

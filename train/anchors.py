@@ -3,10 +3,11 @@
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.zoo.box_coder import SSD_WEIGHTS, cxcywh_to_xyxy, decode_boxes, encode_boxes
+from attokit.zoo.box_coder import SSD_WEIGHTS, decode_boxes, encode_boxes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,9 +32,10 @@ class Anchors:
         weights: tuple[float, float, float, float] = SSD_WEIGHTS,
     ) -> "Anchors":
         """Returns the anchors of prior boxes that are given in shares of width and height."""
-        height, width = image_size
-        boxes = np.asarray(cxcywh_to_xyxy(priors_cxcywh)) * np.float32([width, height] * 2)
-        return cls(boxes_xyxy=boxes, image_size=image_size, weights=weights)
+        centres, half = priors_cxcywh[:, :2], priors_cxcywh[:, 2:] / 2
+        boxes = np.concatenate([centres - half, centres + half], -1)
+        pixels = np.array([image_size[::-1] * 2], np.float32)
+        return cls(boxes_xyxy=boxes * pixels, image_size=image_size, weights=weights)
 
     def encode(self, boxes_xyxy: Float[Array, "*b p 4"]) -> Float[Array, "*b p 4"]:
         """Returns the offsets that lead from each anchor to its box, in pixels."""
@@ -43,8 +45,8 @@ class Anchors:
         """Returns the boxes (xyxy, in pixels) that offsets name, one for each anchor."""
         return decode_boxes(offsets, self._like(offsets), weights=self.weights)
 
-    def _like(self, array: Array) -> Float[np.ndarray, "*b p 4"]:
-        return self.boxes_xyxy.reshape((1,) * (array.ndim - 2) + (-1, 4))
+    def _like(self, array: Array) -> Float[Array, "*b p 4"]:
+        return jnp.asarray(self.boxes_xyxy.reshape((1,) * (array.ndim - 2) + (-1, 4)))
 
 
 def network_anchors(network: Any, image_size: tuple[int, int]) -> Anchors | None:

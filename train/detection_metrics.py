@@ -61,10 +61,13 @@ class AveragePrecision(Collected):
         true_image, true_row = np.nonzero((rows["true_labels"] != 0) & (sizes.prod(-1) > 0))
         return (
             Found(
-                *(rows[name][image, row] for name in ("boxes", "scores", "labels")),
-                image,
-                *(rows[name][true_image, true_row] for name in ("true_boxes", "true_labels")),
-                true_image,
+                boxes_xyxy=rows["boxes"][image, row],
+                scores=rows["scores"][image, row],
+                labels=rows["labels"][image, row],
+                images=image,
+                true_boxes_xyxy=rows["true_boxes"][true_image, true_row],
+                true_labels=rows["true_labels"][true_image, true_row],
+                true_images=true_image,
             ),
             len(images),
         )

@@ -5,13 +5,17 @@ from typing import Literal
 
 from attokit.train import (
     Dataset,
+    is_coco,
+    is_detection_folder,
     is_segmentation_folder,
+    load_detection_folder,
     load_fashion_mnist,
     load_fashion_mnist_subset,
     load_image_folder,
     load_scenes,
     load_segmentation_folder,
     load_tfds,
+    load_visual_wake_words,
 )
 from attokit.zoo.registry import Task
 
@@ -28,7 +32,8 @@ def load_dataset(
     Args:
       data: `fashion_mnist_subset` or `scenes` (both embedded), `tfds:NAME`, a folder with the four
         IDX files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
-        them, or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
+        them, one of images and boxes as `load_detection_folder` does (COCO's is visual wake words for
+        classification), or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
       image_shape: Height, width and channels that images are fitted to, where files or TFDS have
         images of any size; None for 224, 224, 3, or the 128, 128, 3 of scenes.
       task: What to read where data have several: None for the masks of scenes, and for the labels of a set
@@ -62,10 +67,15 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
     if not folder.is_dir():
         raise ValueError(
             f"no data {data!r}: give {EMBEDDED}, {SCENES}, {_TFDS}NAME, or an existing folder of IDX "
-            "files, of images, or of images and masks"
+            "files, of images, of images and masks, or of images and boxes"
         )
     if any(folder.glob("*-ubyte*")):
         return load_fashion_mnist(folder)
+    if task == "classification" and is_coco(folder):
+        return load_visual_wake_words(folder, shape)
+    # PASCAL VOC has boxes of all images and masks of some.
+    if is_detection_folder(folder) and (task == "detection" or not is_segmentation_folder(folder)):
+        return load_detection_folder(folder, shape)
     if is_segmentation_folder(folder):
         return load_segmentation_folder(folder, shape)
     return load_image_folder(folder, shape)

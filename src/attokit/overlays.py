@@ -97,7 +97,7 @@ def outline(
     height, width, _ = image.shape
     colors = class_colors(max(names, default=0) + 1)
     inches = max(2 * _LEAST_INCHES, width / _DOTS_PER_INCH)
-    figure = Figure(figsize=(inches, inches * height / width), layout="none")
+    figure = Figure(figsize=(inches, inches * height / width))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.imshow(np.broadcast_to(image, (height, width, 3)), interpolation="nearest")

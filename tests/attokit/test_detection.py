@@ -61,7 +61,7 @@ def test_pictures_of_what_is_found(detected, tmp_path, capsys):
         arguments = [str(target), *images, "--output", str(tmp_path / "out"), "--score", "0.4"]
         assert main(["predict", *arguments]) == 0
         out = capsys.readouterr().out
-        name, label, score, place = _row(out, str(tmp_path / "square.png"))
+        _, label, score, place = _row(out, str(tmp_path / "square.png"))
         assert label == "bright" and float(score) > 0.4
         np.testing.assert_allclose([int(n) for n in place.split(",")], [10, 8, 22, 20], atol=3)
         assert "nothing" in out
@@ -136,5 +136,5 @@ def test_outputs_are_offsets_and_logits(boxes):
     for outputs in (np.zeros((1, 3)), heads((1, 16, 5), (1, 16, 3)), heads((1, 9, 4), (1, 16, 3))):
         with pytest.raises(ValueError, match="x does not give boxes and scores of anchors"):
             check_outputs("x", outputs, boxes)
-    with pytest.raises(ValueError, match="logits of 5 classes, scenes has 3 .*set num_classes=3"):
+    with pytest.raises(ValueError, match=r"logits of 5 classes, scenes has 3 .*set num_classes=3"):
         check_outputs("x", heads((1, 16, 4), (1, 16, 5)), boxes)

@@ -52,11 +52,11 @@ def _oracle(index):
     cost = np.log(np.exp(logits).sum(-1))[:, None] - logits
     location = confidence = 0.0
     for p in np.flatnonzero(positive):
-        box, (l, t, r, b) = np.asarray(BOXES[index, rows[p]]), ANCHORS.boxes_xyxy[p]
-        w, h = r - l, b - t
+        box, (left, top, right, bottom) = np.asarray(BOXES[index, rows[p]]), ANCHORS.boxes_xyxy[p]
+        w, h = right - left, bottom - top
         want = [
-            10 * ((box[0] + box[2]) / 2 - (l + r) / 2) / w,
-            10 * ((box[1] + box[3]) / 2 - (t + b) / 2) / h,
+            10 * ((box[0] + box[2]) / 2 - (left + right) / 2) / w,
+            10 * ((box[1] + box[3]) / 2 - (top + bottom) / 2) / h,
             5 * np.log((box[2] - box[0]) / w),
             5 * np.log((box[3] - box[1]) / h),
         ]

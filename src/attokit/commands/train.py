@@ -119,10 +119,8 @@ def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
         settings = check_overrides(model, overrides)  # before a long download
         if options.data is None:
             raise ValueError("no data to train on: give --data")
-        size = options.image_size
-        if size is None and view_of(zoo.task(model)).sized_by_model:
-            size = settings.image_size
-        dataset = load_dataset(options.data, size, task=zoo.task(model))
+        own = settings.image_size if view_of(zoo.task(model)).sized_by_model else None
+        dataset = load_dataset(options.data, options.image_size or own, task=zoo.task(model))
         check_same_task(model, dataset)
         data = canonical(options.data)
         sizes = {"num_classes": dataset.num_classes, "image_size": dataset.image_shape}
