@@ -22,6 +22,7 @@ class Recipe:
       overrides: Fields of the model's config that differ from the published one.
       load: Makes the data set from the folder of its files (None for an embedded set).
       needs_folder: Whether `load` must be given a folder.
+      data_prefix: Stands before that folder where the data is named, as in `attokit train --data`.
       config: How to train.
     """
 
@@ -30,6 +31,7 @@ class Recipe:
     load: Callable[[str | pathlib.Path | None], Dataset]
     needs_folder: bool
     config: TrainConfig
+    data_prefix: str = ""
 
 
 _SMALL_FASHION = MappingProxyType({"num_classes": 10, "small_images": True})

@@ -1,10 +1,11 @@
 """The scenes data set: drawn when it is read, with exact class maps, instance maps and boxes.
 
 Scene number `index` of a split is a pure function of (seed, split, index, size, config); nothing
-is stored. Training scenes show only the training images of the embedded Fashion-MNIST subset, test
-scenes only its test images.
+is stored. Training scenes show only training images of Fashion-MNIST, test scenes only test images:
+those of the embedded subset, or, to train on more, all 60,000 training images from a folder.
 """
 
+import pathlib
 from typing import Literal
 
 import numpy as np
@@ -39,6 +40,7 @@ def scene_source(
     instances: bool = False,
     instance_maps: bool = True,
     channels: int = 3,
+    folder: str | pathlib.Path | None = None,
 ) -> RecordSource:
     """Returns scenes of one split, `train` or `test`.
 
@@ -47,11 +49,12 @@ def scene_source(
     top, right, bottom in pixels, the last two exclusive), `box_labels` (int32 [b, n]; 0 marks rows
     that are not used) and `instance_maps` (uint8 [b, h, w]; row i is instance i + 1), where n is the
     most garments that the configuration allows; `instance_maps=False` leaves the maps out. Scenes of one
-    channel are the same in grey.
+    channel are the same in grey. The garments are those of the embedded subset, or of the IDX files of
+    Fashion-MNIST in `folder`.
 
     Raises:
-      ValueError: if there is no such split, it is empty, a side has less than 32 pixels, the seed
-        is negative, or there are neither 1 nor 3 channels.
+      ValueError: if there is no such split, it is empty, a side has less than 32 pixels, the seed is
+        negative, there are neither 1 nor 3 channels, or a file of the folder is missing or damaged.
     """
     check_size(size)
     if channels not in (1, 3):
@@ -60,7 +63,7 @@ def scene_source(
         raise ValueError(f"{length} scenes were asked of split {split!r}: give 1 or more")
     if seed < 0:
         raise ValueError(f"the seed of scenes is {seed}: give 0 or more")
-    garments = load_garments(split)
+    garments = load_garments(split, folder)
 
     def read_one(index: int) -> Batch:
         rng = np.random.default_rng((seed, _STREAMS[split], index))
@@ -85,12 +88,17 @@ def load_scenes(
     seed: int = 0,
     config: SceneConfig = DEFAULT,
     channels: int = 3,
+    folder: str | pathlib.Path | None = None,
 ) -> Dataset:
     """Returns scenes: `train` and `test` of them, of (height, width), with class maps or with boxes.
+
+    With `folder`, which holds the four IDX files of Fashion-MNIST, training scenes show its 60,000
+    training images instead of the embedded 6,000. Test scenes are the same with and without it.
 
     Raises:
       ValueError: as `scene_source` does.
     """
+    folders = {"train": folder, "test": None}
     return Dataset(
         name="scenes",
         task=task,
@@ -106,6 +114,7 @@ def load_scenes(
                 instances=task == "detection",
                 instance_maps=False,
                 channels=channels,
+                folder=folders[split],
             )
             for split, length in (("train", train), ("test", test))
         },

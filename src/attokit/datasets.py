@@ -1,7 +1,6 @@
 """Data sets by the text that the command line takes."""
 
 import pathlib
-from typing import Literal
 
 from attokit.train import (
     Dataset,
@@ -21,6 +20,7 @@ from attokit.zoo.registry import Task
 
 EMBEDDED = "fashion_mnist_subset"
 SCENES = "scenes"
+_SCENES_OF = "scenes:"
 _TFDS = "tfds:"
 
 
@@ -30,7 +30,8 @@ def load_dataset(
     """Returns a data set.
 
     Args:
-      data: `fashion_mnist_subset` or `scenes` (both embedded), `tfds:NAME`, a folder with the four
+      data: `fashion_mnist_subset` or `scenes` (both embedded), `scenes:FOLDER` (the training scenes
+        show the garments of Fashion-MNIST's IDX files), `tfds:NAME`, a folder with the four
         IDX files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
         them, one of images and boxes as `load_detection_folder` does (COCO's is visual wake words for
         classification), or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
@@ -54,12 +55,14 @@ def load_dataset(
 def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None) -> Dataset:
     if data == EMBEDDED:
         return load_fashion_mnist_subset()
-    if data == SCENES:
+    if data == SCENES or data.startswith(_SCENES_OF):
         height, width, channels = image_shape or (128, 128, 3)
-        holds: Literal["segmentation", "detection"] = (
-            "detection" if task == "detection" else "segmentation"
+        return load_scenes(
+            (height, width),
+            task="detection" if task == "detection" else "segmentation",
+            channels=channels,
+            folder=data.removeprefix(SCENES).removeprefix(":") or None,
         )
-        return load_scenes((height, width), task=holds, channels=channels)
     shape = image_shape or (224, 224, 3)
     if data.startswith(_TFDS):
         return load_tfds(data.removeprefix(_TFDS), shape, task=task)
@@ -85,4 +88,6 @@ def canonical(data: str) -> str:
     """Returns the text that means the same data from any working directory."""
     if data in (EMBEDDED, SCENES) or data.startswith(_TFDS):
         return data
+    if data.startswith(_SCENES_OF):
+        return _SCENES_OF + str(pathlib.Path(data.removeprefix(_SCENES_OF)).absolute())
     return str(pathlib.Path(data).absolute())

@@ -146,7 +146,7 @@ def tiny_boxes():
     )
 
 
-def tiny_scenes(size=PIXEL_SHAPE[:2], *, task="segmentation", channels=3):
+def tiny_scenes(size=PIXEL_SHAPE[:2], *, task="segmentation", channels=3, folder=None):
     """Squares of three classes that differ by brightness."""
     if task == "detection":
         return tiny_boxes()

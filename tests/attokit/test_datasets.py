@@ -30,6 +30,13 @@ def test_scenes_with_boxes():
     assert batch["images"].shape == (2, 32, 48, 1)
 
 
+def test_scenes_of_a_folder(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="no file train-images-idx3-ubyte"):
+        load_dataset(f"scenes:{tmp_path}", (32, 48, 3))
+    monkeypatch.chdir(tmp_path)
+    assert canonical("scenes:fashion") == f"scenes:{tmp_path / 'fashion'}"
+
+
 def test_image_folder_is_fitted(tmp_path):
     for split in ("train", "test"):
         (tmp_path / split / "cat").mkdir(parents=True)

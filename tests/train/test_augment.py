@@ -286,9 +286,9 @@ def test_new_draws_leave_those_of_before():
 def test_boxes_and_reflected_borders():
     batch = _batch_of_rectangles(np.random.default_rng(0), 2)
     config = AugmentConfig(padding_mode="reflect", crop_padding=2)
-    with pytest.raises(ValueError, match="repeats objects at the border.*: choose zero"):
+    with pytest.raises(ValueError, match=r"repeats objects at the border.*: choose zero"):
         augment_batch(config, draw_augmentation(config, np.random.default_rng(0), 2), batch)
     for sizes in ((12.0, 6.0), (0.0,), (6.0, 6.0)):
-        with pytest.raises(ValueError, match="anchor_sizes are .*: give rising numbers of pixels"):
+        with pytest.raises(ValueError, match=r"anchor_sizes are .*: give rising numbers of pixels"):
             AugmentConfig(anchor_sizes=sizes)
     assert AugmentConfig(anchor_sizes=[6, 12]).anchor_sizes == (6, 12)

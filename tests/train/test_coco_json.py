@@ -67,10 +67,10 @@ def test_visual_wake_words(tmp_path):
 
 
 def test_bad_folders(tmp_path):
-    with pytest.raises(ValueError, match="no annotations/instances_SPLIT.json in"):
+    with pytest.raises(ValueError, match=r"no annotations/instances_SPLIT.json in"):
         load_visual_wake_words(tmp_path)
     coco_folder(tmp_path, [], categories=[{"id": 1, "name": "cat"}])
-    with pytest.raises(ValueError, match="no category of .* is called person: it has cat"):
+    with pytest.raises(ValueError, match=r"no category of .* is called person: it has cat"):
         load_visual_wake_words(tmp_path)
     coco_folder(tmp_path, [], "val2017")
     with pytest.raises(ValueError, match="have different categories"):

@@ -72,5 +72,5 @@ def test_damaged_files(tmp_path, text, error):
     (tmp_path / "a.xml").write_text(text)
     with pytest.raises(ValueError, match=error):
         read_objects(tmp_path / "a.xml")
-    with pytest.raises(ValueError, match="cannot read boxes from .*none.xml"):
+    with pytest.raises(ValueError, match=r"cannot read boxes from .*none.xml"):
         read_objects(tmp_path / "none.xml")

@@ -28,9 +28,9 @@ class Options:
       model: Name of a model (see attokit list), instead of a recipe.
       overrides: Fields of the model's config, such as small_images=true; the number of classes
         and the image size come from the data.
-      data: fashion_mnist_subset or scenes (embedded), tfds:NAME, a folder of Fashion-MNIST's IDX
-        files, an image folder train/CLASS/IMAGE, test/CLASS/IMAGE, or a folder of images and masks, or
-        of images and boxes.
+      data: fashion_mnist_subset or scenes (embedded), scenes:FOLDER (with the garments of all of
+        Fashion-MNIST), tfds:NAME, a folder of Fashion-MNIST's IDX files, an image folder
+        train/CLASS/IMAGE, test/CLASS/IMAGE, or a folder of images and masks, or of images and boxes.
       image_size: Height, width and channels for images of any size; for detection those of the model if
         left out.
       split: To evaluate on.
@@ -110,7 +110,7 @@ def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
         if options.image_size is not None:
             raise ValueError(f"recipe {options.recipe!r} has its own size: leave --image-size out")
         dataset = recipe.load(options.data)
-        data = canonical(options.data) if options.data else dataset.name
+        data = canonical(recipe.data_prefix + options.data) if options.data else dataset.name
         overrides = dict(recipe.overrides) | overrides
         model = recipe.model
     else:
