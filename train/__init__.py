@@ -22,6 +22,7 @@ from attokit.train.evaluation import evaluate
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 from attokit.train.forward import Forward, flax_forward, split_variables
 from attokit.train.garments import Garments, load_garments
+from attokit.train.hard_threshold import hard_threshold, iterative_hard_thresholding
 from attokit.train.image_folder import load_image_folder, read_image
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
 from attokit.train.loop import FitResult, NonFiniteLossError, fit
@@ -114,11 +115,13 @@ __all__ = [
     "fit",
     "flax_forward",
     "focal_loss",
+    "hard_threshold",
     "iou_per_class",
     "is_coco",
     "is_detection_folder",
     "is_segmentation_folder",
     "iterate",
+    "iterative_hard_thresholding",
     "load_detection_folder",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
