@@ -101,7 +101,7 @@ def test_the_shares_of_m4_fit_its_parameters():
 def test_bad_input():
     for shares in ({"*": 0.0}, {"*": 1.5}, {}):
         with pytest.raises(
-            ValueError, match="shares of entries are .*: give numbers above 0 up to 1"
+            ValueError, match=r"shares of entries are .*: give numbers above 0 up to 1"
         ):
             iterative_hard_thresholding(shares)
     with pytest.raises(ValueError, match=r"\*/V matches none of the parameters pool/rnn1/W, pool"):
