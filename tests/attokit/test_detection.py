@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ def _row(text, name):
     return [cell.strip() for cell in line.split("│")[1:-1]]
 
 
+@pytest.mark.slow
 def test_run_graph_and_file_are_measured_alike(detected, capsys):
     folder, printed = detected
     assert "AP@0.5 on test" in printed and "AP@0.5 of the INT8 graph on test" in printed
@@ -35,6 +37,7 @@ def test_run_graph_and_file_are_measured_alike(detected, capsys):
     assert found[0] > 0.5 and found[1:] == pytest.approx(found[:1] * 2, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_file_tells_its_prior_boxes(detected):
     info = inspect(detected[0] / "model.tflite")
     assert json.loads(info.metadata[METADATA])["prior_sizes"] == [12]
@@ -47,10 +50,12 @@ def test_the_file_tells_its_prior_boxes(detected):
         read_file(dataclasses.replace(info, metadata=other))
 
 
+@pytest.mark.slow
 def test_it_is_still_the_graph_to_the_integer(detected, capsys):
     assert main(["verify", str(detected[0]), "--images", "2"]) == 0
 
 
+@pytest.mark.slow
 def test_pictures_of_what_is_found(detected, tmp_path, capsys):
     pixels = np.full((32, 32, 3), 110, np.uint8)
     pixels[8:20, 10:22] = 250
@@ -73,6 +78,28 @@ def test_pictures_of_what_is_found(detected, tmp_path, capsys):
     assert "--top changes nothing in detection" in capsys.readouterr().err
     assert main(["predict", str(detected[0]), *images, "--score", "2"]) == 1
     assert "score_threshold is 2.0: give a number from 0 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_qat_of_a_detector(detected, tmp_path, capsys):
+    folder = shutil.copytree(detected[0], tmp_path / "run")
+    options = ["--method", "qat", "--steps", "10", "--calibration-images", "32"]
+    assert main(["quantize", str(folder), *options]) == 0
+    before, after = (
+        float(line.split()[-1])
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("AP@0.5")
+    )
+    assert after > before - 0.1
+
+
+@pytest.mark.slow
+def test_a_model_by_name(tiny, tmp_path, capsys):
+    file = tmp_path / "x.tflite"
+    assert main(["export", "tiny_boxes", "--output", str(file)]) == 0
+    assert METADATA in inspect(file).metadata
+    assert main(["evaluate", str(file), "--data", "scenes"]) == 0
+    assert "AP@0.5" in capsys.readouterr().out
 
 
 def _perfect(boxes_dataset, anchors):

@@ -68,6 +68,7 @@ def _start():
     return split_variables(NETWORK.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 1))))
 
 
+@pytest.mark.slow
 def test_a_detector_learns_a_few_images():
     source = _source(8, 0)
     batch = {name: jnp.asarray(array) for name, array in source.read(np.arange(8)).items()}
@@ -90,6 +91,7 @@ def test_a_detector_learns_a_few_images():
     assert after["loss"] < before["loss"] / 20
 
 
+@pytest.mark.slow
 def test_evaluation_counts_every_image_once_on_any_mesh():
     source, (params, model_state) = _source(9, 1), _start()
     whole = evaluate(FORWARD, params, model_state, source, TASK, batch_size=9)
