@@ -88,12 +88,14 @@ class Inspection:
       description: As stored.
       subgraphs: The model first.
       signatures: For each key, names and positions of inputs and of outputs.
+      metadata: What it carries beside the model, by the name of the entry.
     """
 
     size: int
     description: str
     subgraphs: tuple[Subgraph, ...]
     signatures: dict[str, tuple[dict[str, int], dict[str, int]]]
+    metadata: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
     def main(self) -> Subgraph:
@@ -161,6 +163,9 @@ def _lines(info: Inspection) -> Iterator[str]:
     for title, ports in (("input", info.inputs), ("output", info.outputs)):
         for name, tensor in ports.items():
             yield f"{title} {name!r}: {_describe(tensor)}"
+    if info.metadata:
+        sizes = ", ".join(f"{name} ({len(data):,} bytes)" for name, data in info.metadata.items())
+        yield f"metadata: {sizes}"
     yield f"signatures: {', '.join(map(repr, info.signatures)) or 'none'}"
     yield ""
     yield f"{'operator':24} {'output':44} {'shape':20} {'type':8} {'MACs':>13} {'live bytes':>11}"

@@ -6,6 +6,7 @@ which keeps files small: the zero points of all kernels of one width are one vec
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flatbuffers
@@ -92,6 +93,7 @@ class Model:
       outputs: Likewise.
       signature: The signature's key.
       description: Free text.
+      metadata: Texts by the name of their entry.
     """
 
     operators: tuple[Operator, ...]
@@ -99,6 +101,7 @@ class Model:
     outputs: tuple[tuple[str, Tensor], ...]
     signature: str
     description: str
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def build(model: Model) -> bytes:
@@ -107,6 +110,7 @@ def build(model: Model) -> bytes:
     index = {tensor: i for i, tensor in enumerate(tensors)}
     buffers, buffer_of = _buffers(tensors)
     codes, code_of = _operator_codes(model.operators)
+    entries = _metadata(model.metadata, buffers)
     packed = schema.ModelT(
         version=_SCHEMA_VERSION,
         operatorCodes=codes,
@@ -123,6 +127,7 @@ def build(model: Model) -> bytes:
         ],
         description=model.description,
         buffers=buffers,
+        metadata=entries,
         signatureDefs=[
             schema.SignatureDefT(
                 inputs=_signature(index, model.inputs),
@@ -195,6 +200,17 @@ def _buffers(tensors: list[Tensor]) -> tuple[list[schema.BufferT], dict[Tensor, 
             buffers.append(schema.BufferT(data=np.frombuffer(raw, np.uint8)))
         place[tensor] = seen[raw]
     return buffers, place
+
+
+def _metadata(
+    texts: Mapping[str, str], buffers: list[schema.BufferT]
+) -> list[schema.MetadataT] | None:
+    """Returns the entries of metadata, whose texts are added to the buffers; None if there are none."""
+    entries = []
+    for name, text in texts.items():
+        entries.append(schema.MetadataT(name=name, buffer=len(buffers)))
+        buffers.append(schema.BufferT(data=np.frombuffer(text.encode(), np.uint8)))
+    return entries or None
 
 
 def _bytes(data: np.ndarray, dtype: str) -> bytes:

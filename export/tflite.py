@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -33,6 +33,7 @@ def to_tflite(
     target: Target = "android",
     signature: str = "serving_default",
     description: str = "Written by Attokit.",
+    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """Returns the graph as a TFLite file; the same arguments give the same bytes.
 
@@ -49,6 +50,7 @@ def to_tflite(
         Micro); the integers are the same.
       signature: Key of the file's one signature; its inputs and outputs have the graph's names.
       description: Free text that the file carries.
+      metadata: Texts that it carries, by the name of the entry, such as how outputs are meant.
 
     Raises:
       ValueError: if a type is none of these or does not fit, or if weights or qparams are of
@@ -82,6 +84,7 @@ def to_tflite(
             outputs=tuple(outputs),
             signature=signature,
             description=description,
+            metadata=dict(metadata or {}),
         )
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from attokit import checkpoints, zoo
 from attokit.datasets import load_dataset
@@ -18,6 +19,7 @@ from attokit.quant.graph import Weights
 from attokit.quantization import calibrate_on
 from attokit.runs import Run, open_run
 from attokit.same_body import check_same_body
+from attokit.zoo.registry import Task
 
 _RANDOM_IMAGES = 8
 _CALIBRATION_IMAGES = 512
@@ -29,6 +31,8 @@ class Origin:
 
     Attributes:
       graph: As traced.
+      network: Of which.
+      task: Key of `tasks.TASKS`.
       weights: Of the graph.
       qparams: None for a float file.
       image_shape: Height, width and channels that it takes.
@@ -38,6 +42,8 @@ class Origin:
     """
 
     graph: Graph
+    network: nn.Module
+    task: Task
     weights: Weights
     qparams: QParams | None
     image_shape: tuple[int, int, int]
@@ -73,6 +79,8 @@ def open_origin(
         graph = _ending_otherwise(run, graph, parse_overrides(overrides))
     return Origin(
         graph=graph,
+        network=run.network(),
+        task=run.task,
         weights=weights,
         qparams=qparams,
         image_shape=run.image_shape,
@@ -148,8 +156,12 @@ def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]
     graph, weights = trace(network.apply, variables, example)
     return Origin(
         graph=graph,
+        network=network,
+        task=zoo.task(model),
         weights=weights,
-        qparams=None if as_float else _calibrated(graph, weights, data, config.image_size),
+        qparams=None
+        if as_float
+        else _calibrated(graph, weights, data, config.image_size, zoo.task(model)),
         image_shape=config.image_size,
         class_names=None if record is None else record.class_names,
         data=data,
@@ -158,10 +170,10 @@ def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]
 
 
 def _calibrated(
-    graph: Graph, weights: Weights, data: str | None, image_shape: tuple[int, int, int]
+    graph: Graph, weights: Weights, data: str | None, image_shape: tuple[int, int, int], task: Task
 ) -> QParams:
     if data is not None:
-        source = load_dataset(data, image_shape).split("train")
+        source = load_dataset(data, image_shape, task=task).split("train")
         return calibrate_on(graph, weights, source, count=_CALIBRATION_IMAGES)
     images = np.random.default_rng(0).random((_RANDOM_IMAGES, *image_shape), np.float32)
     return calibrate(graph, weights, [images])

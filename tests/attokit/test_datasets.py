@@ -18,8 +18,16 @@ def test_scenes():
     assert (dataset.task, dataset.image_shape) == ("segmentation", (32, 48, 3))
     assert load_dataset("scenes").image_shape == (128, 128, 3)
     assert canonical("scenes") == "scenes"
-    with pytest.raises(ValueError, match="must be those of the model"):
-        load_dataset("scenes", (32, 32, 1))
+    grey = load_dataset("scenes", (32, 32, 1))
+    assert grey.image_shape == (32, 32, 1)
+
+
+def test_scenes_with_boxes():
+    dataset = load_dataset("scenes", (32, 48, 1), task="detection")
+    assert (dataset.task, dataset.image_shape) == ("detection", (32, 48, 1))
+    batch = dataset.split("test").read(np.arange(2))
+    assert batch.keys() == {"images", "boxes", "box_labels"}
+    assert batch["images"].shape == (2, 32, 48, 1)
 
 
 def test_scenes_of_a_folder(tmp_path, monkeypatch):
@@ -27,6 +35,20 @@ def test_scenes_of_a_folder(tmp_path, monkeypatch):
         load_dataset(f"scenes:{tmp_path}", (32, 48, 3))
     monkeypatch.chdir(tmp_path)
     assert canonical("scenes:fashion") == f"scenes:{tmp_path / 'fashion'}"
+
+
+def test_wake_scenes(tmp_path, monkeypatch):
+    dataset = load_dataset("wake_scenes:Ankle boot", (32, 48, 3))
+    assert (dataset.task, dataset.image_shape) == ("classification", (32, 48, 3))
+    assert dataset.class_names == ("no Ankle boot", "Ankle boot")
+    assert load_dataset("wake_scenes:Bag").image_shape == (96, 96, 3)
+    with pytest.raises(ValueError, match="no garment 'Hat'"):
+        load_dataset("wake_scenes:Hat")
+    with pytest.raises(ValueError, match="no file train-images-idx3-ubyte"):
+        load_dataset(f"wake_scenes:Bag:{tmp_path}")
+    monkeypatch.chdir(tmp_path)
+    assert canonical("wake_scenes:Bag") == "wake_scenes:Bag"
+    assert canonical("wake_scenes:Bag:fashion") == f"wake_scenes:Bag:{tmp_path / 'fashion'}"
 
 
 def test_image_folder_is_fitted(tmp_path):
@@ -66,8 +88,3 @@ def test_canonical():
     assert canonical("tfds:cifar10") == "tfds:cifar10"
     assert canonical("fashion_mnist_subset") == "fashion_mnist_subset"
     assert canonical("folder") == str(pathlib.Path.cwd() / "folder")
-
-
-def test_detection_has_no_data_yet():
-    with pytest.raises(ValueError, match="no data for detection can be read yet: choose a model"):
-        load_dataset("scenes", task="detection")

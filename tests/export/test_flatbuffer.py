@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -38,6 +40,15 @@ def test_a_file_begins_with_the_identifier_and_is_read_back():
     info = inspect(data)
     assert info.histogram == {"ADD": 2}
     assert list(info.inputs) == ["in"] and list(info.outputs) == ["out"]
+
+
+def test_metadata_is_read_back():
+    model = _add_chain(np.arange(4, dtype=np.float32), 1)
+    told = dataclasses.replace(model, metadata={"A": "größer", "B": "", "C": "größer"})
+    info = inspect(flatbuffer.build(told))
+    assert info.metadata == {"A": "größer".encode(), "B": b"", "C": "größer".encode()}
+    assert inspect(flatbuffer.build(model)).metadata == {}
+    assert info.histogram == {"ADD": 1}
 
 
 def test_equal_buffers_are_stored_once():

@@ -10,6 +10,7 @@ from rich.console import Console
 from attokit import export
 from attokit.export import InterfaceType
 from attokit.origins import open_origin, own_file
+from attokit.tasks import view_of
 from attokit.training import write_labels
 
 
@@ -56,6 +57,7 @@ def run(options: Options, console: Console) -> None:
         origin.qparams,
         input_type=options.input_type,
         output_type=options.output_type,
+        metadata=view_of(origin.task).file_metadata(origin.network, origin.image_shape),
     )
     export.write(output, file)
     if origin.class_names is not None:

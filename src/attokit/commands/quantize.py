@@ -112,7 +112,7 @@ def run(options: Options, console: Console) -> None:
     )
     if options.learned_scales:  # patterns are wrong before hours of work, not after
         initial_log_scales(graph, qparams, options.learned_scales, options.freeze_scales)
-    task = task_for(dataset, source.config)
+    task = task_for(dataset, source.config, source.network())
     metric = view_of(source.task).metric
     quantizer = Quantizer(graph, kernels=options.kernels, task=task)
     metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), source.config)

@@ -85,6 +85,6 @@ def _images(options: Options, origin: Origin) -> np.ndarray:
     if options.random_images or origin.data is None:
         shape = (options.images, *origin.image_shape)
         return np.random.default_rng(0).integers(0, 256, shape)
-    dataset = load_dataset(origin.data, origin.image_shape)
+    dataset = load_dataset(origin.data, origin.image_shape, task=origin.task)
     source = dataset.split("test" if "test" in dataset.splits else min(dataset.splits))
     return source.read(np.arange(min(options.images, len(source))))["images"]
