@@ -14,7 +14,7 @@ from attokit.quant.graph import Graph, Weights
 from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
 from attokit.quant.least_scales import widened
-from attokit.quant.masks import mask_in_arithmetic, readers_of_masks
+from attokit.quant.masks import mask_by_arithmetic, mask_in_arithmetic, readers_of_masks
 from attokit.quant.observers import OBSERVERS, Observer
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Operand
@@ -134,7 +134,8 @@ def _observe(
         )
     watched = _observed_tensors(graph)
     spoilt = readers_of_masks(graph, weights, masked)
-    seen = dict.fromkeys([*watched, *spoilt])
+    seen = dict.fromkeys([*watched, *(n for n, op in spoilt.items() if graph.is_float(op))])
+    softened = {op.inputs[0]: op for op in graph.ops if op.kind in ("softmax", "log_softmax")}
 
     def activations(weights: Weights, *inputs: Float[Array, "..."]) -> dict[str, Array]:
         values = graph.intermediates(weights, *inputs)
@@ -154,6 +155,8 @@ def _observe(
                     array = array[np.abs(array) < MASK]
                 elif name in spoilt and not (np.abs(array) < MASK).all():
                     raise ValueError(mask_in_arithmetic(spoilt[name]))
+                elif name in softened and not (array > -MASK).all():
+                    raise ValueError(mask_by_arithmetic(softened[name], name))
                 if name not in watched:
                     continue
                 if not np.isfinite(array).all():

@@ -62,3 +62,13 @@ def mask_in_arithmetic(op: Op) -> str:
         "-1e9)), or by a smaller constant, or leave it all to float32, from the mask to the softmax: "
         f"quant.keep_float(graph, [..., {op.outputs[0]!r}])"
     )
+
+
+def mask_by_arithmetic(op: Op, name: str) -> str:
+    """Returns what is wrong with a softmax of integers that reads values like masks, and the cure."""
+    where = f" at {op.source}" if op.source else ""
+    return (
+        f"{op.outputs[0]!r} ({op.kind}{where}) reads {name!r}, which reaches below {-MASK:g}: integers "
+        "of such a range cannot tell its other values apart. Choose rather than add what stands for "
+        "infinity, jnp.where(mask, x, -1e9), where the mask is known or a bool input"
+    )

@@ -30,6 +30,7 @@ from attokit.quant.lowering.movement import (
 from attokit.quant.lowering.pooling import Windows, emit_pool
 from attokit.quant.lowering.reduction import kept_shape
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer, unshaped
+from attokit.quant.mask_last import moving_masks
 from attokit.quant.movements import Movements
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation
@@ -90,6 +91,7 @@ def rewrite(program: Program) -> None:
         exponential,
         shifted_log_sum_exp,
         log_sum_exp,
+        moving_masks(),
         _mean,
         _average_pool,
         _division,

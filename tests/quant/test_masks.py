@@ -10,7 +10,7 @@ _X = jnp.linspace(-3, 3, 36).reshape(1, 6, 6)
 
 
 def _masked_early(_, x):
-    return jax.nn.softmax(jnp.where(_MASK, x, -1e9) + 0.1 * jnp.flip(x, -1))
+    return jax.nn.softmax(jnp.where(_MASK, x, -1e9) * jax.nn.sigmoid(jnp.flip(x, -1)))
 
 
 def _graph():
@@ -22,12 +22,12 @@ def _graph():
     [
         (
             [],
-            r"'add' \(add at .*test_masks.py:\d+.*\) computes with a mask, .*: mask last, .*'add'",
+            r"'mul' \(mul at .*test_masks.py:\d+.*\) computes with a mask, .*: mask last, .*'mul'",
         ),
-        (["add"], r"'add' \(add at .*\) computes with a mask"),
+        (["mul"], r"'mul' \(mul at .*\) computes with a mask"),
         (
-            ["select", "add"],
-            r"'add' at .* holds a mask, .*: name what reads it in quant.keep_float",
+            ["select", "mul"],
+            r"'mul' at .* holds a mask, .*: name what reads it in quant.keep_float",
         ),
     ],
 )
@@ -38,9 +38,19 @@ def test_a_mask_that_no_range_holds_is_refused(names, message):
         quant.calibrate(mixed, weights, [_X], input_range=None)
 
 
+def test_a_mask_that_arithmetic_makes_of_a_float_input_is_refused():
+    graph, weights = quant.trace(lambda _, x, m: jax.nn.softmax(x + (1 - m) * -1e9), (), _X, _X)
+    with pytest.raises(
+        ValueError, match=r"'softmax' \(softmax at .*\) reads 'add.*', which reaches"
+    ):
+        quant.calibrate(
+            graph, weights, [(_X, jnp.asarray(_MASK[None], jnp.float32))], input_range=None
+        )
+
+
 def test_from_the_mask_to_the_softmax_all_may_stay_float():
     graph, weights = _graph()
-    mixed = quant.keep_float(graph, ["select", "add", "softmax"])
+    mixed = quant.keep_float(graph, ["select", "mul", "softmax"])
     qparams = quant.calibrate(mixed, weights, [_X], input_range=None)
     file = export.to_tflite(mixed, weights, qparams)
     (found,) = export.run(file, _X, dequantize=True).values()
