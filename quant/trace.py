@@ -22,6 +22,7 @@ from attokit.quant.graph import Graph, carried_type, is_quantized
 from attokit.quant.lowering import known
 from attokit.quant.lowering.primitives import CURES, LOWERINGS
 from attokit.quant.lowering.values import Builder, Known, Symbol, UnsupportedOpError, Value
+from attokit.quant.randomness import origin, refuse_drawn
 from attokit.quant.ranges import assign_ranges
 
 _PLAIN = (np.dtype(np.int32), np.dtype(np.bool_))  # inputs that stay as they are
@@ -63,8 +64,8 @@ def trace(
       input_names: Names of the inputs in the file's signature; "input" or "input_0", ... if None.
 
     Raises:
-      UnsupportedOpError: if the function holds an op that no graph op stands for; it names the op
-        and the line in the user's source.
+      UnsupportedOpError: if the function holds an op that no graph op stands for, or draws random
+        numbers; it names the op and the line in the user's source.
       ValueError: if an input is of another type, or nothing is returned.
     """
     names = naming.input_names(inputs, input_names)
@@ -76,6 +77,7 @@ def trace(
     symbols = [Symbol(tuple(x.shape), np.dtype(x.dtype)) for x in inputs]
     build = Builder()
     outputs = _interpret(build, closed.jaxpr, closed.consts, [*leaves, *symbols])
+    refuse_drawn(outputs)
     if not outputs:
         raise ValueError("the function returns nothing (None or an empty tree); return an array")
     program = rewrite.Program(build.nodes, outputs)
@@ -119,7 +121,7 @@ def _interpret(
     environment: dict[Any, Value] = dict(zip(jaxpr.invars, arguments, strict=True))
     for variable, constant in zip(jaxpr.constvars, constants, strict=True):
         environment[variable] = (
-            constant if isinstance(constant, Known | Symbol) else Known(np.asarray(constant))
+            constant if isinstance(constant, Known | Symbol) else Known(known.held(constant))
         )
 
     def read(atom: Any) -> Value:
@@ -144,12 +146,16 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
             return _call(build, inner, operands)
     # A loop over what is known is for JAX; a branch not taken may not even compile here.
     if name in CONTROL and (name == "cond" or not _all_known(operands)):
+        refuse_drawn(operands)
         with _located(build, eqn):
             return CONTROL[name](build, functools.partial(_call, build), eqn.params, operands)
     if _all_known(operands):
         arrays = known.evaluate(eqn, [constant.array for constant in operands])
         weight = next((constant.name for constant in operands if constant.name is not None), None)
-        return [Known(array, weight) for array in arrays]
+        with _located(build, eqn):
+            drawn = origin(build, eqn, operands)
+        return [Known(array, weight, drawn) for array in arrays]
+    refuse_drawn(operands)
     with _located(build, eqn):
         return _lower(build, eqn, operands)
 
