@@ -16,14 +16,16 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.quant import naming, rewrite
+from attokit.quant import naming
 from attokit.quant.control import CONTROL
 from attokit.quant.graph import Graph, carried_type, is_quantized
 from attokit.quant.lowering import known
 from attokit.quant.lowering.primitives import CURES, LOWERINGS
 from attokit.quant.lowering.values import Builder, Known, Symbol, UnsupportedOpError, Value
+from attokit.quant.program import Program
 from attokit.quant.randomness import origin, refuse_drawn
 from attokit.quant.ranges import assign_ranges
+from attokit.quant.rewrite import rewrite
 
 _PLAIN = (np.dtype(np.int32), np.dtype(np.bool_))  # inputs that stay as they are
 _INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
@@ -80,8 +82,8 @@ def trace(
     refuse_drawn(outputs)
     if not outputs:
         raise ValueError("the function returns nothing (None or an empty tree); return an array")
-    program = rewrite.Program(build.nodes, outputs)
-    rewrite.rewrite(program)
+    program = Program(build.nodes, outputs)
+    rewrite(program)
     _give_outputs_tensors(program)
     return _freeze(program, dict(zip(names, symbols, strict=True)), shapes)
 
@@ -191,7 +193,7 @@ def _lower(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     return list(results) if isinstance(results, list | tuple) else [results]
 
 
-def _give_outputs_tensors(program: rewrite.Program) -> None:
+def _give_outputs_tensors(program: Program) -> None:
     """Copies constants that leave, and what leaves more than once: outputs are tensors of a file."""
     build = Builder(scope="function/output")
     left: list[Value] = []
@@ -206,7 +208,7 @@ def _give_outputs_tensors(program: rewrite.Program) -> None:
     program.outputs = left
 
 
-def _freeze(program: rewrite.Program, inputs: Mapping[str, Symbol], shapes: Any):
+def _freeze(program: Program, inputs: Mapping[str, Symbol], shapes: Any):
     """Returns the immutable graph of a program, and its weights."""
     names = naming.Names(inputs)
     weights: dict[str, Array] = {}
