@@ -12,6 +12,7 @@ if __name__ != "attokit.quant":
 
 from attokit.quant.calibrate import calibrate
 from attokit.quant.fake_quant import QuantizedGraph, fake_quant
+from attokit.quant.float_islands import keep_float
 from attokit.quant.graph import Graph, Note, Tensor
 from attokit.quant.integer import IntegerGraph, integer
 from attokit.quant.lowering.values import UnsupportedOpError
@@ -38,6 +39,7 @@ __all__ = [
     "calibrate",
     "fake_quant",
     "integer",
+    "keep_float",
     "report",
     "trace",
     "trainable",

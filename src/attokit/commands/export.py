@@ -10,6 +10,7 @@ from rich.console import Console
 from attokit import export
 from attokit.export import InterfaceType
 from attokit.origins import open_origin, own_file
+from attokit.precision import Precision
 from attokit.tasks import view_of
 from attokit.training import write_labels
 
@@ -28,6 +29,10 @@ class Options:
         (byte / 255).
       output_type: Likewise for what it gives.
       data: To calibrate pretrained weights on; what they were trained on if left out and they say.
+      int16: Patterns of names of ops whose activations have 16 bits ('*', 'head/*'); of pretrained
+        weights and models. A run has what attokit quantize was given.
+      int8: Patterns of those among them that keep 8.
+      float32: Patterns of names of ops that stay float32, and of inputs ('softmax').
       overrides: Fields of the model's config. Of a run only such as choose how the trained network
         ends: output=argmax (class ids) or output=quarter (small logits) of segmentation models.
     """
@@ -39,12 +44,19 @@ class Options:
     output_type: InterfaceType | None = None
     data: str | None = None
     overrides: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
+    int8: tuple[str, ...] = ()
+    float32: tuple[str, ...] = ()
 
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
     origin = open_origin(
-        options.target, as_float=options.float, data=options.data, overrides=options.overrides
+        options.target,
+        as_float=options.float,
+        data=options.data,
+        overrides=options.overrides,
+        precision=Precision(int16=options.int16, int8=options.int8, float32=options.float32),
     )
     if origin.random:
         console.print(f"{options.target} has random weights: for measuring only", style="yellow")
