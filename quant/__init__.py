@@ -19,6 +19,8 @@ from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
 from attokit.quant.report import Report, report
 from attokit.quant.selection import trainable
+from attokit.quant.split_rows import split_rows
+from attokit.quant.strips import Strips, cut_strips
 from attokit.quant.trace import trace
 from attokit.quant.wide import widen
 
@@ -33,12 +35,15 @@ __all__ = [
     "QuantParams",
     "QuantizedGraph",
     "Report",
+    "Strips",
     "Tensor",
     "UnsupportedOpError",
     "calibrate",
+    "cut_strips",
     "fake_quant",
     "integer",
     "report",
+    "split_rows",
     "trace",
     "trainable",
     "widen",

@@ -61,10 +61,12 @@ class Window:
     span: int = 1
     columns: tuple[int, int] = (0, 0)
 
-    def reads(self, rows: Rows, height: int) -> Reads:
-        """Returns what rows of the output need of an input with so many rows."""
+    def reads(self, rows: Rows, height: int | None) -> Reads:
+        """Returns what rows of the output need of an input with so many rows (None: without end)."""
         first = rows.first * self.stride - self.before
         end = (rows.end - 1) * self.stride - self.before + self.span
+        if height is None:
+            return Reads(Rows(first, end), 0, 0)
         inside = Rows(min(max(first, 0), height), max(min(end, height), 0))
         return Reads(inside, inside.first - first, end - inside.end)
 
@@ -84,7 +86,7 @@ def window(graph: Graph, op: Op) -> Window | None:
         own = _sliding(op, images, op["window"])
         return own if own == dataclasses.replace(own, before=0, columns=(0, 0)) else None
     if op.kind == "pad":
-        batch, (above, _), columns, channels = op["widths"]
+        batch, (above, _), _, channels = op["widths"]
         return Window(before=above) if not any((*batch, *channels)) else None
     if op.kind == "strided_slice":
         return Window(stride=op["strides"][ROW], before=-op["begin"][ROW])
@@ -106,9 +108,7 @@ def _sliding(op: Op, images: tuple[int, ...], spans: list[int]) -> Window:
     padding = ((0, 0), (0, 0))
     if op["padding"] == "SAME":
         padding = same_padding(images[1:3], spans, op["strides"])
-    return Window(
-        stride=op["strides"][0], before=padding[0][0], span=spans[0], columns=padding[1]
-    )
+    return Window(stride=op["strides"][0], before=padding[0][0], span=spans[0], columns=padding[1])
 
 
 def _all_maps(graph: Graph, op: Op) -> bool:

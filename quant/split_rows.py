@@ -8,6 +8,7 @@ of the graph gives.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 from attokit.quant.graph import Graph, Note, Tensor
@@ -33,7 +34,7 @@ def split_rows(graph: Graph, start: str, end: str, parts: int) -> Graph:
     if not 2 <= parts <= height:
         raise ValueError(f"parts={parts}: {end!r} has {height} rows; give a number from 2 to that")
     edges = [height * i // parts for i in range(parts + 1)]
-    groups = [Rows(*pair) for pair in zip(edges, edges[1:], strict=False)]
+    groups = [Rows(*pair) for pair in itertools.pairwise(edges)]
     ops: list[Op] = []
     made: list[Tensor] = []
     ranges: dict[tuple[str, int], str] = {}
@@ -101,12 +102,17 @@ class Region:
         _check_closed(graph, start, end, ops)
         return cls(graph, start, end, ops, tuple(w for w in windows if w is not None))
 
-    def needs(self, rows: Rows) -> dict[str, Rows]:
-        """Returns the rows of every map of the region that some rows of its end need."""
+    def needs(self, rows: Rows, *, padded: bool = False) -> dict[str, Rows]:
+        """Returns the rows of every map of the region that some rows of its end need.
+
+        Args:
+          rows: Of the end.
+          padded: Counts padding as rows of the maps, before the first and after the last.
+        """
         needs = {self.end: rows}
         for op, own in zip(reversed(self.ops), reversed(self.windows), strict=True):
             for name in self.maps(op):
-                read = own.reads(needs[op.outputs[0]], self.height(name)).rows
+                read = own.reads(needs[op.outputs[0]], None if padded else self.height(name)).rows
                 needs[name] = needs[name] | read if name in needs else read
         return needs
 
@@ -176,11 +182,12 @@ class Part:
           region: Of which.
           rows: Of its end.
           rename: What is made for this part is called so.
-          start: Name of a map of just the rows that are read, padding included (see `strips`); None:
-            they are cut out of the region's start.
+          start: Name of a map of just the rows that are read, with rows for what is padding above and
+            below; None: they are cut out of the region's start.
         """
         self._region, self._rename = region, rename
-        self._needs = region.needs(rows)
+        self._padded_rows = start is not None
+        self._needs = region.needs(rows, padded=self._padded_rows)
         self.needed = self._needs[region.start]
         self.ops: list[Op] = []
         self.tensors: list[Tensor] = []
@@ -200,7 +207,10 @@ class Part:
         """Writes one op."""
         (output,) = op.outputs
         rows = self._needs[output]
-        reads = {name: own.reads(rows, self._region.height(name)) for name in self._region.maps(op)}
+        reads = {
+            name: own.reads(rows, None if self._padded_rows else self._region.height(name))
+            for name in self._region.maps(op)
+        }
         name = self._rename(output)
         if op.kind in SLICES:
             self._write_slice(op, own, reads[op.inputs[0]], name)
@@ -210,7 +220,7 @@ class Part:
             if op.kind == "pad":
                 change = self._widths(op, reads[op.inputs[0]])
             elif op.kind in CONVOLUTIONS and op["padding"] == "SAME":
-                inputs[0] = self._padded(inputs[0], own, reads[op.inputs[0]], name)
+                inputs[0] = self._with_padding(inputs[0], own, reads[op.inputs[0]], name)
                 change = {"padding": "VALID"}
             elif "padding" in op.attributes:
                 change = {"padding": "VALID"}  # pools, which pad nothing
@@ -224,7 +234,7 @@ class Part:
         batch, _, columns, channels = op["widths"]
         return {"widths": (batch, (reads.above, reads.below), columns, channels)}
 
-    def _padded(self, images: str, own: Window, reads: Reads, name: str) -> str:
+    def _with_padding(self, images: str, own: Window, reads: Reads, name: str) -> str:
         """Returns rows with the padding that SAME gave them, as an op of its own."""
         widths = ((0, 0), (reads.above, reads.below), own.columns, (0, 0))
         if not any(map(any, widths)):
@@ -245,7 +255,10 @@ class Part:
         rank = range(4)
         source = self._region.graph.tensors[op.inputs[0]].shape
         if op.kind == "slice":
-            sizes = [n - b if s == -1 else s for n, b, s in zip(source, op["begin"], op["size"], strict=True)]
+            sizes = [
+                n - b if s == -1 else s
+                for n, b, s in zip(source, op["begin"], op["size"], strict=True)
+            ]
             ends = [op["begin"][i] + sizes[i] for i in rank]
             strides = [1] * 4
         else:
@@ -253,7 +266,9 @@ class Part:
         begin = [first if i == ROW else op["begin"][i] for i in rank]
         ends[ROW] = end
         change = _slicing(begin, ends, strides)
-        self._emit(dataclasses.replace(op, kind="strided_slice", attributes={}), [held], name, change)
+        self._emit(
+            dataclasses.replace(op, kind="strided_slice", attributes={}), [held], name, change
+        )
 
     def _rows(self, name: str, rows: Rows) -> str:
         """Returns the name of just these rows of a map, cut out if there are more."""
