@@ -9,6 +9,7 @@ if __name__ != "attokit.export":
 from attokit.export.anatomy import Inspection
 from attokit.export.inspection import inspect
 from attokit.export.run import Runner, run
+from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
 from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
 from attokit.export.verify import Report, verify
 
@@ -18,8 +19,11 @@ __all__ = [
     "InterfaceType",
     "Report",
     "Runner",
+    "Streamed",
     "inspect",
     "run",
+    "run_streamed",
+    "to_streamed_tflite",
     "to_tflite",
     "verify",
     "write",

@@ -92,6 +92,7 @@ class Model:
       outputs: Likewise.
       signature: The signature's key.
       description: Free text.
+      names: Whether tensors keep their names; inputs and outputs have theirs in the signature.
     """
 
     operators: tuple[Operator, ...]
@@ -99,6 +100,7 @@ class Model:
     outputs: tuple[tuple[str, Tensor], ...]
     signature: str
     description: str
+    names: bool = True
 
 
 def build(model: Model) -> bytes:
@@ -112,7 +114,9 @@ def build(model: Model) -> bytes:
         operatorCodes=codes,
         subgraphs=[
             schema.SubGraphT(
-                tensors=[_pack_tensor(tensor, buffer_of[tensor], once) for tensor in tensors],
+                tensors=[
+                    _pack_tensor(tensor, buffer_of[tensor], once, model.names) for tensor in tensors
+                ],
                 inputs=_indices(index, [tensor for _, tensor in model.inputs]),
                 outputs=_indices(index, [tensor for _, tensor in model.outputs]),
                 operators=[
@@ -294,7 +298,7 @@ def _operator_codes(
     return codes, place
 
 
-def _pack_tensor(tensor: Tensor, buffer: int, once: _Once) -> schema.TensorT:
+def _pack_tensor(tensor: Tensor, buffer: int, once: _Once, names: bool) -> schema.TensorT:
     quantization = None
     if tensor.quantization is not None:
         quantization = once(
@@ -308,7 +312,7 @@ def _pack_tensor(tensor: Tensor, buffer: int, once: _Once) -> schema.TensorT:
         shape=np.asarray(tensor.shape, np.int32),
         type=TYPES[tensor.dtype],
         buffer=buffer,
-        name=tensor.name,
+        name=tensor.name if names else None,
         quantization=quantization,
         hasRank=not tensor.shape,  # tells a scalar from an unknown shape
     )

@@ -33,6 +33,7 @@ def to_tflite(
     target: Target = "android",
     signature: str = "serving_default",
     description: str = "Written by Attokit.",
+    names: bool = True,
 ) -> bytes:
     """Returns the graph as a TFLite file; the same arguments give the same bytes.
 
@@ -49,6 +50,8 @@ def to_tflite(
         Micro); the integers are the same.
       signature: Key of the file's one signature; its inputs and outputs have the graph's names.
       description: Free text that the file carries.
+      names: Whether tensors keep the names of their layers, by which `verify` finds them; without, a
+        file is smaller.
 
     Raises:
       ValueError: if a type is none of these or does not fit, or if weights or qparams are of
@@ -82,6 +85,7 @@ def to_tflite(
             outputs=tuple(outputs),
             signature=signature,
             description=description,
+            names=names,
         )
     )
 

@@ -141,6 +141,10 @@ def verify(
     reals = tuple(x.astype(graph.carried(n)) for n, x in zip(graph.inputs, reals, strict=True))
     if len(info.inputs) != len(graph.inputs):
         raise ValueError(f"{name} has {len(info.inputs)} inputs, the graph {len(graph.inputs)}")
+    if info.main.tensors and not any(tensor.name for tensor in info.main.tensors):
+        raise ValueError(
+            f"{name} has no names of tensors, by which they are found: write it with names=True to verify it"
+        )
     given = [
         to_file(port, tensor, x)
         for (port, tensor), x in zip(info.inputs.items(), reals, strict=True)

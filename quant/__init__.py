@@ -12,6 +12,7 @@ if __name__ != "attokit.quant":
 
 from attokit.quant.calibrate import calibrate
 from attokit.quant.fake_quant import QuantizedGraph, fake_quant
+from attokit.quant.fit_memory import fit_memory
 from attokit.quant.graph import Graph, Note, Tensor
 from attokit.quant.integer import IntegerGraph, integer
 from attokit.quant.lowering.values import UnsupportedOpError
@@ -41,6 +42,7 @@ __all__ = [
     "calibrate",
     "cut_strips",
     "fake_quant",
+    "fit_memory",
     "integer",
     "report",
     "split_rows",

@@ -53,7 +53,9 @@ def memory_bytes(graph: Graph) -> int:
 def _records(graph: Graph) -> int:
     """Returns what the runtime's own tables take."""
     return sum(
-        _BYTES_PER_OP + _BYTES_PER_TENSOR * len(op.outputs) + _BYTES_PER_CHANNEL * _channels(graph, op)
+        _BYTES_PER_OP
+        + _BYTES_PER_TENSOR * len(op.outputs)
+        + _BYTES_PER_CHANNEL * _channels(graph, op)
         for op in graph.ops
     )
 

@@ -31,9 +31,7 @@ def _cost(graph: Graph) -> int:
 
 
 def _readers_early(graph: Graph, name: str) -> Graph:
-    """Returns a graph in which all that reads a tensor, and what that needs, follows its maker at once.
-
-    """
+    """Returns a graph in which all that reads a tensor, and what that needs, follows its maker at once."""
     made_at = {n: i for i, op in enumerate(graph.ops) for n in op.outputs}
     place = made_at.get(name, -1)
     early: set[int] = set()

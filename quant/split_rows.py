@@ -169,6 +169,7 @@ class Part:
       ops: In execution order.
       tensors: That they make.
       constant_ranges: As a graph has them.
+      known: By name: these, and what they read.
       result: Name of what they make.
       needed: Rows of the start that they read.
     """
@@ -194,10 +195,14 @@ class Part:
         self.constant_ranges: dict[tuple[str, int], str] = {}
         self._held: dict[str, tuple[str, Rows]] = {}  # what there is of a map, and its rows
         self._cut: dict[tuple[str, Rows], str] = {}
+        whole = region.graph.tensors[region.start]
+        self.known = {region.start: whole}
         if start is None:
-            whole = Rows(0, region.height(region.start))
-            self._held[region.start] = (region.start, whole)
+            self._held[region.start] = (region.start, Rows(0, region.height(region.start)))
         else:
+            shape = list(whole.shape)
+            shape[ROW] = self.needed.end - self.needed.first
+            self.known[start] = dataclasses.replace(whole, name=start, shape=tuple(shape))
             self._held[region.start] = (start, self.needed)
         for op, own in zip(region.ops, region.windows, strict=True):
             self._write(op, own)
@@ -239,10 +244,10 @@ class Part:
         widths = ((0, 0), (reads.above, reads.below), own.columns, (0, 0))
         if not any(map(any, widths)):
             return images
-        like = self._tensor(images)
+        like = self.known[images]
         shape = tuple(n + sum(w) for n, w in zip(like.shape, widths, strict=True))
         padded = dataclasses.replace(like, name=f"{name}/padded", shape=shape)
-        self.tensors.append(padded)
+        self._add(padded)
         self.ops.append(
             Op(kind="pad", inputs=(images,), outputs=(padded.name,), attributes={"widths": widths})
         )
@@ -278,12 +283,12 @@ class Part:
         key = (name, rows)
         if key not in self._cut:
             first, end = (row - there.first for row in rows)
-            like = self._tensor(held)
+            like = self.known[held]
             begin, ends = [0] * 4, list(like.shape)
             begin[ROW], ends[ROW] = first, end
             cut = f"{self._rename(name)}/{rows.first}_{rows.end}"
             shape = tuple(e - b for b, e in zip(begin, ends, strict=True))
-            self.tensors.append(dataclasses.replace(like, name=cut, shape=shape))
+            self._add(dataclasses.replace(like, name=cut, shape=shape))
             attributes = _slicing(begin, ends, [1] * 4)
             self.ops.append(
                 Op(kind="strided_slice", inputs=(held,), outputs=(cut,), attributes=attributes)
@@ -296,9 +301,7 @@ class Part:
         graph = self._region.graph
         rows, shape = self._needs[output], list(graph.tensors[output].shape)
         shape[ROW] = rows.end - rows.first
-        self.tensors.append(
-            dataclasses.replace(graph.tensors[output], name=name, shape=tuple(shape))
-        )
+        self._add(dataclasses.replace(graph.tensors[output], name=name, shape=tuple(shape)))
         for position in range(len(inputs)):
             if (output, position) in graph.constant_ranges:
                 self.constant_ranges[name, position] = graph.constant_ranges[output, position]
@@ -311,9 +314,9 @@ class Part:
             )
         )
 
-    def _tensor(self, name: str) -> Tensor:
-        made = {tensor.name: tensor for tensor in self.tensors}
-        return made.get(name) or self._region.graph.tensors[name]
+    def _add(self, tensor: Tensor) -> None:
+        self.tensors.append(tensor)
+        self.known[tensor.name] = tensor
 
 
 def _slicing(begin: Sequence[int], end: Sequence[int], strides: Sequence[int]) -> dict:

@@ -78,11 +78,7 @@ def cut_strips(graph: Graph, at: str | None = None, rows: int = 1) -> Strips:
     starts = [*range(0, height - rows, rows), height - rows]
     needs = [region.needs(Rows(first, first + rows), padded=True) for first in starts]
     part = Part(region, Rows(0, rows), lambda name: name, start=image)
-    whole = graph.tensors[image]
-    strip_rows = part.needed.end - part.needed.first
-    shape = (*whole.shape[:ROW], strip_rows, *whole.shape[ROW + 1 :])
-    tensors = {tensor.name: tensor for tensor in part.tensors}
-    tensors[image] = dataclasses.replace(whole, shape=shape)
+    tensors = {name: part.known[name] for name in (image, *(t.name for t in part.tensors))}
     strip = dataclasses.replace(
         graph,
         outputs=(region.end,),
@@ -109,7 +105,7 @@ def cut_strips(graph: Graph, at: str | None = None, rows: int = 1) -> Strips:
         map_name=region.end,
         map_shape=graph.tensors[region.end].shape,
         rows=rows,
-        strip_rows=strip_rows,
+        strip_rows=tensors[image].shape[ROW],
         calls=tuple((n[image].first, first) for n, first in zip(needs, starts, strict=True)),
         padded=_padded_map(region, needs),
     )
