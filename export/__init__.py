@@ -7,6 +7,7 @@ if __name__ != "attokit.export":
     )
 
 from attokit.export.anatomy import Inspection
+from attokit.export.detection import DetectionPostProcess
 from attokit.export.inspection import inspect
 from attokit.export.run import Runner, run
 from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
@@ -15,6 +16,7 @@ from attokit.export.verify import Report, verify
 
 __all__ = [
     "INTERFACE_TYPES",
+    "DetectionPostProcess",
     "Inspection",
     "InterfaceType",
     "Report",

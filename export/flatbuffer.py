@@ -65,7 +65,7 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Operator:
-    """A built-in operator.
+    """An operator.
 
     Attributes:
       code: `schema.BuiltinOperator`'s member.
@@ -73,6 +73,8 @@ class Operator:
       options: The schema's options object ("AddOptionsT"), or None.
       inputs: In the operator's order.
       outputs: Likewise.
+      custom: Name of one that is not built in (then `code` is CUSTOM), or "".
+      custom_options: Its options, a flexbuffer.
     """
 
     code: int
@@ -80,6 +82,8 @@ class Operator:
     options: Any
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    custom: str = ""
+    custom_options: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -282,18 +286,19 @@ def _packed(data: np.ndarray) -> bytes:
 
 def _operator_codes(
     operators: tuple[Operator, ...],
-) -> tuple[list[schema.OperatorCodeT], dict[tuple[int, int], int]]:
-    """Returns the list of (operator, version) in use, and the position of each."""
-    place: dict[tuple[int, int], int] = {}
+) -> tuple[list[schema.OperatorCodeT], dict[tuple[int, int, str], int]]:
+    """Returns the list of (operator, version, own name) in use, and the position of each."""
+    place: dict[tuple[int, int, str], int] = {}
     for operator in operators:
-        place.setdefault((operator.code, operator.version), len(place))
+        place.setdefault((operator.code, operator.version, operator.custom), len(place))
     codes = [
         schema.OperatorCodeT(
             deprecatedBuiltinCode=min(code, _LARGEST_DEPRECATED_CODE),
             builtinCode=code,
             version=version,
+            customCode=custom or None,
         )
-        for code, version in place
+        for code, version, custom in place
     ]
     return codes, place
 
@@ -321,7 +326,7 @@ def _pack_tensor(tensor: Tensor, buffer: int, once: _Once, names: bool) -> schem
 def _pack_operator(
     operator: Operator,
     index: dict[Tensor, int],
-    code_of: dict[tuple[int, int], int],
+    code_of: dict[tuple[int, int, str], int],
     once: _Once,
 ) -> schema.OperatorT:
     options_type, options = schema.BuiltinOptions.NONE, None
@@ -329,11 +334,12 @@ def _pack_operator(
         name = type(operator.options).__name__.removesuffix("T")
         options_type, options = getattr(schema.BuiltinOptions, name), once(operator.options)
     return schema.OperatorT(
-        opcodeIndex=code_of[operator.code, operator.version],
+        opcodeIndex=code_of[operator.code, operator.version, operator.custom],
         inputs=_indices(index, operator.inputs),
         outputs=_indices(index, operator.outputs),
         builtinOptionsType=options_type,
         builtinOptions=options,
+        customOptions=np.frombuffer(operator.custom_options, np.uint8) if operator.custom else None,
     )
 
 
