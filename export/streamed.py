@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int8
 
+from attokit.export.detection import DetectionPostProcess
 from attokit.export.run import Runner, to_file
 from attokit.export.tflite import InterfaceType, to_tflite
 from attokit.quant.fit_memory import fit_memory
@@ -66,6 +67,7 @@ def to_streamed_tflite(
     input_type: InterfaceType | None = None,
     output_type: InterfaceType | None = None,
     names: bool = True,
+    detection: DetectionPostProcess | None = None,
 ) -> Streamed:
     """Returns two INT8 files for TFLite Micro that do together what one file does, bit for bit.
 
@@ -78,6 +80,7 @@ def to_streamed_tflite(
       input_type: What strips are; see `to_tflite`.
       output_type: What leaves the second file.
       names: Whether tensors keep their names.
+      detection: Post-processing that follows a detector in the second file.
 
     Raises:
       ValueError: see `quant.cut_strips` and `to_tflite`.
@@ -95,7 +98,13 @@ def to_streamed_tflite(
             plan.strip, strip_weights, qparams, input_type=input_type, target="micro", names=names
         ),
         rest=to_tflite(
-            plan.rest, rest_weights, qparams, output_type=output_type, target="micro", names=names
+            plan.rest,
+            rest_weights,
+            qparams,
+            output_type=output_type,
+            target="micro",
+            names=names,
+            detection=detection,
         ),
         plan=plan,
         padding=_as_taken(padding, input_type),
