@@ -105,10 +105,10 @@ def window(graph: Graph, op: Op) -> Window | None:
 
 def _sliding(op: Op, images: tuple[int, ...], spans: list[int]) -> Window:
     """Returns the window of an op that slides one over rows and columns."""
-    padding = ((0, 0), (0, 0))
-    if op["padding"] == "SAME":
-        padding = same_padding(images[1:3], spans, op["strides"])
-    return Window(stride=op["strides"][0], before=padding[0][0], span=spans[0], columns=padding[1])
+    if op["padding"] != "SAME":
+        return Window(stride=op["strides"][0], span=spans[0])
+    rows, columns = same_padding(images[1:3], spans, op["strides"])
+    return Window(stride=op["strides"][0], before=rows[0], span=spans[0], columns=columns)
 
 
 def _all_maps(graph: Graph, op: Op) -> bool:
