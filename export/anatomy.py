@@ -7,6 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+_BIAS = {
+    "CONV_2D": 2,
+    "DEPTHWISE_CONV_2D": 2,
+    "FULLY_CONNECTED": 2,
+    "TRANSPOSE_CONV": 3,
+}  # its place
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class TensorInfo:
@@ -34,7 +41,7 @@ class TensorInfo:
 
     @property
     def is_parameter(self) -> bool:
-        """Whether this is a kernel, bias or constant operand rather than axes or shapes."""
+        """Whether this is a kernel, scaled bias or constant operand rather than axes or shapes."""
         return self.constant and ("float" in self.dtype or self.scale.size > 0)
 
 
@@ -73,6 +80,17 @@ class Subgraph:
     operators: tuple[OperatorInfo, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, biases and constant operands."""
+        found = {i for i, tensor in enumerate(self.tensors) if tensor.is_parameter}
+        for op in self.operators:  # files for TFLite Micro have biases without scales
+            place = _BIAS.get(op.kind, len(op.inputs))
+            found |= {
+                i for i in op.inputs[place : place + 1] if i >= 0 and self.tensors[i].constant
+            }
+        return sum(math.prod(self.tensors[i].shape) for i in found)
 
     def is_float(self, operator: OperatorInfo) -> bool:
         """Whether an operator reads or makes floats."""
@@ -121,9 +139,7 @@ class Inspection:
     @property
     def parameters(self) -> int:
         """Number of weights, biases and constant operands."""
-        return sum(
-            math.prod(t.shape) for graph in self.subgraphs for t in graph.tensors if t.is_parameter
-        )
+        return sum(graph.parameters for graph in self.subgraphs)
 
     @property
     def macs(self) -> int:

@@ -145,8 +145,17 @@ class Context:
             shape=(channels,),
             dtype="int64" if self.is_wide(op) else "int32",
             data=data,
-            quantization=_symmetric(scale, channels, 0),
+            quantization=self._scales_of_bias(scale, channels),
         )
+
+    def _scales_of_bias(self, scale: np.ndarray, channels: int) -> Quantization | None:
+        """Returns a bias's scales; none for TFLite Micro, which multiplies its operands' itself.
+
+        It reads them where there is one channel, and XNNPACK wants them for dense layers.
+        """
+        if self.target == "micro" and channels > 1:
+            return None
+        return _symmetric(scale, channels, 0)
 
     def table(self, op: Op) -> Tensor:
         """Returns the op's outputs for int8 from -128 to 127, int8 [256]."""
