@@ -27,6 +27,8 @@ from attokit.zoo.backbone import Backbone, FeatureMap
 from attokit.zoo.convolution import Conv, conv
 from attokit.zoo.cost import count_macs, count_parameters
 from attokit.zoo.edgeml import rnnpool_from_edgeml, variables_from_edgeml
+from attokit.zoo.mask_paste import paste_masks
+from attokit.zoo.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from attokit.zoo.mobilenet_v1 import MobileNetV1, MobileNetV1Config
 from attokit.zoo.mobilenet_v2 import MobileNetV2, MobileNetV2Config
 from attokit.zoo.nms import non_max_suppression
@@ -35,6 +37,8 @@ from attokit.zoo.resnet import ResNet, ResNetConfig
 from attokit.zoo.rnnpool import RNNPool, rnn_pool
 from attokit.zoo.rnnpool_face import RNNPoolFace, RNNPoolFaceConfig
 from attokit.zoo.rnnpool_vww import RNNPoolVWW, RNNPoolVWWConfig
+from attokit.zoo.roi_align import roi_align
+from attokit.zoo.torchvision import variables_from_torchvision
 
 __all__ = [
     "AttendSeg",
@@ -46,6 +50,8 @@ __all__ = [
     "CondenserConfig",
     "Conv",
     "FeatureMap",
+    "MaskRCNN",
+    "MaskRCNNConfig",
     "MobileNetV1",
     "MobileNetV1Config",
     "MobileNetV2",
@@ -67,8 +73,11 @@ __all__ = [
     "info",
     "names",
     "non_max_suppression",
+    "paste_masks",
     "rnn_pool",
     "rnnpool_from_edgeml",
+    "roi_align",
     "task",
     "variables_from_edgeml",
+    "variables_from_torchvision",
 ]

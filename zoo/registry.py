@@ -14,6 +14,7 @@ from attokit.zoo import (
     backbones,
     deeplab_v3,
     edgesegnet,
+    mask_rcnn,
     rnnpool_face,
     unet,
 )
@@ -47,6 +48,14 @@ _FAMILIES = (
         source="https://arxiv.org/abs/1905.04222",
         module=edgesegnet,
         task="segmentation",
+    ),
+    Family(
+        name="Mask R-CNN",
+        build=mask_rcnn.MaskRCNN,
+        variants=mask_rcnn.VARIANTS,
+        source="https://arxiv.org/abs/1703.06870",
+        module=mask_rcnn,
+        task="detection",
     ),
     Family(
         name="RNNPool-Face",
