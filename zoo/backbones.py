@@ -86,4 +86,6 @@ def body(name: str) -> Backbone:
     """
     check_name(name)
     family = next(family for family in BACKBONES if name in family.variants)
-    return family.build(family.variants[name], features_only=True)
+    model = family.build(family.variants[name], features_only=True)
+    assert isinstance(model, Backbone)  # so is every entry of the list
+    return model

@@ -53,7 +53,7 @@ class FeaturePyramid(nn.Module):
         return Conv(self.channels, 1, use_bias=True, name=name)(x)
 
 
-def enlarge(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b h2 w2 c"]:
+def enlarge(x: Float[Array, "b h w c"], size: Sequence[int]) -> Float[Array, "b h2 w2 c"]:
     """Returns a map in which every cell is four, cut to a size; for maps that were halved rounding up.
 
     Raises:

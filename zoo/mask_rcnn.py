@@ -168,7 +168,7 @@ class MaskRCNN(nn.Module):
             "boxes": found.boxes_xyxy,
             "scores": found.scores,
             "classes": found.classes,
-            "masks": nn.sigmoid(masks) * found.valid[..., None, None],
+            "masks": jnp.where(found.valid[..., None, None], nn.sigmoid(masks), 0.0),
             "valid": found.valid,
         }
 
