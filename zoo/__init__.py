@@ -37,7 +37,6 @@ from attokit.zoo.resnet import ResNet, ResNetConfig
 from attokit.zoo.rnnpool import RNNPool, rnn_pool
 from attokit.zoo.rnnpool_face import RNNPoolFace, RNNPoolFaceConfig
 from attokit.zoo.rnnpool_vww import RNNPoolVWW, RNNPoolVWWConfig
-from attokit.zoo.roi_align import roi_align
 from attokit.zoo.torchvision import variables_from_torchvision
 
 __all__ = [
@@ -76,7 +75,6 @@ __all__ = [
     "paste_masks",
     "rnn_pool",
     "rnnpool_from_edgeml",
-    "roi_align",
     "task",
     "variables_from_edgeml",
     "variables_from_torchvision",

@@ -115,6 +115,7 @@ class AttoNet(Backbone):
 
     config: AttoNetConfig
 
+    @nn.nowrap
     def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
         """Yields the map after the stem and every module."""
         small = self.config.small_images
@@ -132,6 +133,7 @@ class AttoNet(Backbone):
                 reached *= module.stride
                 yield reached, x
 
+    @nn.nowrap
     def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
         """Returns the logits of the last map."""
         del train

@@ -33,7 +33,8 @@ class FeatureMap:
 class Backbone(nn.Module):
     """A classifier whose body can be had alone.
 
-    A family gives `stages`, the layers of its body, and `classify`, what it makes of their last map. Parameters of
+    A family gives `stages`, the layers of its body, and `classify`, what it makes of their last map, both marked
+    `nn.nowrap`: they are parts of the call, and values are named after layers, not after them. Parameters of
     the body have the same names with and without the head, so weights of the whole serve the body.
 
     Attributes:
@@ -54,10 +55,12 @@ class Backbone(nn.Module):
             return name_maps(maps)
         return self.classify(last_map(maps), train=train)
 
+    @nn.nowrap
     def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
         """Yields every map that others may read, with its stride, from the image down."""
         raise NotImplementedError
 
+    @nn.nowrap
     def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
         """Returns the logits of the last map."""
         raise NotImplementedError

@@ -56,6 +56,7 @@ class MobileNetV1(Backbone):
 
     config: MobileNetV1Config
 
+    @nn.nowrap
     def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
         """Yields the map after every separable convolution."""
         x = ConvNorm(self._channels(_STEM), 3, strides=2, activation="relu6", name="stem")(
@@ -77,6 +78,7 @@ class MobileNetV1(Backbone):
             reached *= stride
             yield reached, x
 
+    @nn.nowrap
     def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
         """Returns the logits of the last map."""
         del train

@@ -76,6 +76,7 @@ class MobileNetV2(Backbone):
 
     config: MobileNetV2Config
 
+    @nn.nowrap
     def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
         """Yields the map after every stage of inverted residuals."""
         config = self.config
@@ -83,6 +84,7 @@ class MobileNetV2(Backbone):
             images, width=config.width, stem_pooling=config.stem_pooling, train=train
         )
 
+    @nn.nowrap
     def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
         """Returns the logits of the last map, which one more convolution widens."""
         last = round_to_8(_LAST * max(1.0, self.config.width))

@@ -110,6 +110,7 @@ class MobileNetV3(Backbone):
 
     config: MobileNetV3Config
 
+    @nn.nowrap
     def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
         """Yields the map after the stem and every block, and what the last convolution makes of it."""
         x = ConvNorm(_STEM, 3, strides=2, activation="hard_swish", name="stem")(images, train=train)
@@ -122,6 +123,7 @@ class MobileNetV3(Backbone):
         x = ConvNorm(self.config.last, activation="hard_swish", name="last")(x, train=train)
         yield reached, x
 
+    @nn.nowrap
     def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
         """Returns the logits of the last map."""
         del train

@@ -65,6 +65,7 @@ class ResNet(Backbone):
 
     config: ResNetConfig
 
+    @nn.nowrap
     def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
         """Yields the map after the stem and every block."""
         config = self.config
@@ -87,6 +88,7 @@ class ResNet(Backbone):
                 )(x, train=train)
                 yield reached, x
 
+    @nn.nowrap
     def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
         """Returns the logits of the last map."""
         del train

@@ -89,6 +89,7 @@ class RNNPoolVWW(Backbone):
 
     config: RNNPoolVWWConfig
 
+    @nn.nowrap
     def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
         """Yields the map after the stem, the pooling and every stage of inverted residuals."""
         config = self.config
@@ -126,6 +127,7 @@ class RNNPoolVWW(Backbone):
                 )(x, train=train)
             yield reached, x
 
+    @nn.nowrap
     def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
         """Returns the logits of the last map, which one more convolution widens."""
         config = self.config

@@ -36,6 +36,7 @@ def test_networks_that_start_by_pooling_have_fewer_maps_and_small_images_finer_o
 class _Halving(zoo.Backbone):
     """As many halvings as the config says, each after a layer that keeps the resolution."""
 
+    @nn.nowrap
     def stages(self, images, *, train):
         x = images
         for step in range(self.config):
@@ -44,6 +45,7 @@ class _Halving(zoo.Backbone):
             x = nn.Dense(3, name=f"halve{step}")(x)[:, ::2, ::2]
             yield 2 ** (step + 1), x
 
+    @nn.nowrap
     def classify(self, x, *, train):
         return nn.Dense(4, name="head")(x.mean((1, 2)))
 

@@ -10,7 +10,9 @@ from attokit import zoo
 from attokit.zoo.roi_align import assign_levels, pyramid_roi_align
 
 SMALL, LARGE = (13, 17), (60, 40)  # cells for products, and for gathering
-_plain = functools.partial(zoo.roi_align, output_size=3, sampling_ratio=2, spatial_scale=0.25)
+_plain = functools.partial(
+    zoo.roi_align.roi_align, output_size=3, sampling_ratio=2, spatial_scale=0.25
+)
 _align = jit(_plain, static_argnames="aligned")
 
 
@@ -131,9 +133,11 @@ def test_refuses_bad_numbers():
     features, boxes = jnp.zeros((4, 4, 1)), jnp.zeros((1, 4))
     options = {"output_size": 2, "sampling_ratio": 2, "aligned": True}
     with pytest.raises(ValueError, match="sampling_ratio=0"):
-        zoo.roi_align(features, boxes, spatial_scale=1.0, **options | {"sampling_ratio": 0})
+        zoo.roi_align.roi_align(
+            features, boxes, spatial_scale=1.0, **options | {"sampling_ratio": 0}
+        )
     with pytest.raises(ValueError, match=r"spatial scales \(0.0,\)"):
-        zoo.roi_align(features, boxes, spatial_scale=0.0, **options)
+        zoo.roi_align.roi_align(features, boxes, spatial_scale=0.0, **options)
     with pytest.raises(ValueError, match="1 maps and 2 scales"):
         levels = jnp.zeros(1, jnp.int32)
         pyramid_roi_align((features,), boxes, levels, spatial_scales=(1.0, 0.5), **options)
