@@ -1,7 +1,7 @@
 """Prints the README's table of models: parameters, MACs, INT8 bytes and peak RAM of the file.
 
-Weights are random: none of the four figures depends on them.  Run: `python tools/model_table.py`, or with a
-pattern of names for some of the rows.
+Weights are random: the bytes change with them by a few tenths of a percent, the rest does not.
+Run: `python tools/model_table.py`, or with a pattern of names for some of the rows.
 """
 
 import functools
