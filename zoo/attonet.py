@@ -15,7 +15,7 @@ Deviation: the norm before the sum starts with gamma zero, so that every module 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal
 
@@ -23,6 +23,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attokit.zoo.backbone import Backbone, StridedMap
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.sizes import check_positive
@@ -106,7 +107,7 @@ class AttoNetConfig:
         return (28, 28, 1) if self.small_images else (224, 224, 3)
 
 
-class AttoNet(nn.Module):
+class AttoNet(Backbone):
     """The classifier of a config: stem, four stages, global average, linear head.
 
     Parameters are named by stage and module: `stem`, `stage1_module1` ... `stage4_module3`, `head`.
@@ -114,22 +115,28 @@ class AttoNet(nn.Module):
 
     config: AttoNetConfig
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, train: bool = False
-    ) -> Float[Array, "b k"]:
-        """Returns the logits of images in [0, 1]; `train` updates the batch statistics."""
+    @nn.nowrap
+    def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
+        """Yields the map after the stem and every module."""
         small = self.config.small_images
-        x = ConvNorm(self.config.stem, 3, strides=1 if small else 2, name="stem")(
-            images, train=train
-        )
+        reached = 1 if small else 2
+        x = ConvNorm(self.config.stem, 3, strides=reached, name="stem")(images, train=train)
+        yield reached, x
         if not small:
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
+            reached *= 2
         modules = iter(self.config.modules)
         for stage, length in enumerate(STAGES, start=1):
             for position in range(1, length + 1):
-                name = f"stage{stage}_module{position}"
-                x = AttoModule(next(modules), name=name)(x, train=train)
+                name, module = f"stage{stage}_module{position}", next(modules)
+                x = AttoModule(module, name=name)(x, train=train)
+                reached *= module.stride
+                yield reached, x
+
+    @nn.nowrap
+    def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
+        """Returns the logits of the last map."""
+        del train
         x = jnp.mean(x, axis=(1, 2))  # [b, c]
         return nn.Dense(
             self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 from jax.extend import core
 
-# JAX spells bilinear resizing as products with matrices that are almost empty; every other compiler
+# Bilinear resizing and RoIAlign are spelled as products with matrices that are almost empty; every other compiler
 # reads a few neighbours of each cell, and no count of multiply-accumulates has them.
-_INTERPOLATIONS = ("resize_bilinear", "_resize")
+_INTERPOLATIONS = ("resize_bilinear", "_resize", "pyramid_roi_align")
 _CALLS = ("jit", "pjit")
 
 
@@ -50,7 +50,8 @@ def _equation_macs(equation: core.JaxprEqn) -> int:
     if name == "conv_general_dilated":
         kernel, out = _shape(equation.invars[1]), _shape(equation.outvars[0])
         features = kernel[params["dimension_numbers"].rhs_spec[0]]
-        return math.prod(out) * math.prod(kernel) // features
+        # A transposed convolution has zeros between its pixels, which nobody multiplies.
+        return math.prod(out) * math.prod(kernel) // features // math.prod(params["lhs_dilation"])
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         left, out = _shape(equation.invars[0]), _shape(equation.outvars[0])

@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from attokit.zoo.backbone import last_map
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.mobilenet_v2 import inverted_residuals
 from attokit.zoo.resize import resize
@@ -64,7 +65,7 @@ class DeepLabV3(nn.Module):
     ) -> Shaped[Array, "b h2 w2 *k"]:
         """Returns logits, or class ids, of images in [0, 1]; `train` updates the batch statistics."""
         config = self.config
-        x = inverted_residuals(images, width=config.width, output_stride=16, train=train)
+        x = last_map(inverted_residuals(images, width=config.width, output_stride=16, train=train))
         pixel = ConvNorm(config.head, name="pixel")(x, train=train)
         whole = jnp.mean(x, axis=(1, 2), keepdims=True)
         whole = ConvNorm(config.head, name="image")(whole, train=train)

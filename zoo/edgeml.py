@@ -11,33 +11,16 @@ from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
-import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.zoo import rnnpool_face, rnnpool_vww
 from attokit.zoo.rnnpool_face import RNNPoolFace, RNNPoolFaceConfig
 from attokit.zoo.rnnpool_vww import RNNPoolVWW, RNNPoolVWWConfig
-
-State = Mapping[str, np.ndarray]
-Modules = Mapping[str, str]  # a module's path here -> its name there
-Path = tuple[str, ...]
-Wanted = tuple[str, tuple[int, ...] | None]  # a name there, and the shape here if it is known
+from attokit.zoo.state_dict import Path, State, Wanted, find_wanted, read, without_prefix
 
 _CELLS = MappingProxyType({"rnn1": "cell_rnn.cell", "rnn2": "cell_bidirrnn.cell"})
 _COPIES = ("unrollRNN.RNNCell", "unrollRNN.RNNCell_reverse")  # of `cell`
 _NORMS = ("L2Norm3_3", "L2Norm4_3", "L2Norm5_3")
-
-# A parameter's name here -> its name there; the same where it does not stand here.
-_PARAMETERS = MappingProxyType(
-    {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-)
-_ROWS_THERE = ("bias_gate", "bias_update")  # [1, h]
-_SCALARS = ("zeta", "nu")  # [1, 1]
-_IGNORED = "num_batches_tracked"
-_PREFIX = "module."
 
 
 def rnnpool_from_edgeml(state: State) -> dict[str, dict[str, Float[Array, "..."]]]:
@@ -46,13 +29,12 @@ def rnnpool_from_edgeml(state: State) -> dict[str, dict[str, Float[Array, "..."]
     Raises:
       ValueError: if keys lack, are left over or copies differ; all of them are listed.
     """
-    state = _without_prefix(state)
     wanted: dict[Path, Wanted] = {
         (cell, name): (f"{there}.{name}", None)
         for cell, there in _CELLS.items()
         for name in ("W", "U", "bias_gate", "bias_update", "zeta", "nu")
     }
-    return _nested(_read("RNNPool", state, wanted))
+    return read("RNNPool", without_prefix(state), wanted, _copies)
 
 
 def variables_from_edgeml(name: str, state: State) -> dict[str, Any]:
@@ -72,16 +54,12 @@ def variables_from_edgeml(name: str, state: State) -> dict[str, Any]:
         differ; all of them are listed.
     """
     model, modules = _network(name)
-    images = jax.ShapeDtypeStruct((1, *model.config.image_size), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
-    wanted: dict[Path, Wanted] = {}
-    for path, leaf in flax.traverse_util.flatten_dict(shapes).items():
-        module, parameter = "/".join(path[1:-1]), path[-1]
-        wanted[path] = (f"{modules[module]}.{_PARAMETERS.get(parameter, parameter)}", leaf.shape)
-    return _nested(_read(name, _without_prefix(state), wanted))
+    wanted = find_wanted(model, model.config.image_size, modules)
+    return read(name, without_prefix(state), wanted, _copies)
 
 
-def _network(name: str) -> tuple[nn.Module, Modules]:
+def _network(name: str) -> tuple[nn.Module, Mapping[str, str]]:
+    """Returns a network, and a module's path here to its name there."""
     wake_word, faces = rnnpool_vww.VARIANTS, rnnpool_face.VARIANTS
     if name in wake_word:
         return RNNPoolVWW(wake_word[name]), dict(_wake_word_modules(wake_word[name]))
@@ -127,11 +105,6 @@ def _face_modules(config: RNNPoolFaceConfig) -> Iterator[tuple[str, str]]:
             yield f"{head}{number}", f"{there}.{number + shift}"
 
 
-def _conv_norm(here: str, there: str) -> Iterator[tuple[str, str]]:
-    yield f"{here}/conv", f"{there}0"
-    yield f"{here}/norm", f"{there}1"
-
-
 def _cells(here: str, there: str) -> Iterator[tuple[str, str]]:
     return ((f"{here}/{cell}", f"{there}.{name}") for cell, name in _CELLS.items())
 
@@ -147,47 +120,9 @@ def _block(here: str, there: str, expansion: int) -> Iterator[tuple[str, str]]:
     yield f"{here}/project/norm", f"{there}.conv.{first + 2}"
 
 
-def _without_prefix(state: State) -> State:
-    if state and all(key.startswith(_PREFIX) for key in state):
-        return {key.removeprefix(_PREFIX): values for key, values in state.items()}
-    return state
-
-
-def _read(network: str, state: State, wanted: Mapping[Path, Wanted]) -> dict[Path, Array]:
-    """Returns the arrays of all paths; a shape of None is that of the tensor without axes of size 1.
-
-    Raises:
-      ValueError: with everything that does not fit.
-    """
-    keys = {key for key, _ in wanted.values()}
-    copies = {copy: key for key in keys for copy in _copies(key)}
-    problems = {
-        "missing": sorted(keys - set(state)),
-        "not of this network": sorted(
-            key for key in set(state) - keys - set(copies) if key.rpartition(".")[2] != _IGNORED
-        ),
-        "unlike the tensor that they copy": sorted(
-            copy
-            for copy, key in copies.items()
-            if copy in state and key in state and not np.array_equal(state[copy], state[key])
-        ),
-    }
-    arrays = {}
-    misshapen = []
-    for path, (key, shape) in wanted.items():
-        if key not in state:
-            continue
-        values = _in_our_layout(path[-1], np.asarray(state[key]))
-        if shape is not None and values.shape != shape:
-            misshapen.append(f"{key} {np.shape(state[key])}")
-        arrays[path] = jnp.asarray(values, jnp.float32)
-    problems["of another shape"] = sorted(misshapen)
-    if any(problems.values()):
-        listed = "; ".join(f"{what}: {', '.join(them)}" for what, them in problems.items() if them)
-        raise ValueError(
-            f"the state dict does not fit {network}: {listed}. Give the state dict of that network alone"
-        )
-    return arrays
+def _conv_norm(here: str, there: str) -> Iterator[tuple[str, str]]:
+    yield f"{here}/conv", f"{there}0"
+    yield f"{here}/norm", f"{there}1"
 
 
 def _copies(key: str) -> Iterator[str]:
@@ -195,15 +130,3 @@ def _copies(key: str) -> Iterator[str]:
     cell, dot, name = key.rpartition(".cell.")
     if dot:
         yield from (f"{cell}.{copy}.{name}" for copy in _COPIES)
-
-
-def _in_our_layout(name: str, values: np.ndarray) -> np.ndarray:
-    if name == "kernel":  # OIHW and [out, in] there
-        return values.transpose(2, 3, 1, 0) if values.ndim == 4 else values.T
-    if name in _SCALARS and values.size == 1:
-        return values.reshape(())
-    return values.reshape(-1) if name in _ROWS_THERE else values
-
-
-def _nested(arrays: Mapping[Path, Array]) -> dict[str, Any]:
-    return flax.traverse_util.unflatten_dict(arrays)

@@ -40,6 +40,18 @@ def lecun_fan_in(
     return uniform(key, tuple(shape), math.sqrt(3.0 / math.prod(shape[:-1]))).astype(dtype)
 
 
+def of_deviation(deviation: float) -> Initializer:
+    """Returns an initializer of a standard deviation, whatever the shape: how predictors start."""
+
+    def initialize(
+        key: Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
+    ) -> Array:
+        del out_sharding
+        return uniform(key, tuple(shape), math.sqrt(3.0) * deviation).astype(dtype)
+
+    return initialize
+
+
 def uniform(key: Array, shape: tuple[int, ...], bound: float) -> Float[Array, "..."]:
     """Returns uniform numbers in [-bound, bound); the same key gives the same ones on a platform."""
     words = jax.random.key_data(key).astype(jnp.uint32)

@@ -1,13 +1,14 @@
 """MobileNetV1: depthwise separable convolutions (Howard et al. 2017, arXiv 1704.04861)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attokit.zoo.backbone import Backbone, StridedMap
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.sizes import check_positive
@@ -47,7 +48,7 @@ class MobileNetV1Config:
         check_positive(self, "width", "num_classes")
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(Backbone):
     """The classifier of a config: stem, 13 separable convolutions, global average, linear head.
 
     Parameters are named `stem`, `block1_depthwise`, `block1_pointwise` ... `block13_pointwise`, `head`.
@@ -55,14 +56,13 @@ class MobileNetV1(nn.Module):
 
     config: MobileNetV1Config
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, train: bool = False
-    ) -> Float[Array, "b k"]:
-        """Returns the logits of images in [0, 1]; `train` updates the batch statistics."""
+    @nn.nowrap
+    def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
+        """Yields the map after every separable convolution."""
         x = ConvNorm(self._channels(_STEM), 3, strides=2, activation="relu6", name="stem")(
             images, train=train
         )
+        reached = 2
         for block, (channels, stride) in enumerate(_ROWS, start=1):
             x = ConvNorm(
                 x.shape[-1],
@@ -75,6 +75,13 @@ class MobileNetV1(nn.Module):
             x = ConvNorm(
                 self._channels(channels), activation="relu6", name=f"block{block}_pointwise"
             )(x, train=train)
+            reached *= stride
+            yield reached, x
+
+    @nn.nowrap
+    def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
+        """Returns the logits of the last map."""
+        del train
         x = jnp.mean(x, axis=(1, 2))  # [b, c]
         return nn.Dense(
             self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"

@@ -9,13 +9,14 @@ the text (2.00M parameters and 226M multiply-adds with 10 classes); the patches 
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, get_args
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from attokit.zoo.backbone import Backbone, StridedMap
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.convolution import Padding
 from attokit.zoo.initialization import lecun_fan_in
@@ -66,7 +67,7 @@ class MobileNetV2Config:
         check_choice(self, "last_pooling", *get_args(LastPoolingKind))
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Backbone):
     """The classifier of a config: stem, 17 inverted residuals, 1x1 convolution, average, head.
 
     Parameters are named by stage and block: `stem`, `stage1_block1` ... `stage7_block1`, `last`, `head`;
@@ -75,16 +76,18 @@ class MobileNetV2(nn.Module):
 
     config: MobileNetV2Config
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, train: bool = False
-    ) -> Float[Array, "b k"]:
-        """Returns the logits of images in [0, 1]; `train` updates the batch statistics."""
-        width = self.config.width
-        x = inverted_residuals(
-            images, width=width, stem_pooling=self.config.stem_pooling, train=train
+    @nn.nowrap
+    def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
+        """Yields the map after every stage of inverted residuals."""
+        config = self.config
+        return inverted_residuals(
+            images, width=config.width, stem_pooling=config.stem_pooling, train=train
         )
-        last = round_to_8(_LAST * max(1.0, width))
+
+    @nn.nowrap
+    def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
+        """Returns the logits of the last map, which one more convolution widens."""
+        last = round_to_8(_LAST * max(1.0, self.config.width))
         x = ConvNorm(last, activation="relu6", name="last")(x, train=train)
         x = LastPooling(self.config.last_pooling, name="last_pool")(x)  # [b, c]
         return nn.Dense(
@@ -99,8 +102,8 @@ def inverted_residuals(
     output_stride: int = 32,
     stem_pooling: StemPoolingOrBlocks = "blocks",
     train: bool,
-) -> Float[Array, "b h2 w2 c2"]:
-    """Returns what the last inverted residual gives, as layers of the module that calls.
+) -> Iterator[StridedMap]:
+    """Yields the map after every stage, as layers of the module that calls.
 
     A pooled stem takes the place of the first three stages, and has their stride.
 
@@ -115,6 +118,7 @@ def inverted_residuals(
         pooled = round_to_8(_POOLED * width)
         x = StemPooling(stem_pooling, pooled, name="pool")(x, train=train)
         reached, skipped = 8, _POOLED_ROWS
+        yield reached, x
     rows = enumerate(_ROWS[skipped:], start=1 + skipped)
     for stage, (expansion, channels, repetitions, step) in rows:
         stride = step if reached * step <= output_stride else 1
@@ -129,7 +133,7 @@ def inverted_residuals(
             )(x, train=train)
             if block == 1:
                 dilation *= step // stride
-    return x
+        yield reached, x
 
 
 class InvertedResidual(nn.Module):

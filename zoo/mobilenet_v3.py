@@ -7,7 +7,7 @@ channels, to multiples of 8, gives the counts of the reference implementations.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attokit.zoo.backbone import Backbone, StridedMap
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.convolution import Conv
 from attokit.zoo.initialization import lecun_fan_in
@@ -101,7 +102,7 @@ class MobileNetV3Config:
         check_positive(self, "last", "hidden", "num_classes")
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(Backbone):
     """The classifier of a config: stem, inverted residuals, 1x1 convolution, average, two layers.
 
     Parameters are named `stem`, `block1`, `block2`, ..., `last`, `hidden`, `head`.
@@ -109,15 +110,23 @@ class MobileNetV3(nn.Module):
 
     config: MobileNetV3Config
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, train: bool = False
-    ) -> Float[Array, "b k"]:
-        """Returns the logits of images in [0, 1]; `train` updates the batch statistics."""
+    @nn.nowrap
+    def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
+        """Yields the map after the stem and every block, and what the last convolution makes of it."""
         x = ConvNorm(_STEM, 3, strides=2, activation="hard_swish", name="stem")(images, train=train)
+        reached = 2
+        yield reached, x
         for i, row in enumerate(self.config.rows, start=1):
             x = GatedResidual(row, name=f"block{i}")(x, train=train)
+            reached *= row.stride
+            yield reached, x
         x = ConvNorm(self.config.last, activation="hard_swish", name="last")(x, train=train)
+        yield reached, x
+
+    @nn.nowrap
+    def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
+        """Returns the logits of the last map."""
+        del train
         x = jnp.mean(x, axis=(1, 2))  # [b, c]
         x = nn.hard_swish(nn.Dense(self.config.hidden, kernel_init=lecun_fan_in, name="hidden")(x))
         return nn.Dense(self.config.num_classes, kernel_init=lecun_fan_in, name="head")(x)

@@ -20,6 +20,7 @@ def non_max_suppression(
     iou_threshold: float,
     max_outputs: int,
     score_threshold: float = -jnp.inf,
+    groups: Int[Array, " n"] | None = None,
 ) -> tuple[Int[Array, " max_outputs"], Bool[Array, " max_outputs"]]:
     """Returns the boxes that no better box overlaps too much, best first, and which places are filled.
 
@@ -32,6 +33,7 @@ def non_max_suppression(
       iou_threshold: A box goes if its IoU with a kept one is above this.
       max_outputs: Places in the answer, those without a box are 0 and not valid.
       score_threshold: Boxes must be above this; the default leaves out scores of -inf, for padding.
+      groups: Boxes remove only those of their own group, such as a class; None if all are of one.
 
     Raises:
       ValueError: if the threshold is not in [0, 1], or there is no place for an answer.
@@ -43,7 +45,10 @@ def non_max_suppression(
     candidate = scores > score_threshold
     order = jnp.argsort(jnp.where(candidate, -scores, jnp.inf), stable=True)
     candidate, boxes = candidate[order], boxes_xyxy[order]
-    keep = _settled(_suppresses(boxes, candidate, iou_threshold), candidate)
+    suppresses = _suppresses(boxes, candidate, iou_threshold)
+    if groups is not None:
+        suppresses &= groups[order][:, None] == groups[order][None, :]
+    keep = _settled(suppresses, candidate)
     places = jnp.argsort(~keep, stable=True)[:max_outputs]
     missing = max_outputs - len(places)
     valid = jnp.pad(keep[places], (0, missing))

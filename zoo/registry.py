@@ -3,8 +3,7 @@
 import dataclasses
 import difflib
 import fnmatch
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax
@@ -12,43 +11,20 @@ import jax.numpy as jnp
 
 from attokit.zoo import (
     attendseg,
-    attonet,
+    backbones,
     deeplab_v3,
     edgesegnet,
-    mobilenet_v1,
-    mobilenet_v2,
-    mobilenet_v3,
+    mask_rcnn,
     rnnpool_face,
-    rnnpool_vww,
     unet,
 )
+from attokit.zoo.backbone import FeatureMap, stride_of
+from attokit.zoo.backbones import BACKBONES
 from attokit.zoo.cost import count_macs, count_parameters
-
-Task = Literal["classification", "segmentation", "detection"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Family:
-    """Models of one paper.
-
-    Attributes:
-      name: What people call the family.
-      build: Takes a config of `variants` and returns the network.
-      variants: Config by model name.
-      source: The paper.
-      module: The Python module, whose docstring holds the deviations from the paper.
-      task: What the outputs say: one class per image, one per pixel, or boxes with one each.
-    """
-
-    name: str
-    build: Callable[[Any], nn.Module]
-    variants: Mapping[str, Any]
-    source: str
-    module: Any
-    task: Task = "classification"
-
+from attokit.zoo.family import Family, Task
 
 _FAMILIES = (
+    *BACKBONES,
     Family(
         name="AttendSeg",
         build=attendseg.AttendSeg,
@@ -56,13 +32,6 @@ _FAMILIES = (
         source="https://arxiv.org/abs/2104.14623",
         module=attendseg,
         task="segmentation",
-    ),
-    Family(
-        name="AttoNet",
-        build=attonet.AttoNet,
-        variants=attonet.VARIANTS,
-        source="https://arxiv.org/abs/1903.07209",
-        module=attonet,
     ),
     Family(
         name="DeepLabV3",
@@ -81,25 +50,12 @@ _FAMILIES = (
         task="segmentation",
     ),
     Family(
-        name="MobileNetV1",
-        build=mobilenet_v1.MobileNetV1,
-        variants=mobilenet_v1.VARIANTS,
-        source="https://arxiv.org/abs/1704.04861",
-        module=mobilenet_v1,
-    ),
-    Family(
-        name="MobileNetV2",
-        build=mobilenet_v2.MobileNetV2,
-        variants=mobilenet_v2.VARIANTS,
-        source="https://arxiv.org/abs/1801.04381",
-        module=mobilenet_v2,
-    ),
-    Family(
-        name="MobileNetV3",
-        build=mobilenet_v3.MobileNetV3,
-        variants=mobilenet_v3.VARIANTS,
-        source="https://arxiv.org/abs/1905.02244",
-        module=mobilenet_v3,
+        name="Mask R-CNN",
+        build=mask_rcnn.MaskRCNN,
+        variants=mask_rcnn.VARIANTS,
+        source="https://arxiv.org/abs/1703.06870",
+        module=mask_rcnn,
+        task="detection",
     ),
     Family(
         name="RNNPool-Face",
@@ -108,13 +64,6 @@ _FAMILIES = (
         source="https://arxiv.org/abs/2002.11921",
         module=rnnpool_face,
         task="detection",
-    ),
-    Family(
-        name="RNNPool-VWW",
-        build=rnnpool_vww.RNNPoolVWW,
-        variants=rnnpool_vww.VARIANTS,
-        source="https://arxiv.org/abs/2002.11921",
-        module=rnnpool_vww,
     ),
     Family(
         name="U-Net",
@@ -176,14 +125,42 @@ def task(name: str) -> Task:
     return _family(name).task
 
 
-def create(name: str, **overrides: Any) -> nn.Module:
+def create(name: str, *, features_only: bool = False, **overrides: Any) -> nn.Module:
     """Returns a model, with some fields of its published config replaced.
 
+    Args:
+      name: One of `names()`.
+      features_only: Leaves out the head of a classifier: the network then returns its maps by name, "c2" with a
+        stride of 4 and so on, which `feature_maps` lists. The variables are those of the classifier, less the
+        head's.
+      **overrides: Fields of the config.
+
     Raises:
-      ValueError: if no model has that name, or the config refuses a value.
+      ValueError: if no model has that name, the config refuses a value, or the model has no maps to give.
       TypeError: if the config has no such field.
     """
-    return _family(name).build(config(name, **overrides))
+    family, settings = _family(name), config(name, **overrides)
+    if not features_only:
+        return family.build(settings)
+    backbones.check_name(name)
+    return family.build(settings, features_only=True)
+
+
+def feature_maps(name: str, **overrides: Any) -> tuple[FeatureMap, ...]:
+    """Returns the maps that `create(name, features_only=True)` gives, from the image down; nothing runs.
+
+    Raises:
+      ValueError: if no model has that name, the config refuses a value, or the model has no maps to give.
+      TypeError: if the config has no such field.
+    """
+    model = create(name, features_only=True, **overrides)
+    size = config(name, **overrides).image_size
+    images = jax.ShapeDtypeStruct((1, *size), jnp.float32)
+    maps, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
+    return tuple(
+        FeatureMap(name=key, stride=stride_of(key), channels=x.shape[-1])
+        for key, x in sorted(maps.items(), key=lambda item: stride_of(item[0]))
+    )
 
 
 def config(name: str, **overrides: Any) -> Any:

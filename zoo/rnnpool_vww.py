@@ -11,14 +11,14 @@ Deviation: running statistics forget in 10 steps, as in every network here, not 
 """
 
 import dataclasses
-import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, get_args
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from attokit.zoo.backbone import Backbone, StridedMap
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.convolution import Padding
 from attokit.zoo.initialization import lecun_fan_in
@@ -80,28 +80,31 @@ class RNNPoolVWWConfig:
         check_standardization(self)
 
 
-class RNNPoolVWW(nn.Module):
+class RNNPoolVWW(Backbone):
     """The classifier of a config: stem, pooling, 11 inverted residuals, 1x1 convolution, pooling, head.
 
     Parameters are named `stem`, `pool`, `stage1_block1` ... `stage4_block1`, `last`, `last_pool`, `head`.
+    Images smaller than what the first pooling needs are a ValueError.
     """
 
     config: RNNPoolVWWConfig
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, train: bool = False
-    ) -> Float[Array, "b k"]:
-        """Returns the logits of images in [0, 1]; `train` updates the batch statistics.
-
-        Raises:
-          ValueError: if the images are smaller than what the first pooling needs.
-        """
+    @nn.nowrap
+    def stages(self, images: Float[Array, "b h w c"], *, train: bool) -> Iterator[StridedMap]:
+        """Yields the map after the stem, the pooling and every stage of inverted residuals."""
         config = self.config
         padding: Padding = _SYMMETRIC if config.padding == "symmetric" else "SAME"
-        block = functools.partial(ConvNorm, activation="relu6", epsilon=_EPSILON)
         x = standardize(images, config.input_mean, config.input_std)
-        x = block(_STEM, 3, strides=2, padding=padding, name="stem")(x, train=train)
+        x = ConvNorm(
+            _STEM,
+            3,
+            strides=2,
+            padding=padding,
+            activation="relu6",
+            epsilon=_EPSILON,
+            name="stem",
+        )(x, train=train)
+        yield 2, x
         x = StemPooling(
             config.pooling,
             config.pooled,
@@ -109,7 +112,10 @@ class RNNPoolVWW(nn.Module):
             epsilon=_EPSILON,
             name="pool",
         )(x, train=train)
+        reached = 8
+        yield reached, x
         for stage, (expansion, channels, repetitions, stride) in enumerate(ROWS, start=1):
+            reached *= stride
             for number in range(1, repetitions + 1):
                 x = InvertedResidual(
                     features=round_to_8(channels * config.width),
@@ -119,7 +125,13 @@ class RNNPoolVWW(nn.Module):
                     epsilon=_EPSILON,
                     name=f"stage{stage}_block{number}",
                 )(x, train=train)
-        x = block(config.last, name="last")(x, train=train)
+            yield reached, x
+
+    @nn.nowrap
+    def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
+        """Returns the logits of the last map, which one more convolution widens."""
+        config = self.config
+        x = ConvNorm(config.last, activation="relu6", epsilon=_EPSILON, name="last")(x, train=train)
         x = LastPooling(config.last_pooling, config.freeze_gate_scalars, name="last_pool")(x)
         x = nn.Dropout(config.dropout, deterministic=not train)(x)
         return nn.Dense(config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head")(x)

@@ -22,3 +22,11 @@ def check_choice(config: Any, name: str, *choices: str) -> None:
     value = getattr(config, name)
     if value not in choices:
         raise ValueError(f"{name}={value!r}: choose from {', '.join(choices)}")
+
+
+def check_share(config: Any, *names: str) -> None:
+    """Raises ValueError, with name and value, if a field of a config is not from 0 to 1."""
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}={value}: give a share from 0 to 1")

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attokit.zoo.initialization import he_fan_out, lecun_fan_in, uniform
+from attokit.zoo.initialization import he_fan_out, lecun_fan_in, of_deviation, uniform
 
 
 def test_variances():
@@ -11,6 +11,8 @@ def test_variances():
     np.testing.assert_allclose(jnp.var(kernel), 2 / (3 * 3 * 64 / 2), rtol=0.03)
     head = lecun_fan_in(jax.random.key(1), (200, 100))
     np.testing.assert_allclose(jnp.var(head), 1 / 200, rtol=0.03)
+    predictor = of_deviation(0.01)(jax.random.key(2), (200, 100))
+    np.testing.assert_allclose(jnp.std(predictor), 0.01, rtol=0.03)
 
 
 def test_keys_decide_the_numbers():

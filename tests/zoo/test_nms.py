@@ -90,6 +90,19 @@ def test_no_box_above_the_threshold():
     assert np.array_equal(indices[valid], [1, 0])  # without NaN and padding
 
 
+def test_groups_are_apart():
+    boxes, scores = _random(3)
+    groups = np.random.default_rng(0).integers(0, 3, N)
+    select = jit(functools.partial(zoo.non_max_suppression, iou_threshold=0.5, max_outputs=OUTPUTS))
+    indices, valid = select(boxes, scores, groups=groups)
+    kept = []
+    for group in range(3):
+        own = np.flatnonzero(groups == group)
+        kept += own[_sequential(boxes[own], scores[own], 0.5, -np.inf)].tolist()
+    kept.sort(key=lambda i: (-scores[i], i))
+    assert np.array_equal(indices[valid], kept)
+
+
 def test_refuses_bad_numbers():
     boxes, scores = jnp.zeros((2, 4)), jnp.zeros(2)
     with pytest.raises(ValueError, match=r"iou_threshold=1\.5"):

@@ -2,7 +2,7 @@ import types
 
 import pytest
 
-from attokit.zoo.sizes import check_positive, round_to_8
+from attokit.zoo.sizes import check_positive, check_share, round_to_8
 
 
 @pytest.mark.parametrize("value", [0, -1, 0.0, float("nan")])
@@ -18,3 +18,11 @@ def test_refuses_what_is_not_above_zero(value):
 )
 def test_channels_are_multiples_of_8_that_lose_at_most_a_tenth(channels, want):
     assert round_to_8(channels) == want
+
+
+def test_refuses_what_is_no_share():
+    config = types.SimpleNamespace(none=0, all=1, much=1.5, less=-0.1, nothing=float("nan"))
+    check_share(config, "none", "all")
+    for name in ("much", "less", "nothing"):
+        with pytest.raises(ValueError, match=f"^{name}=.*: give a share from 0 to 1$"):
+            check_share(config, "none", name)
