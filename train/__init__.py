@@ -8,6 +8,7 @@ if __name__ != "attokit.train":
 
 from attokit.train.anchors import Anchors, network_anchors
 from attokit.train.augment import AugmentConfig, augment_batch, draw_augmentation
+from attokit.train.box_records import BoxRecord, box_record_source
 from attokit.train.coco_json import is_coco, load_visual_wake_words
 from attokit.train.config import TrainConfig
 from attokit.train.cpu_devices import use_cpu_cores
@@ -31,6 +32,7 @@ from attokit.train.matching import MatchConfig, match_anchors
 from attokit.train.mesh import make_mesh
 from attokit.train.metrics import (
     CalibrationError,
+    Collected,
     Confusion,
     Mean,
     MetricTotals,
@@ -63,6 +65,7 @@ from attokit.train.task import Task, classification_task
 from attokit.train.task_choice import task_for
 from attokit.train.tfds_source import load_tfds
 from attokit.train.wake_scenes import load_wake_scenes, wake_scene_source
+from attokit.train.wider_evaluation import read_wider_truth, wider_average_precision
 
 __all__ = [
     "IGNORE",
@@ -73,7 +76,9 @@ __all__ = [
     "AugmentConfig",
     "AveragePrecision",
     "BoxPadding",
+    "BoxRecord",
     "CalibrationError",
+    "Collected",
     "Confusion",
     "Dataset",
     "Detections",
@@ -99,6 +104,7 @@ __all__ = [
     "TrainState",
     "augment_batch",
     "average_views",
+    "box_record_source",
     "check_boxes",
     "check_heads",
     "classification_task",
@@ -145,6 +151,7 @@ __all__ = [
     "pixel_cross_entropy",
     "read_image",
     "read_metrics",
+    "read_wider_truth",
     "reverse_huber",
     "scene_source",
     "segmentation_task",
@@ -156,4 +163,5 @@ __all__ = [
     "use_cpu_cores",
     "wake_scene_source",
     "warmup_cosine",
+    "wider_average_precision",
 ]

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int, Num, UInt8
 from attokit.train.anchor_sampling import aim_at_object
 from attokit.train.box_geometry import keep_inside, mirror_boxes
 from attokit.train.dataset import IGNORE, Batch
+from attokit.train.padded_boxes import box_areas
 from attokit.train.scaled_window import Window, scale_image, scale_map
 
 # What the maps of a batch hold outside of the image, by name: no class, no measurement.
@@ -42,6 +43,8 @@ class AugmentConfig:
       anchor_sizes: Sides of anchors in pixels, rising. Half of the images with boxes are then scaled such
         that one of their objects, chosen at random, comes near the size of one of them, and the window
         is cut out around it (data-anchor sampling); `scale` is for the other images.
+      smallest_box: Pixels. An object whose box has a smaller area than a square of this side, after all that
+        moves it, does not count: it is not learned, and nor is background there.
       flip: Whether half of the images are mirrored left to right.
       brightness: Largest relative change of all values; 0.2 means a factor in [0.8, 1.2].
       contrast: Largest relative change of the distance to the image's mean.
@@ -52,6 +55,7 @@ class AugmentConfig:
     padding_mode: Literal["zero", "reflect"] = "zero"
     scale: tuple[float, float] = (1.0, 1.0)
     anchor_sizes: tuple[float, ...] = ()
+    smallest_box: float = 0.0
     flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
@@ -70,6 +74,8 @@ class AugmentConfig:
             raise ValueError(
                 f"anchor_sizes are {self.anchor_sizes}: give rising numbers of pixels above 0"
             )
+        if not 0 <= self.smallest_box < float("inf"):
+            raise ValueError(f"smallest_box is {self.smallest_box}: give 0 or more pixels")
         if self.crop_padding < 0:
             raise ValueError(f"crop_padding is {self.crop_padding}: give 0 or more pixels")
         if self.padding_mode not in ("zero", "reflect"):
@@ -263,7 +269,8 @@ def move_boxes(
 ) -> tuple[Float[np.ndarray, "b n 4"], Int[np.ndarray, "b n"]]:
     """Returns padded boxes moved with images of (height, width), and their labels.
 
-    What has its centre outside is there no more; what reaches outside is cut off.
+    What has its centre outside is there no more; what reaches outside is cut off; what is too small then
+    does not count.
     """
     if config.resizes or config.crop_padding:
         moved = np.empty_like(boxes_xyxy)
@@ -275,7 +282,9 @@ def move_boxes(
     if config.flip:
         mirrored = mirror_boxes(boxes_xyxy, size[1])
         boxes_xyxy = np.where(draw.flip[:, None, None], mirrored, boxes_xyxy)
-    return keep_inside(boxes_xyxy, labels, size)
+    boxes_xyxy, labels = keep_inside(boxes_xyxy, labels, size)
+    small = box_areas(boxes_xyxy) < config.smallest_box**2
+    return boxes_xyxy, np.where(small, -np.abs(labels), labels)
 
 
 def _aimed(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Augmentation:

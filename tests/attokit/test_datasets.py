@@ -1,3 +1,4 @@
+import json
 import pathlib
 
 import numpy as np
@@ -70,6 +71,28 @@ def test_folder_of_images_and_masks(tmp_path):
     dataset = load_dataset(str(tmp_path), (8, 8, 3))
     assert (dataset.task, dataset.class_names) == ("segmentation", ("sky", "road", "roof"))
     assert dataset.split("test").read(np.arange(1))["masks"].shape == (1, 8, 8)
+
+
+def test_folder_of_images_and_boxes(tmp_path):
+    """COCO's is for detection, and for a classifier it is wake words."""
+    (tmp_path / "annotations").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / split / "1.png")
+        content = {
+            "images": [{"id": 1, "file_name": "1.png", "width": 12, "height": 8}],
+            "annotations": [{"image_id": 1, "category_id": 1, "bbox": [3, 2, 4, 4]}],
+            "categories": [{"id": 1, "name": "person"}],
+        }
+        (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    for task in (None, "detection"):
+        dataset = load_dataset(str(tmp_path), (8, 8, 1), task=task)
+        assert (dataset.task, dataset.class_names) == ("detection", ("background", "person"))
+    batch = dataset.split("test").read(np.zeros(1, int))
+    np.testing.assert_array_equal(batch["boxes"][0, 0], [1, 2, 5, 6])
+    words = load_dataset(str(tmp_path), (8, 8, 1), task="classification")
+    assert (words.task, words.class_names) == ("classification", ("no person", "person"))
+    assert words.split("test").read(np.zeros(1, int))["labels"] == [1]
 
 
 def test_bad_input(tmp_path):

@@ -276,6 +276,21 @@ def test_aiming_brings_objects_near_the_size_of_an_anchor():
     np.testing.assert_array_equal(augment_batch(config, draw, batch)["images"], batch["images"])
 
 
+def test_small_objects_do_not_count():
+    batch = {
+        "images": np.zeros((1, 20, 20, 1), np.uint8),
+        "boxes": np.array([[[0, 0, 3, 3], [5, 5, 9, 9], [2, 2, 4, 10]]], np.float32),
+        "box_labels": np.array([[1, 2, -3]]),
+    }
+    config = AugmentConfig(smallest_box=4.0)
+    draw = draw_augmentation(config, np.random.default_rng(0), 1)
+    out = augment_batch(config, draw, batch)
+    np.testing.assert_array_equal(out["box_labels"], [[-1, 2, -3]])
+    np.testing.assert_array_equal(out["boxes"], batch["boxes"])
+    with pytest.raises(ValueError, match="smallest_box is -1: give 0 or more pixels"):
+        AugmentConfig(smallest_box=-1)
+
+
 def test_new_draws_leave_those_of_before():
     first = draw_augmentation(AugmentConfig(flip=True), np.random.default_rng(1), 4)
     rng = np.random.default_rng(1)
