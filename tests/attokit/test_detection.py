@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attokit import checkpoints
 from attokit.cli import main
 from attokit.detection import check_outputs, details, evaluate, predict, read_file
 from attokit.detector_metadata import METADATA
 from attokit.export import inspect
 from attokit.predictor import Predictor
+from attokit.targets import open_predictor
 from attokit.train import Anchors
 
 
@@ -100,6 +102,27 @@ def test_a_model_by_name(tiny, tmp_path, capsys):
     assert METADATA in inspect(file).metadata
     assert main(["evaluate", str(file), "--data", "scenes"]) == 0
     assert "AP@0.5" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_pretrained_weights(detected, monkeypatch, boxes):
+    file = detected[0] / "weights.safetensors"
+    sha256, size = checkpoints.hub.describe_file(file)
+    record = checkpoints.Weights(
+        model="tiny_boxes", overrides={}, source=file.as_uri(), sha256=sha256, size=size,
+        preprocessing={"class_names": boxes.class_names}, metrics={}, recipe="", commit="",
+        license="",
+    )  # fmt: skip
+    table = {"tiny_boxes.scenes": record}
+    monkeypatch.setattr(checkpoints, "names", lambda: tuple(table))
+    monkeypatch.setattr(checkpoints, "info", lambda name: table[name])
+    monkeypatch.setattr(checkpoints, "load", lambda name: checkpoints.load_weights(file))
+    source = boxes.split("test")
+    found, wanted = (
+        evaluate(open_predictor(target), boxes, source)
+        for target in ("tiny_boxes.scenes", str(detected[0]))
+    )
+    assert found["ap50"] == pytest.approx(wanted["ap50"]) and found["ap50"] > 0.5
 
 
 def _perfect(boxes_dataset, anchors):

@@ -114,6 +114,18 @@ def test_what_is_collected_keeps_its_order():
     assert isinstance(on_host.parts[0]["x"], np.ndarray)
 
 
+def test_what_other_hosts_saw_is_collected_too(monkeypatch):
+    """Two hosts that saw the same, as gathering stacks them behind each other."""
+
+    def gather(tree, tiled):
+        assert tiled
+        return jax.tree.map(lambda x: np.concatenate([x, x]), tree)
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr("attokit.train.metrics.multihost_utils.process_allgather", gather)
+    np.testing.assert_array_equal(_collected([1.0, 2.0]).on_host().rows()["x"], [1, 2, 1, 2])
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Largest(Collected):
