@@ -73,7 +73,8 @@ def rnn_pool_map(
     """Returns `rnn_pool` of all patches of a map, `stride` apart, none beyond the border.
 
     Raises:
-      ValueError: if the map is smaller than a patch, or parameters lack or do not fit.
+      ValueError: if the map is smaller than a patch, patches have no pixels or lie at one place, or
+        parameters lack or do not fit.
     """
     height, width = (_places(size, patch_size, stride) for size in x.shape[1:3])
 
@@ -139,7 +140,8 @@ class RNNPool(nn.Module):
         """Returns the pooled map.
 
         Raises:
-          ValueError: if the map is smaller than a patch, or is to be pooled whole and is not square.
+          ValueError: if the map is smaller than a patch, or is to be pooled whole and is not square, or a
+            size is not positive.
         """
         side = self.patch_size
         if side is None:
@@ -150,6 +152,8 @@ class RNNPool(nn.Module):
                     "patches; give a square image or a patch_size"
                 )
         first, second = self.hidden
+        if min(first, second) < 1:
+            raise ValueError(f"hidden={self.hidden}: give positive numbers of states")
         params = {
             "rnn1": self.param("rnn1", self._cell(x.shape[-1], first)),
             "rnn2": self.param("rnn2", self._cell(first, second)),
@@ -189,6 +193,8 @@ def replicate_edges(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 
 def _places(size: int, patch_size: int, stride: int) -> int:
+    if min(patch_size, stride) < 1:
+        raise ValueError(f"patch_size={patch_size}, stride={stride}: give positive numbers of pixels")
     if size < patch_size:
         raise ValueError(
             f"a map with a side of {size} is smaller than patches of {patch_size}: give larger images "
