@@ -124,7 +124,8 @@ class RNNPool(nn.Module):
       gate_nonlinearity: Of both cells.
       update_nonlinearity: Of both cells.
       freeze_gate_scalars: Fixes the factors of zeta and nu at 1 and 0, as the paper says; else they are
-        trained, as in the reference implementation, where weight decay slowly opens them.
+        parameters, as in the reference implementation, where weight decay slowly opens them. Saturated, they
+        have no gradient: without weight decay on scalars, which `attokit.train` spares, they stay.
     """
 
     hidden: tuple[int, int]

@@ -51,6 +51,8 @@ def test_same_input_same_bytes(run_dir):
         (["RUN", "--float", "--input-type", "int8"], "in a float32 file"),
         (["RUN", "--data", "fashion_mnist_subset"], "leave --data out"),
         (["RUN", "--output", "no/such/folder.tflite"], "no/such"),
+        (["RUN", "--rows", "2"], "rows 2 changes nothing of one file: add --streamed"),
+        (["RUN", "--streamed", "--fit-memory"], "--fit-memory changes nothing"),
         (["tinny"], "no model 'tinny'"),
         (["runs/typo"], "'runs/typo' is no folder"),
     ],
