@@ -11,6 +11,7 @@ unrolled: their number is static, and a file for devices has no loops.
 
 Deviation: the initial state is zeros, as in the reference implementation; algorithm 1 prints a random
 one.
+Deviation: matrices start as uniform numbers of deviation 0.1; in the reference implementation they are normal.
 """
 
 import math
