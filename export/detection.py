@@ -54,6 +54,8 @@ class DetectionPostProcess:
             raise ValueError(f"anchors_cxcywh have shape {shape}: give one row of four per box")
         if not 0 < self.iou_threshold <= 1:
             raise ValueError(f"iou_threshold={self.iou_threshold}: give a share above 0, up to 1")
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError(f"score_threshold={self.score_threshold}: give a probability")
         if self.max_detections < 1:
             raise ValueError(f"max_detections={self.max_detections}: give at least 1")
         if len(self.weights) != 4 or min(self.weights) <= 0:

@@ -196,7 +196,9 @@ def replicate_edges(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 def _places(size: int, patch_size: int, stride: int) -> int:
     if min(patch_size, stride) < 1:
-        raise ValueError(f"patch_size={patch_size}, stride={stride}: give positive numbers of pixels")
+        raise ValueError(
+            f"patch_size={patch_size}, stride={stride}: give positive numbers of pixels"
+        )
     if size < patch_size:
         raise ValueError(
             f"a map with a side of {size} is smaller than patches of {patch_size}: give larger images "

@@ -84,7 +84,14 @@ def test_bad_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"bbox": [1, 2, 3]}, {"bbox": [1, "wide", 3, 4]}, {"category_id": 9}, {"image_id": 99}, {"bbox": None}]
+    "bad",
+    [
+        {"bbox": [1, 2, 3]},
+        {"bbox": [1, "wide", 3, 4]},
+        {"category_id": 9},
+        {"image_id": 99},
+        {"bbox": None},
+    ],
 )
 def test_damaged_annotations(tmp_path, bad):
     coco_folder(tmp_path, [OBJECTS[0] | bad])
@@ -107,5 +114,7 @@ def test_two_years_of_one_split(tmp_path):
     coco_folder(tmp_path, [])
     coco_folder(tmp_path, [], "train2014")
     assert is_coco(tmp_path)
-    with pytest.raises(ValueError, match="train2017.json are both the split 'train': leave only one"):
+    with pytest.raises(
+        ValueError, match=r"train2017.json are both the split 'train': leave only one"
+    ):
         read_coco(tmp_path)
