@@ -192,7 +192,9 @@ def _smallest(graph: Graph, image: str) -> Region:
             continue
         try:
             region = Region.between(graph, image, name)
-            _padded_map(region, _border_needs(region))
+            needs = _border_needs(region)
+            _check_alike(region, needs)
+            _padded_map(region, needs)
         except ValueError as err:
             problem = str(err)
             continue

@@ -84,6 +84,8 @@ def test_refuses_strips_that_are_not_alike():
     made = next(op for op in graph.ops if op.kind == "conv_2d").outputs[0]
     with pytest.raises(ValueError, match="read from 1 to 8 rows of 'input', depending on"):
         cut_strips(graph, made)
+    with pytest.raises(ValueError, match="needs the whole image"):
+        cut_strips(graph)
 
 
 def test_refuses_what_strips_cannot_make(two):
