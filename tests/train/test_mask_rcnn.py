@@ -61,6 +61,7 @@ def _losses(model, params, state, images, objects, key):
     return sum(losses.values()).mean(), (losses, state, lesson)
 
 
+@pytest.mark.slow
 def test_a_lesson_has_fixed_shapes():
     """The heads read as many regions whatever is in the images; masks come from the first of them."""
     model, (images, objects) = _model(), _scenes(2)
