@@ -138,7 +138,8 @@ def run_streamed(
     ((port, tensor),) = strip.inputs.items()
     own = to_file(port, tensor, np.asarray(images))
     shape = (len(own), *plan.map_shape[1:])
-    made = np.zeros(shape, np.int8)
+    (entry,) = rest.inputs.values()
+    made = np.zeros(shape, entry.dtype)
     for first, row in plan.calls:
         part = np.broadcast_to(files.padding, (len(own), plan.strip_rows, *own.shape[2:])).copy()
         inside = own[:, max(first, 0) : first + plan.strip_rows]

@@ -71,3 +71,20 @@ def test_strips_need_less_memory(network, by_rows):
 def test_refuses_floats(network):
     with pytest.raises(ValueError, match="input_type 'float32'"):
         _files(network, input_type="float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size"), [("rnnpool_vww", (96, 96, 3)), ("rnnpool_face_m4", (64, 96, 1))]
+)
+def test_networks_of_the_zoo(name, size):
+    model = zoo.create(name, image_size=size)
+    variables = variables_of(model, normal(1, *size))
+    large = calibrated(model.apply, variables, (1, *size))
+    one = export.to_tflite(large.graph, large.weights, large.qparams, target="micro")
+    files = _files(large)
+    for kernels in ("reference", "micro", "xnnpack"):
+        want = export.run(one, large.images, kernels=kernels)
+        found = export.run_streamed(files, large.images, kernels=kernels)
+        assert all(np.array_equal(found[key], want[key]) for key in want)
+        assert all(np.ptp(values.astype(np.int16)) > 0 for values in want.values())

@@ -73,6 +73,13 @@ def test_refuses_what_strips_cannot_make(two):
     last = two.graph.ops[-1].inputs[0]
     with pytest.raises(ValueError, match=r"no such rows after a convolution"):
         cut_strips(two.graph, last)
+    mixed = calibrated(
+        lambda v, x: _two({"a": v["a"], "b": v["b"]}, zoo.conv(x, v["mix"])),
+        {"mix": normal(1, 1, 2, 2), "a": normal(3, 3, 2, 3), "b": normal(3, 3, 3, 2)},
+        (1, 9, 8, 2),
+    )
+    with pytest.raises(ValueError, match=r"no such rows after a convolution"):
+        cut_strips(mixed.graph, mixed.graph.ops[1].outputs[0])
     pair = calibrated(
         lambda v, x: (x * v["a"].reshape(1, 1, 1, 2)).mean((1, 2)) + x[:, 0, 0],
         {"a": normal(2)},
