@@ -103,7 +103,6 @@ def test_an_input_is_float_only_by_its_own_name():
     qparams = quant.calibrate(mixed, weights, [3 * images])  # beyond [0, 1]: no range to leave
     file = export.to_tflite(mixed, weights, qparams)
     assert export.inspect(file).inputs["input"].dtype == "float32"
-    assert export.verify(file, mixed, weights, qparams, 3 * images).ok
     with pytest.raises(ValueError, match="input_type 'uint8' does not fit 'input', which stays"):
         quant.integer(mixed, weights, qparams, input_type="uint8")
 
