@@ -62,5 +62,6 @@ def _refuse(unable: Sequence[Op], whose: str) -> None:
         more = f" (nor of {len(unable) - 1} others)" if len(unable) > 1 else ""
         raise ValueError(
             f"there is no kernel of {first.kind} for int16 in {whose}, which {first.outputs[0]!r}{where} "
-            f"wants{more}: keep 8 bits there, quant.widen(graph, keep={names})"
+            f"wants{more}: keep 8 bits there, quant.widen(graph, keep={names}) or --int8, or leave it to "
+            "float32, quant.keep_float or --float32"
         )
