@@ -2,7 +2,8 @@
 
 Run: `python benchmarks/trace_time.py [--blocks 20 75 250 750]`.  A block is a 1x1 convolution, a hard
 swish, a mish, and an addition: four ops of a graph, about 20 equations of a jaxpr.  Each length runs
-in a process of its own, so imports and JAX's start are not counted but every cache is cold.
+in a process of its own, so imports and JAX's start are not counted but every cache is cold.  Seconds of
+a core leave out what other processes take.
 """
 
 import argparse
@@ -34,21 +35,22 @@ def _measure(blocks: int) -> None:
         jnp.asarray(rng.normal(0, 0.1, (_CHANNELS, _CHANNELS)), jnp.float32) for _ in range(blocks)
     ]
     x = jnp.zeros((1, 4, 4, _CHANNELS))
-    start = time.perf_counter()
+    start, before = time.perf_counter(), time.process_time()
     graph, weights = quant.trace(_network, kernels, x)
-    traced = time.perf_counter()
+    traced, busy = time.perf_counter(), time.process_time()
     names = {t.range_name for t in graph.tensors.values()} | set(weights)
     qparams = {
         name: quant.QuantParams(jnp.float32(0.05), jnp.float32(0))
         for name in names - set(graph.fixed_ranges)
     }
-    ready = time.perf_counter()
+    ready, paused = time.perf_counter(), time.process_time()
     data = export.to_tflite(graph, weights, qparams)
-    written = time.perf_counter() - ready
-    seconds = traced - start + written
+    written, cpu = time.perf_counter() - ready, time.process_time() - paused
+    seconds, cpu = traced - start + written, cpu + busy - before
     print(
         f"{len(graph.ops):5} ops: trace {traced - start:6.2f} s + write {written:6.2f} s = "
-        f"{seconds:6.2f} s, {1e3 * seconds / len(graph.ops):5.2f} ms per op, {len(data):,} bytes"
+        f"{seconds:6.2f} s; of a core {cpu:5.2f} s, {1e3 * cpu / len(graph.ops):5.2f} ms per op; "
+        f"{len(data):,} bytes"
     )
 
 

@@ -7,19 +7,25 @@ if __name__ != "attokit.export":
     )
 
 from attokit.export.anatomy import Inspection
+from attokit.export.detection import DetectionPostProcess
 from attokit.export.inspection import inspect
 from attokit.export.run import Runner, run
+from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
 from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
 from attokit.export.verify import Report, verify
 
 __all__ = [
     "INTERFACE_TYPES",
+    "DetectionPostProcess",
     "Inspection",
     "InterfaceType",
     "Report",
     "Runner",
+    "Streamed",
     "inspect",
     "run",
+    "run_streamed",
+    "to_streamed_tflite",
     "to_tflite",
     "verify",
     "write",

@@ -7,6 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+_BIAS = {
+    "CONV_2D": 2,
+    "DEPTHWISE_CONV_2D": 2,
+    "FULLY_CONNECTED": 2,
+    "TRANSPOSE_CONV": 3,
+}  # its place
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class TensorInfo:
@@ -34,7 +41,7 @@ class TensorInfo:
 
     @property
     def is_parameter(self) -> bool:
-        """Whether this is a kernel, bias or constant operand rather than axes or shapes."""
+        """Whether this is a kernel, scaled bias or constant operand rather than axes or shapes."""
         return self.constant and ("float" in self.dtype or self.scale.size > 0)
 
 
@@ -74,6 +81,17 @@ class Subgraph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    @property
+    def parameters(self) -> int:
+        """Number of weights, biases and constant operands."""
+        found = {i for i, tensor in enumerate(self.tensors) if tensor.is_parameter}
+        for op in self.operators:  # files for TFLite Micro have biases without scales
+            place = _BIAS.get(op.kind, len(op.inputs))
+            found |= {
+                i for i in op.inputs[place : place + 1] if i >= 0 and self.tensors[i].constant
+            }
+        return sum(math.prod(self.tensors[i].shape) for i in found)
+
     def is_float(self, operator: OperatorInfo) -> bool:
         """Whether an operator reads or makes floats."""
         return any("float" in self.tensors[i].dtype for i in operator.present)
@@ -88,12 +106,14 @@ class Inspection:
       description: As stored.
       subgraphs: The model first.
       signatures: For each key, names and positions of inputs and of outputs.
+      metadata: What it carries beside the model, by the name of the entry.
     """
 
     size: int
     description: str
     subgraphs: tuple[Subgraph, ...]
     signatures: dict[str, tuple[dict[str, int], dict[str, int]]]
+    metadata: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
     def main(self) -> Subgraph:
@@ -119,9 +139,7 @@ class Inspection:
     @property
     def parameters(self) -> int:
         """Number of weights, biases and constant operands."""
-        return sum(
-            math.prod(t.shape) for graph in self.subgraphs for t in graph.tensors if t.is_parameter
-        )
+        return sum(graph.parameters for graph in self.subgraphs)
 
     @property
     def macs(self) -> int:
@@ -161,6 +179,9 @@ def _lines(info: Inspection) -> Iterator[str]:
     for title, ports in (("input", info.inputs), ("output", info.outputs)):
         for name, tensor in ports.items():
             yield f"{title} {name!r}: {_describe(tensor)}"
+    if info.metadata:
+        sizes = ", ".join(f"{name} ({len(data):,} bytes)" for name, data in info.metadata.items())
+        yield f"metadata: {sizes}"
     yield f"signatures: {', '.join(map(repr, info.signatures)) or 'none'}"
     yield ""
     yield f"{'operator':24} {'output':44} {'shape':20} {'type':8} {'MACs':>13} {'live bytes':>11}"

@@ -6,6 +6,7 @@ which keeps files small: the zero points of all kernels of one width are one vec
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flatbuffers
@@ -65,7 +66,7 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Operator:
-    """A built-in operator.
+    """An operator.
 
     Attributes:
       code: `schema.BuiltinOperator`'s member.
@@ -73,6 +74,8 @@ class Operator:
       options: The schema's options object ("AddOptionsT"), or None.
       inputs: In the operator's order.
       outputs: Likewise.
+      custom: Name of one that is not built in (then `code` is CUSTOM), or "".
+      custom_options: Its options, a flexbuffer.
     """
 
     code: int
@@ -80,6 +83,8 @@ class Operator:
     options: Any
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    custom: str = ""
+    custom_options: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,6 +97,8 @@ class Model:
       outputs: Likewise.
       signature: The signature's key.
       description: Free text.
+      metadata: Texts by the name of their entry.
+      names: Whether tensors keep their names; inputs and outputs have theirs in the signature.
     """
 
     operators: tuple[Operator, ...]
@@ -99,30 +106,36 @@ class Model:
     outputs: tuple[tuple[str, Tensor], ...]
     signature: str
     description: str
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    names: bool = True
 
 
 def build(model: Model) -> bytes:
     """Returns the model's file; the same model gives the same bytes."""
-    tensors = _tensors(model)
-    index = {tensor: i for i, tensor in enumerate(tensors)}
+    tensors, index = _numbered(_tensors(model))
     buffers, buffer_of = _buffers(tensors)
+    once = _Once()
     codes, code_of = _operator_codes(model.operators)
+    entries = _metadata(model.metadata, buffers)
     packed = schema.ModelT(
         version=_SCHEMA_VERSION,
         operatorCodes=codes,
         subgraphs=[
             schema.SubGraphT(
-                tensors=[_pack_tensor(tensor, buffer_of[tensor]) for tensor in tensors],
+                tensors=[
+                    _pack_tensor(tensor, buffer_of[tensor], once, model.names) for tensor in tensors
+                ],
                 inputs=_indices(index, [tensor for _, tensor in model.inputs]),
                 outputs=_indices(index, [tensor for _, tensor in model.outputs]),
                 operators=[
-                    _pack_operator(operator, index, code_of) for operator in model.operators
+                    _pack_operator(operator, index, code_of, once) for operator in model.operators
                 ],
                 name="main",
             )
         ],
         description=model.description,
         buffers=buffers,
+        metadata=entries,
         signatureDefs=[
             schema.SignatureDefT(
                 inputs=_signature(index, model.inputs),
@@ -145,6 +158,41 @@ def pack(model: schema.ModelT, size_hint: int = 0) -> bytes:
     builder = _SharingBuilder(size_hint + (1 << 16))
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+class _Packed:
+    """An object of the schema that a file holds once, however many others refer to it."""
+
+    def __init__(self, content: Any):
+        self._content = content
+        self._offset: int | None = None
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:
+        if self._offset is None:
+            self._offset = self._content.Pack(builder)
+        return self._offset
+
+
+class _Once:
+    """Finds an equal object of the schema among those that a file holds already.
+
+    Most tensors and operators of an unrolled loop have the scale and the options of others.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple, _Packed] = {}
+
+    def __call__(self, content: Any) -> _Packed:
+        """Returns what stands for an object of the schema without objects inside."""
+        fields = sorted(vars(content).items())
+        key = (type(content).__name__, *((name, _hashable(value)) for name, value in fields))
+        return self._known.setdefault(key, _Packed(content))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.tobytes()
+    return tuple(value) if isinstance(value, list) else value
 
 
 class _SharingBuilder(flatbuffers.Builder):
@@ -179,6 +227,39 @@ def _tensors(model: Model) -> list[Tensor]:
     return list(order)
 
 
+def _numbered(tensors: list[Tensor]) -> tuple[list[Tensor], dict[Tensor, int]]:
+    """Returns the tensors that the file holds, and the position of each that was given.
+
+    Constants that differ in nothing but their name are one tensor: a runtime keeps a record of each
+    tensor in memory, and an unrolled loop has the same constants in every step.
+    """
+    held: list[Tensor] = []
+    index: dict[Tensor, int] = {}
+    seen: dict[tuple, int] = {}
+    for tensor in tensors:
+        place = len(held)
+        if tensor.data is not None:
+            place = seen.setdefault(_contents(tensor), place)
+        if place == len(held):
+            held.append(tensor)
+        index[tensor] = place
+    return held, index
+
+
+def _contents(tensor: Tensor) -> tuple:
+    """Returns all that a constant is, but its name."""
+    assert tensor.data is not None
+    own = (tensor.shape, tensor.dtype, _bytes(tensor.data, _held_type(tensor)))
+    scales = tensor.quantization
+    if scales is None:
+        return own
+    return (*own, scales.scale.tobytes(), scales.zero_point.tobytes(), scales.axis)
+
+
+def _held_type(tensor: Tensor) -> str:
+    return "int8" if tensor.dtype == "int4" else tensor.dtype
+
+
 def _buffers(tensors: list[Tensor]) -> tuple[list[schema.BufferT], dict[Tensor, int]]:
     """Returns the buffers, equal contents once, and which one each tensor uses.
 
@@ -197,6 +278,17 @@ def _buffers(tensors: list[Tensor]) -> tuple[list[schema.BufferT], dict[Tensor, 
     return buffers, place
 
 
+def _metadata(
+    texts: Mapping[str, str], buffers: list[schema.BufferT]
+) -> list[schema.MetadataT] | None:
+    """Returns the entries of metadata, whose texts are added to the buffers; None if there are none."""
+    entries = []
+    for name, text in texts.items():
+        entries.append(schema.MetadataT(name=name, buffer=len(buffers)))
+        buffers.append(schema.BufferT(data=np.frombuffer(text.encode(), np.uint8)))
+    return entries or None
+
+
 def _bytes(data: np.ndarray, dtype: str) -> bytes:
     return np.ascontiguousarray(data, np.dtype(dtype).newbyteorder("<")).tobytes()
 
@@ -210,53 +302,60 @@ def _packed(data: np.ndarray) -> bytes:
 
 def _operator_codes(
     operators: tuple[Operator, ...],
-) -> tuple[list[schema.OperatorCodeT], dict[tuple[int, int], int]]:
-    """Returns the list of (operator, version) in use, and the position of each."""
-    place: dict[tuple[int, int], int] = {}
+) -> tuple[list[schema.OperatorCodeT], dict[tuple[int, int, str], int]]:
+    """Returns the list of (operator, version, own name) in use, and the position of each."""
+    place: dict[tuple[int, int, str], int] = {}
     for operator in operators:
-        place.setdefault((operator.code, operator.version), len(place))
+        place.setdefault((operator.code, operator.version, operator.custom), len(place))
     codes = [
         schema.OperatorCodeT(
             deprecatedBuiltinCode=min(code, _LARGEST_DEPRECATED_CODE),
             builtinCode=code,
             version=version,
+            customCode=custom or None,
         )
-        for code, version in place
+        for code, version, custom in place
     ]
     return codes, place
 
 
-def _pack_tensor(tensor: Tensor, buffer: int) -> schema.TensorT:
+def _pack_tensor(tensor: Tensor, buffer: int, once: _Once, names: bool) -> schema.TensorT:
     quantization = None
     if tensor.quantization is not None:
-        quantization = schema.QuantizationParametersT(
-            scale=tensor.quantization.scale.astype(np.float32),
-            zeroPoint=tensor.quantization.zero_point.astype(np.int64),
-            quantizedDimension=tensor.quantization.axis,
+        quantization = once(
+            schema.QuantizationParametersT(
+                scale=tensor.quantization.scale.astype(np.float32),
+                zeroPoint=tensor.quantization.zero_point.astype(np.int64),
+                quantizedDimension=tensor.quantization.axis,
+            )
         )
     return schema.TensorT(
         shape=np.asarray(tensor.shape, np.int32),
         type=TYPES[tensor.dtype],
         buffer=buffer,
-        name=tensor.name,
+        name=tensor.name if names else None,
         quantization=quantization,
         hasRank=not tensor.shape,  # tells a scalar from an unknown shape
     )
 
 
 def _pack_operator(
-    operator: Operator, index: dict[Tensor, int], code_of: dict[tuple[int, int], int]
+    operator: Operator,
+    index: dict[Tensor, int],
+    code_of: dict[tuple[int, int, str], int],
+    once: _Once,
 ) -> schema.OperatorT:
-    options_type = schema.BuiltinOptions.NONE
+    options_type, options = schema.BuiltinOptions.NONE, None
     if operator.options is not None:
         name = type(operator.options).__name__.removesuffix("T")
-        options_type = getattr(schema.BuiltinOptions, name)
+        options_type, options = getattr(schema.BuiltinOptions, name), once(operator.options)
     return schema.OperatorT(
-        opcodeIndex=code_of[operator.code, operator.version],
+        opcodeIndex=code_of[operator.code, operator.version, operator.custom],
         inputs=_indices(index, operator.inputs),
         outputs=_indices(index, operator.outputs),
         builtinOptionsType=options_type,
-        builtinOptions=operator.options,
+        builtinOptions=options,
+        customOptions=np.frombuffer(operator.custom_options, np.uint8) if operator.custom else None,
     )
 
 

@@ -94,6 +94,7 @@ class _Reader:
             description=_text(model.Description()),
             subgraphs=graphs,
             signatures=self._signatures(model, graphs),
+            metadata=self._metadata(model, buffers),
         )
 
     def _range(self, count: int) -> range:
@@ -118,6 +119,20 @@ class _Reader:
         if start + size > len(self._data):
             raise ValueError(f"a buffer of {size:,} bytes ends behind the end of the file")
         return size
+
+    def _metadata(self, model: Any, sizes: list[int]) -> dict[str, bytes]:
+        """Returns the entries by name; what lies behind the file's tables is left out."""
+        entries = {}
+        for i in self._range(model.MetadataLength()):
+            entry = model.Metadata(i)
+            index = entry.Buffer()
+            if index >= len(sizes):
+                raise ValueError(f"an entry of metadata is in buffer {index} of {len(sizes)}")
+            buffer = model.Buffers(index)
+            size = buffer.DataLength()
+            self._range(size)  # entries may share a buffer, which must not cost more than the file
+            entries[_text(entry.Name())] = bytes(buffer.DataAsNumpy()) if size else b""
+        return entries
 
     def _subgraph(self, graph: Any, codes: list[tuple[str, int]], buffers: list[int]) -> Subgraph:
         tensors = tuple(

@@ -4,12 +4,13 @@ import contextlib
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer
+from attokit.export.detection import DetectionPostProcess
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
 from attokit.export.lowerings.context import TARGETS, Context, Target
 from attokit.export.lowerings.table import LOWERINGS
@@ -33,6 +34,9 @@ def to_tflite(
     target: Target = "android",
     signature: str = "serving_default",
     description: str = "Written by Attokit.",
+    metadata: Mapping[str, str] | None = None,
+    names: bool = True,
+    detection: DetectionPostProcess | None = None,
 ) -> bytes:
     """Returns the graph as a TFLite file; the same arguments give the same bytes.
 
@@ -49,6 +53,10 @@ def to_tflite(
         Micro); the integers are the same.
       signature: Key of the file's one signature; its inputs and outputs have the graph's names.
       description: Free text that the file carries.
+      metadata: Texts that it carries, by the name of the entry, such as how outputs are meant.
+      names: Whether tensors keep the names of their layers, by which `verify` finds them; without, a
+        file is smaller.
+      detection: Post-processing that follows a detector in the file; its outputs are float32.
 
     Raises:
       ValueError: if a type is none of these or does not fit, or if weights or qparams are of
@@ -70,20 +78,52 @@ def to_tflite(
         inputs.append((name, outer))
         entry += operators
     body = [operator for op in graph.ops for operator in LOWERINGS[op.kind](context, op)]
-    outputs, leave = [], []
-    for name, label in zip(graph.outputs, graph.output_names, strict=True):
-        outer, operators = _leave(context.activation(name), returned[name])
-        outputs.append((label, outer))
-        leave += operators
+    if detection is not None:
+        leave, outputs = _detect(graph, context, detection, output_type)
+    else:
+        leave, outputs = _ends(graph, context, returned)
     return flatbuffer.build(
         flatbuffer.Model(
             operators=(*entry, *body, *leave),
             inputs=tuple(inputs),
-            outputs=tuple(outputs),
+            outputs=outputs,
             signature=signature,
             description=description,
+            metadata=dict(metadata or {}),
+            names=names,
         )
     )
+
+
+def _ends(
+    graph: Graph, context: Context, types: dict[str, str]
+) -> tuple[list[Operator], tuple[tuple[str, Tensor], ...]]:
+    """Returns the operators that give outputs their types, and the outputs by name."""
+    outputs, operators = [], []
+    for name, label in zip(graph.outputs, graph.output_names, strict=True):
+        outer, more = _leave(context.activation(name), types[name])
+        outputs.append((label, outer))
+        operators += more
+    return operators, tuple(outputs)
+
+
+def _detect(
+    graph: Graph, context: Context, detection: DetectionPostProcess, output_type: str | None
+) -> tuple[list[Operator], tuple[tuple[str, Tensor], ...]]:
+    """Returns the operators of post-processing, and what they return by name."""
+    if set(graph.output_names) != {"boxes", "scores"}:
+        raise ValueError(
+            f"the graph returns {', '.join(graph.output_names)}: post-processing follows detectors, which "
+            "return boxes and scores"
+        )
+    if output_type not in (None, "float32"):
+        raise ValueError(
+            f"output_type {output_type!r}: post-processing returns float32; leave it out"
+        )
+    named = dict(zip(graph.output_names, graph.outputs, strict=True))
+    boxes, scores = (context.activation(named[name]) for name in ("boxes", "scores"))
+    detection.check(boxes.shape, scores.shape)
+    return detection.operators(boxes, scores)
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> pathlib.Path:

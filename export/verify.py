@@ -10,13 +10,16 @@ import numpy as np
 from attokit.export import expectation, inspection, interpreters
 from attokit.export.activations import Activations, activations
 from attokit.export.anatomy import Inspection
+from attokit.export.detection import CUSTOM_CODE
 from attokit.export.integers import Ranges
 from attokit.export.run import to_file
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Kernels
 from attokit.quant.params import QParams
+from attokit.quant.tied_constants import MASK
 
+_CONVERSIONS = ("quantize", "dequantize")  # of which a float file has none
 _FLOAT_TOLERANCE = 1e-4  # of the tensor's largest magnitude: sums in another order
 
 
@@ -30,7 +33,7 @@ class Row:
       shape: As run.
       differing: How many elements are not equal.
       elements: How many there are.
-      largest: Greatest difference: in units of the integer, or absolute in float files.
+      largest: Greatest difference: in units of the integer, or absolute of float32.
       allowed: Greatest difference that is tolerated.
       mean_error: Mean absolute difference to the float graph, in reals (quantization itself).
     """
@@ -94,7 +97,7 @@ class Report:
         )
 
     def __str__(self) -> str:
-        unit = "max LSB" if self.quantized else "max diff"
+        unit = "max LSB" if self.quantized else "max diff"  # of float32 the difference itself
         lines = [f"{'tensor':44} {'op':18} {'shape':16} {'differing':>20} {unit:>9} {'error':>10}"]
         for row in self.rows:
             shape = "x".join(map(str, row.shape))
@@ -119,8 +122,9 @@ def verify(
 
     "reference" (LiteRT's reference kernels) and "micro" (TFLite Micro) must give the integers of
     `quant.fake_quant` with the same kernels, from input to output, on every element.  With
-    "xnnpack" (LiteRT's default) each op is compared given the same input.  What may differ at most
-    is in the op's row (`OpKind.bounds`; docs/ops.md lists it).
+    "xnnpack" (LiteRT's default), and in graphs with ops on float32 (`quant.keep_float`), each op is
+    compared given the same input.  What may differ at most is in the op's row (`OpKind.bounds`;
+    docs/ops.md lists it), and of float32 1e-4 of the tensor's largest magnitude.
 
     Args:
       file: Path or bytes, of `to_tflite(graph, weights, qparams)`.
@@ -141,6 +145,10 @@ def verify(
     reals = tuple(x.astype(graph.carried(n)) for n, x in zip(graph.inputs, reals, strict=True))
     if len(info.inputs) != len(graph.inputs):
         raise ValueError(f"{name} has {len(info.inputs)} inputs, the graph {len(graph.inputs)}")
+    if info.main.tensors and not any(tensor.name for tensor in info.main.tensors):
+        raise ValueError(
+            f"{name} has no names of tensors, by which they are found: write it with names=True to verify it"
+        )
     given = [
         to_file(port, tensor, x)
         for (port, tensor), x in zip(info.inputs.items(), reals, strict=True)
@@ -151,7 +159,7 @@ def verify(
         raise ValueError(f"the runtime cannot run {name}: {err}") from err
     missing = [
         n for op in graph.ops for n in op.outputs
-        if n not in found.tensors and not (qparams is None and op.kind == "quantize")
+        if n not in found.tensors and not (qparams is None and op.kind in _CONVERSIONS)
     ]  # fmt: skip
     if missing:
         raise ValueError(
@@ -181,7 +189,7 @@ def _compare_integers(
     inputs: tuple[Any, ...],
     kernels: Kernels,
 ) -> list[Row]:
-    if kernels == "xnnpack":
+    if kernels == "xnnpack" or graph.float_ops:
         wanted = expectation.op_by_op(graph, weights, qparams, kernels, found.tensors)
     else:
         wanted = expectation.end_to_end(graph, weights, qparams, kernels, inputs)
@@ -192,6 +200,9 @@ def _compare_integers(
             continue
         value = found.tensors[name]
         _check_shape(name, value, wanted[name])
+        if value.dtype == np.float32:
+            rows.append(_row_of_reals(name, kind, value, wanted[name], reals[name]))
+            continue
         real = value.astype(np.float32)
         if graph.tensors[name].quantized:
             real = (real - np.float32(ranges.zero_point(name))) * ranges.scale(name)
@@ -216,16 +227,38 @@ def _compare_float(
         if name not in found.tensors:  # a change of scale, which a float file leaves out
             continue
         _check_shape(name, found.tensors[name], wanted[name])
-        difference = np.abs(found.tensors[name].astype(np.float32) - wanted[name])
-        allowed = _FLOAT_TOLERANCE * max(float(np.abs(wanted[name]).max(initial=0)), 1.0)
-        rows.append(_row(name, kind, difference, allowed, difference))
+        value = found.tensors[name].astype(np.float32)
+        rows.append(_row_of_reals(name, kind, value, wanted[name], wanted[name]))
     return rows
+
+
+def _row_of_reals(
+    name: str, kind: str, value: np.ndarray, wanted: np.ndarray, exact: np.ndarray
+) -> Row:
+    """Returns the row of a float32 tensor; `exact` is the float graph's."""
+    difference = _distance(value, wanted)
+    # Masks stand for infinity and say nothing of the other values, unless they are computed with.
+    counted = np.abs(wanted[(np.abs(wanted) < MASK) | (difference > 0)])
+    allowed = _FLOAT_TOLERANCE * max(float(counted.max(initial=0)), 1.0)
+    return _row(name, kind, difference, allowed, _distance(value, exact))
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns |first - second|: 0 of equal infinities and of two values that are no number."""
+    with np.errstate(invalid="ignore"):
+        same = (first == second) | (np.isnan(first) & np.isnan(second))
+        return np.where(same, np.float32(0), np.abs(first - second))
 
 
 def _interface_rows(
     found: Activations, graph: Graph, info: Inspection, qparams: QParams | None
 ) -> list[Row]:
-    """Compares what leaves the file with the tensors inside that it should be."""
+    """Compares what leaves the file with the tensors inside that it should be.
+
+    Not so after post-processing, which makes something else of them.
+    """
+    if CUSTOM_CODE in info.histogram:
+        return []
     rows = []
     for name, (port, tensor), value in zip(
         graph.outputs, info.outputs.items(), found.outputs, strict=True
@@ -239,7 +272,7 @@ def _interface_rows(
             ranges = Ranges(graph, qparams)
             centred = inner.astype(np.float32) - np.float32(ranges.zero_point(name))
             wanted = centred * ranges.scale(name)
-        difference = np.abs(value.astype(np.float32) - wanted.astype(np.float32))
+        difference = _distance(value.astype(np.float32), wanted.astype(np.float32))
         rows.append(_row(f"{port} (as it leaves)", "output", difference, 0.0, np.zeros(1)))
     return rows
 

@@ -12,6 +12,8 @@ if __name__ != "attokit.quant":
 
 from attokit.quant.calibrate import calibrate
 from attokit.quant.fake_quant import QuantizedGraph, fake_quant
+from attokit.quant.fit_memory import fit_memory
+from attokit.quant.float_islands import keep_float
 from attokit.quant.graph import Graph, Note, Tensor
 from attokit.quant.integer import IntegerGraph, integer
 from attokit.quant.lowering.values import UnsupportedOpError
@@ -19,6 +21,8 @@ from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
 from attokit.quant.report import Report, report
 from attokit.quant.selection import trainable
+from attokit.quant.split_rows import split_rows
+from attokit.quant.strips import Strips, cut_strips
 from attokit.quant.trace import trace
 from attokit.quant.wide import widen
 
@@ -33,12 +37,17 @@ __all__ = [
     "QuantParams",
     "QuantizedGraph",
     "Report",
+    "Strips",
     "Tensor",
     "UnsupportedOpError",
     "calibrate",
+    "cut_strips",
     "fake_quant",
+    "fit_memory",
     "integer",
+    "keep_float",
     "report",
+    "split_rows",
     "trace",
     "trainable",
     "widen",

@@ -14,6 +14,7 @@ from attokit.quant.graph import Graph, Weights
 from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
 from attokit.quant.least_scales import widened
+from attokit.quant.masks import mask_by_arithmetic, mask_in_arithmetic, readers_of_masks
 from attokit.quant.observers import OBSERVERS, Observer
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Operand
@@ -132,11 +133,13 @@ def _observe(
             "(an iterator that was used up is empty: pass a list)"
         )
     watched = _observed_tensors(graph)
-    spoilt = _readers_of(graph, masked)
+    spoilt = readers_of_masks(graph, weights, masked)
+    seen = dict.fromkeys([*watched, *(n for n, op in spoilt.items() if graph.is_float(op))])
+    softened = {op.inputs[0]: op for op in graph.ops if op.kind in ("softmax", "log_softmax")}
 
     def activations(weights: Weights, *inputs: Float[Array, "..."]) -> dict[str, Array]:
         values = graph.intermediates(weights, *inputs)
-        return {name: values[name] for name in watched}
+        return {name: values[name] for name in seen}
 
     run = jax.jit(activations)
     for _ in range(observer.passes):
@@ -148,10 +151,14 @@ def _observe(
             values = run(weights, *carried, *batch[len(carried) :])
             for name, value in values.items():
                 array = np.asarray(value)
-                if watched[name] in masked:
+                if watched.get(name) in masked:
                     array = array[np.abs(array) < MASK]
                 elif name in spoilt and not (np.abs(array) < MASK).all():
-                    raise ValueError(_mask_in_arithmetic(spoilt[name]))
+                    raise ValueError(mask_in_arithmetic(spoilt[name]))
+                elif name in softened and not (array > -MASK).all():
+                    raise ValueError(mask_by_arithmetic(softened[name], name))
+                if name not in watched:
+                    continue
                 if not np.isfinite(array).all():
                     raise ValueError(
                         f"calibration batch {i} makes {name!r} not finite "
@@ -161,26 +168,6 @@ def _observe(
                 if array.size:
                     observer.see(watched[name], array)
         observer.next_pass()
-
-
-def _readers_of(graph: Graph, masked: set[str]) -> dict[str, Op]:
-    """Returns the ops that read a tensor with masks, by what they make."""
-    ranges = {name: tensor.range_name for name, tensor in graph.tensors.items()}
-    return {
-        name: op
-        for op in graph.ops
-        if any(ranges.get(read) in masked for read in op.inputs)
-        for name in op.outputs
-    }
-
-
-def _mask_in_arithmetic(op: Op) -> str:
-    where = f" at {op.source}" if op.source else ""
-    return (
-        f"{op.outputs[0]!r} ({op.kind}{where}) computes with a mask, a constant beyond ±{MASK:g} that "
-        "stands for infinity, and no range of integers holds both its result and the other values: "
-        "mask last, softmax(jnp.where(mask, x * scale + bias, -1e9)), or by a smaller constant"
-    )
 
 
 def _observed_tensors(graph: Graph) -> dict[str, str]:

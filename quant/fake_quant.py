@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attokit.quant.graph import Graph, Weights
+from attokit.quant.graph import Graph, Weights, in_float
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import KERNELS, Kernels, Op, Operand, Scales
 from attokit.quant.params import QParams
@@ -88,7 +88,7 @@ class QuantizedGraph:
         *inputs: Float[Array, "..."],
         tables: Mapping[str, Any] | None = None,
     ) -> dict[str, Array]:
-        """Returns every activation by name, as the file holds it: int8, int16, int32 or bool.
+        """Returns every activation by name, as the file holds it.
 
         Args:
           weights: As in a call.
@@ -117,7 +117,7 @@ class QuantizedGraph:
         inputs: tuple[Any, ...],
         tables: Mapping[str, Any] | None,
     ) -> dict[str, Float[Array, "..."]]:
-        """Returns every activation, centred."""
+        """Returns every activation: integers centred, the others as they are."""
         self.graph.check_arguments(weights, inputs)
         ranges = Ranges(self.graph, qparams)
         values: dict[str, Array] = {
@@ -143,19 +143,28 @@ def propagate(
     scales: list[Scales],
     plans: list[OpPlan],
 ) -> None:
-    """Adds every activation, centred, to the values of the inputs.
+    """Adds every activation to the values of the inputs.
 
     Args:
       graph: What to compute.
       kernels: Whose rounding to use.
-      values: The inputs, centred, by name.
+      values: The inputs, by name: integers centred, reals as they are.
       find: Returns a weight or constant by name; it may be None where the plan has its integers.
       scales: Of every op, for their gradients.
       plans: Of every op.
     """
     for op, own, plan in zip(graph.ops, scales, plans, strict=True):
         operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
-        if _only_moves(graph, op):
+        if graph.is_float(op):
+            known = zip(operands, plan.weights, strict=True)
+            outputs = in_float(op, [held if x is None else x for x, held in known])
+        elif op.kind == "dequantize":
+            outputs = (dequantize_output(operands[0], own.inputs[0]),)
+        elif own.inputs[0] is None and op.kind == "quantize":
+            bits, to_even = own.output_bits[0], kernels == "xnnpack" and own.output_bits[0] == 8
+            scale, zero_point = own.outputs[0], own.output_zero_points[0]
+            outputs = (quantize_input(operands[0], scale, zero_point, bits, to_even),)
+        elif _only_moves(graph, op):
             outputs = table.OPS[op.kind].compute(op, *operands)
         else:
             outputs = quantized_op(graph, op, kernels)(operands, own, plan)

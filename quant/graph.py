@@ -7,7 +7,7 @@ what TFLite stores.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ from attokit.quant.ops import activation, table
 from attokit.quant.ops.kind import Op, Operand
 
 Weights = Mapping[str, Float[Array, "..."]]
+FLOAT = 32  # bits of what an integer file holds as float32
+_CONVERSIONS = ("quantize", "dequantize")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class Tensor:
       dtype: NumPy name of the float graph's type; "int32" and "bool" are never quantized.
       range_name: The range that holds its scale and zero point, "" if it is not quantized.
         Tensors that TFLite wants on one scale have the same range name.
-      bits: Of its integers where it is quantized: 8 or 16.
+      bits: Of its integers where it is quantized: 8 or 16; 32 where it stays float32.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Tensor:
     @property
     def quantized(self) -> bool:
         """Whether an integer file holds it as int8 or int16."""
-        return is_quantized(self.dtype)
+        return is_quantized(self.dtype) and self.bits != FLOAT
 
     @property
     def integer_type(self) -> str:
@@ -60,6 +62,12 @@ def carried_type(dtype: Any) -> str:
     if is_quantized(dtype):
         return "float32"
     return "bool" if np.dtype(dtype) == np.bool_ else "int32"
+
+
+def in_float(op: Op, operands: Sequence[Array]) -> tuple[Array, ...]:
+    """Returns what an op makes of reals, its fused activation included."""
+    outputs = table.OPS[op.kind].compute(op, *operands)
+    return tuple(activation.apply(op.activation, value) for value in outputs)
 
 
 def _refuse(problems: list[str]) -> None:
@@ -164,9 +172,7 @@ class Graph:
 
         for op in self.ops:
             operands = [values[n] if n in values else self.array(weights, n) for n in op.inputs]
-            outputs = table.OPS[op.kind].compute(op, *operands)
-            for name, value in zip(op.outputs, outputs, strict=True):
-                values[name] = activation.apply(op.activation, value)
+            values.update(zip(op.outputs, in_float(op, operands), strict=True))
         return values
 
     def check_arguments(self, weights: Weights, inputs: tuple[Any, ...]) -> None:
@@ -229,9 +235,21 @@ class Graph:
     def is_wide(self, op: Op) -> bool:
         """Whether an op reads or makes int16."""
         return any(
-            name in self.tensors and self.tensors[name].bits > 8
+            name in self.tensors and self.tensors[name].bits == 16
             for name in (*op.inputs, *op.outputs)
         )
+
+    def is_float(self, op: Op) -> bool:
+        """Whether an op computes on float32 in an integer file too (`quant.keep_float`)."""
+        return op.kind not in _CONVERSIONS and any(
+            name in self.tensors and self.tensors[name].bits == FLOAT
+            for name in (*op.inputs, *op.outputs)
+        )
+
+    @functools.cached_property
+    def float_ops(self) -> tuple[Op, ...]:
+        """The ops that compute on float32 in an integer file too."""
+        return tuple(filter(self.is_float, self.ops))
 
     @functools.cached_property
     def range_bits(self) -> Mapping[str, int]:
@@ -253,6 +271,8 @@ class Graph:
 
     def operands(self, op: Op) -> tuple[Operand, ...]:
         """Returns the role of each of the op's inputs."""
+        if self.is_float(op):
+            return (Operand.PLAIN,) * len(op.inputs)
         return tuple(self._role(op, i, name) for i, name in enumerate(op.inputs))
 
     def _role(self, op: Op, position: int, name: str) -> Operand:

@@ -22,6 +22,7 @@ def least_scales(ops: Iterable[Op], tensors: Mapping[str, Tensor]) -> tuple[Leas
         )
         for op in ops
         if (ratio := table.OPS[op.kind].least_ratio) is not None
+        and tensors[op.outputs[0]].quantized
     )
     return tuple(dict.fromkeys(bound for bound in bounds if bound.range_name != bound.other))
 

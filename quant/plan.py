@@ -29,7 +29,7 @@ class OpPlan:
 
     Attributes:
       weights: Per input: kernels in float32-held int8, biases in int32, constants centred in
-        float32; None for activations.
+        float32, what an op on float32 reads as it is; None for activations.
       multipliers: What `OpKind.ratios` asked for.
       table: What `OpKind.table` returns, centred; None for other ops.
       low: Least centred integer of each output; None where it is not quantized.
@@ -160,11 +160,15 @@ def function_tables(graph: Graph, qparams: QParams) -> dict[str, np.ndarray] | N
     Returns:
       Integer-valued float32 [256] per op: what the file holds for int8 from -128 to 127.
     """
-    ops = [op for op in graph.ops if table.OPS[op.kind].function and not graph.is_wide(op)]
+    ops = [op for op in graph.ops if table.OPS[op.kind].function and _is_int8(graph, op)]
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(dict(qparams))):
         return None
     ranges = Ranges(graph, jax.device_get(dict(qparams)) if ops else {}, np)
     return {op.outputs[0]: _host_table(op, ranges) for op in ops}
+
+
+def _is_int8(graph: Graph, op: Op) -> bool:
+    return not (graph.is_wide(op) or graph.is_float(op))
 
 
 def _host_table(op: Op, ranges: Ranges) -> np.ndarray:
@@ -211,8 +215,12 @@ def make_plans(
     weights, qparams = jax.lax.stop_gradient((dict(weights), dict(qparams)))
     ranges = Ranges(graph, qparams)
     scales = [ranges.scales(op) for op in graph.ops]
-    ratios = [_ratios(op, own, kernels) for op, own in zip(graph.ops, scales, strict=True)]
-    once = functools.partial(_once, jax.tree.leaves(qparams)[0])
+    ratios = [
+        () if graph.is_float(op) else _ratios(op, own, kernels)
+        for op, own in zip(graph.ops, scales, strict=True)
+    ]
+    leaves = jax.tree.leaves(qparams)  # none where all stays float32
+    once = functools.partial(_once, leaves[0] if leaves else jnp.float32(1))
     held = iter(fixed_point.multipliers([r for row in ratios for r in row], once))
     multipliers = [tuple(next(held) for _ in row) for row in ratios]
     lookups = _all_tables(graph, scales, multipliers, kernels, once, tables)
@@ -305,7 +313,8 @@ def _all_tables(
     rows = [
         row
         for row in zip(graph.ops, scales, multipliers, strict=True)
-        if (table.OPS[row[0].kind].table or table.OPS[row[0].kind].function) and not row[1].wide
+        if (table.OPS[row[0].kind].table or table.OPS[row[0].kind].function)
+        and _is_int8(graph, row[0])
     ]
 
     def stored(op: Op, own: Scales, row: tuple[Multiplier, ...]) -> Array:
@@ -363,7 +372,7 @@ def _integer_weights(
         if role is Operand.ACTIVATION or (role is Operand.PLAIN and graph.is_activation(name)):
             result.append(None)
         elif role is Operand.PLAIN:
-            result.append(jnp.asarray(graph.constants[name]))
+            result.append(jnp.asarray(graph.array(weights, name)))
         elif role is Operand.BIAS:
             result.append(next(biases))
         elif role is Operand.KERNEL:

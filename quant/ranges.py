@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from attokit.quant import params
-from attokit.quant.graph import Graph, Tensor, is_quantized
+from attokit.quant.graph import FLOAT, Graph, Tensor, is_quantized
 from attokit.quant.least_scales import least_scales
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Side
@@ -92,7 +92,8 @@ def assign_ranges(
       ops: In execution order.
       shapes: (shape, dtype) of every activation.
       constants: By name.
-      bits: Of the activations that have 16, by name; the quantized operands of an op have the same.
+      bits: Of the activations that have 16, or stay float32 (32), by name; those of an op have the
+        same.
       **rest: The graph's other fields.
     """
     shapes, groups, bits = dict(shapes), _Groups(inputs), dict(bits)
@@ -101,6 +102,9 @@ def assign_ranges(
     sides = ignored_sides(ops, outputs)
     for op in ops:
         kind = table.OPS[op.kind]
+        if FLOAT in (bits.get(name) for name in (*op.inputs, *op.outputs)):
+            placed.append(op)  # reals have no range
+            continue
         if kind.fixed_range is not None:
             wide = bits.get(op.outputs[0], 8) > 8
             groups.fix(op.outputs[0], params.WIDE_FIXED if wide else kind.fixed_range)
@@ -122,7 +126,7 @@ def assign_ranges(
             name=name,
             shape=shape,
             dtype=dtype,
-            range_name=groups.find(name) if is_quantized(dtype) else "",
+            range_name=groups.find(name) if is_quantized(dtype) and bits.get(name) != FLOAT else "",
             bits=bits.get(name, 8) if is_quantized(dtype) else 8,
         )
         for name, (shape, dtype) in shapes.items()

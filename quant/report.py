@@ -36,6 +36,7 @@ def report(graph: Graph) -> "Report":
         prescribed=dict(graph.fixed_ranges),
         constants={name: array.shape for name, array in graph.constants.items()},
         weights=dict(graph.weight_shapes),
+        float_ops={name: op.kind for op in graph.float_ops for name in op.outputs},
         macs=graph.macs(),
     )
 
@@ -56,6 +57,7 @@ class Report:
       prescribed: (scale, zero point) of the ranges that the spec fixes.
       constants: Shapes of what depends on no variable.
       weights: Shapes of what can be trained.
+      float_ops: Kinds of the ops that INT8 computes on float32 (`quant.keep_float`), by tensor.
       macs: Multiply-adds of one call.
     """
 
@@ -66,6 +68,7 @@ class Report:
     prescribed: Mapping[str, tuple[float, int]]
     constants: Mapping[str, tuple[int, ...]]
     weights: Mapping[str, tuple[int, ...]]
+    float_ops: Mapping[str, str]
     macs: int
 
     def __str__(self) -> str:
@@ -74,6 +77,7 @@ class Report:
         lines = [f"{count} ops, {len(self.weights)} weights, {self.macs:,} multiply-adds"]
         lines += _section("ops", (_counted(k, v) for k, v in _by_count(self.ops)))
         lines += _section("rewritten", (_counted(k, v) for k, v in _by_count(self.rewritten)))
+        lines += _section("float32", (f"{name}: {kind}" for name, kind in self.float_ops.items()))
         lines += _section("tables", (f"{name}: {f}" for name, f in self.tables.items()))
         lines += _section(
             "one scale", (f"{key}: {_some(v, _NAMES)}" for key, v in self.tied.items())

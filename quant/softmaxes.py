@@ -18,7 +18,7 @@ from attokit.quant.lowering.values import (
     unshaped,
 )
 
-_MASK = -1e4  # what is below counts for nothing in a softmax
+_MASK = -1e4  # what is not above counts for nothing in a softmax
 _LARGEST_RANK = 4  # of the kernels
 
 
@@ -29,7 +29,11 @@ def mask(node: Node, build: Builder) -> Value | None:
     values, addend = node.inputs
     if isinstance(values, Known):
         values, addend = addend, values
-    if not isinstance(addend, Known) or addend.name is not None or not (addend.array < _MASK).any():
+    if (
+        not isinstance(addend, Known)
+        or addend.name is not None
+        or not (addend.array <= _MASK).any()
+    ):
         return None
     seen = addend.array > _MASK
     if not seen.any():
@@ -187,7 +191,7 @@ def _sums(summands: Value, exponential: Node) -> bool:
         and mask is not None
         and choice.inputs[1] is exponential.output
         and _number(choice.inputs[2]) == 0
-        and _number(mask.inputs[2]) < _MASK
+        and _number(mask.inputs[2]) <= _MASK
         and _same(choice.inputs[0], mask.inputs[0])
     )
 

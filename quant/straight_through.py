@@ -27,23 +27,38 @@ from attokit.quant.plan import OpPlan
 _UNBOUNDED = activation.real_bounds("none")
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def quantize_input(
     values: Float[Array, "..."],
     scale: Float[Array, ""],
     zero_point: Float[Array, ""],
     bits: int = 8,
+    to_even: bool = False,
 ) -> Float[Array, "..."]:
-    """Returns real values as centred integers of so many bits."""
+    """Returns real values as centred integers of so many bits.
+
+    Args:
+      values: Real.
+      scale: Of the integers.
+      zero_point: Likewise.
+      bits: Likewise.
+      to_even: XNNPACK's rounding of a product with 1 / scale, rather than a quotient's away from
+        zero, which all others do.
+    """
+    if to_even:
+        low, high = params.limits(bits)
+        rounded = jnp.round(values * (1 / scale))
+        return jnp.clip(rounded, low - zero_point, high - zero_point)
     return params.quantize_centred(values, scale, zero_point, bits)
 
 
-def _quantize_input_forward(values, scale, zero_point, bits):
-    clipped = params.quantize_centred(values, scale, zero_point, bits)
+def _quantize_input_forward(values, scale, zero_point, bits, to_even):
+    clipped = quantize_input(values, scale, zero_point, bits, to_even)
     return clipped, (values, clipped, scale, zero_point)
 
 
-def _quantize_input_backward(bits, residuals, gradient):
+def _quantize_input_backward(bits, to_even, residuals, gradient):
+    del to_even
     values, clipped, scale, zero_point = residuals
     bounds = activation.centred_bounds(_UNBOUNDED, scale, zero_point, bits=bits)
     return _clipped_gradients(gradient, clipped, values / scale, scale, bounds)

@@ -16,13 +16,16 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.quant import naming, rewrite
+from attokit.quant import naming
 from attokit.quant.control import CONTROL
 from attokit.quant.graph import Graph, carried_type, is_quantized
 from attokit.quant.lowering import known
 from attokit.quant.lowering.primitives import CURES, LOWERINGS
 from attokit.quant.lowering.values import Builder, Known, Symbol, UnsupportedOpError, Value
+from attokit.quant.program import Program
+from attokit.quant.randomness import origin, refuse_drawn
 from attokit.quant.ranges import assign_ranges
+from attokit.quant.rewrite import rewrite
 
 _PLAIN = (np.dtype(np.int32), np.dtype(np.bool_))  # inputs that stay as they are
 _INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
@@ -63,8 +66,8 @@ def trace(
       input_names: Names of the inputs in the file's signature; "input" or "input_0", ... if None.
 
     Raises:
-      UnsupportedOpError: if the function holds an op that no graph op stands for; it names the op
-        and the line in the user's source.
+      UnsupportedOpError: if the function holds an op that no graph op stands for, or draws random
+        numbers; it names the op and the line in the user's source.
       ValueError: if an input is of another type, or nothing is returned.
     """
     names = naming.input_names(inputs, input_names)
@@ -76,10 +79,11 @@ def trace(
     symbols = [Symbol(tuple(x.shape), np.dtype(x.dtype)) for x in inputs]
     build = Builder()
     outputs = _interpret(build, closed.jaxpr, closed.consts, [*leaves, *symbols])
+    refuse_drawn(outputs)
     if not outputs:
         raise ValueError("the function returns nothing (None or an empty tree); return an array")
-    program = rewrite.Program(build.nodes, outputs)
-    rewrite.rewrite(program)
+    program = Program(build.nodes, outputs)
+    rewrite(program)
     _give_outputs_tensors(program)
     return _freeze(program, dict(zip(names, symbols, strict=True)), shapes)
 
@@ -119,7 +123,7 @@ def _interpret(
     environment: dict[Any, Value] = dict(zip(jaxpr.invars, arguments, strict=True))
     for variable, constant in zip(jaxpr.constvars, constants, strict=True):
         environment[variable] = (
-            constant if isinstance(constant, Known | Symbol) else Known(np.asarray(constant))
+            constant if isinstance(constant, Known | Symbol) else Known(known.held(constant))
         )
 
     def read(atom: Any) -> Value:
@@ -144,12 +148,16 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
             return _call(build, inner, operands)
     # A loop over what is known is for JAX; a branch not taken may not even compile here.
     if name in CONTROL and (name == "cond" or not _all_known(operands)):
+        refuse_drawn(operands)
         with _located(build, eqn):
             return CONTROL[name](build, functools.partial(_call, build), eqn.params, operands)
     if _all_known(operands):
         arrays = known.evaluate(eqn, [constant.array for constant in operands])
         weight = next((constant.name for constant in operands if constant.name is not None), None)
-        return [Known(array, weight) for array in arrays]
+        with _located(build, eqn):
+            drawn = origin(build, eqn, operands)
+        return [Known(array, weight, drawn) for array in arrays]
+    refuse_drawn(operands)
     with _located(build, eqn):
         return _lower(build, eqn, operands)
 
@@ -185,7 +193,7 @@ def _lower(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
     return list(results) if isinstance(results, list | tuple) else [results]
 
 
-def _give_outputs_tensors(program: rewrite.Program) -> None:
+def _give_outputs_tensors(program: Program) -> None:
     """Copies constants that leave, and what leaves more than once: outputs are tensors of a file."""
     build = Builder(scope="function/output")
     left: list[Value] = []
@@ -200,7 +208,7 @@ def _give_outputs_tensors(program: rewrite.Program) -> None:
     program.outputs = left
 
 
-def _freeze(program: rewrite.Program, inputs: Mapping[str, Symbol], shapes: Any):
+def _freeze(program: Program, inputs: Mapping[str, Symbol], shapes: Any):
     """Returns the immutable graph of a program, and its weights."""
     names = naming.Names(inputs)
     weights: dict[str, Array] = {}

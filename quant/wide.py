@@ -1,15 +1,11 @@
 """Activations of 16 bits: for a whole graph, or for the ops that patterns name."""
 
-import dataclasses
-import fnmatch
 from collections.abc import Sequence
-
-import numpy as np
 
 from attokit.quant.graph import Graph
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import Kernels, Op, Operand
-from attokit.quant.ranges import assign_ranges
+from attokit.quant.ops.kind import Kernels, Op
+from attokit.quant.retyping import bits_of_ops, matching, real_ops, retyped
 
 
 def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str] = ()) -> Graph:
@@ -22,17 +18,27 @@ def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str]
       graph: As traced.
       patterns: Of the names of the tensors that the ops make (as in a shell: "head/*").  A graph
         input has 16 bits if all that read it are among them.
-      keep: Patterns of those among them that stay at 8 bits.
+      keep: Patterns of those among them that stay at 8 bits.  What `quant.keep_float` named stays as
+        it is in any case.
 
     Raises:
       ValueError: if a pattern fits no op, or an op has no kernel for int16 in any runtime.
     """
-    chosen = _chosen(graph, patterns) - _chosen(graph, keep)
-    _refuse(
-        [op for op in graph.ops if id(op) in chosen and table.OPS[op.kind].wide is None],
-        "any runtime",
-    )
-    return _Widened(graph, chosen).result()
+    able = {name: op for name, op in real_ops(graph).items() if not graph.is_float(op)}
+    names = matching(able, patterns) - matching(able, keep)
+    chosen = {id(able[name]): able[name] for name in able if name in names}
+    unable = [op for op in chosen.values() if table.OPS[op.kind].wide is None]
+    _refuse(unable, "any runtime")
+    inputs = {name: _bits_of_input(graph, name, set(chosen)) for name in graph.inputs}
+    return retyped(graph, bits_of_ops(graph) | dict.fromkeys(chosen, 16), inputs)
+
+
+def _bits_of_input(graph: Graph, name: str, chosen: set[int]) -> int:
+    """Returns 16 if all that read an input are chosen."""
+    tensor = graph.tensors[name]
+    readers = [id(op) in chosen for op in graph.ops if name in op.inputs]
+    wide = all(readers) if readers else len(chosen) == len(graph.ops)
+    return 16 if wide and tensor.quantized else tensor.bits
 
 
 def check_wide(graph: Graph, kernels: Kernels) -> None:
@@ -56,95 +62,6 @@ def _refuse(unable: Sequence[Op], whose: str) -> None:
         more = f" (nor of {len(unable) - 1} others)" if len(unable) > 1 else ""
         raise ValueError(
             f"there is no kernel of {first.kind} for int16 in {whose}, which {first.outputs[0]!r}{where} "
-            f"wants{more}: keep 8 bits there, quant.widen(graph, keep={names})"
+            f"wants{more}: keep 8 bits there, quant.widen(graph, keep={names}) or --int8, or leave it to "
+            "float32, quant.keep_float or --float32"
         )
-
-
-def _chosen(graph: Graph, patterns: Sequence[str]) -> set[int]:
-    """Returns the identities of the ops whose tensors fit a pattern and are quantized."""
-    names = {
-        name: id(op)
-        for op in graph.ops
-        for name in op.outputs
-        if any(n in graph.tensors and graph.tensors[n].quantized for n in (*op.inputs, *op.outputs))
-    }
-    chosen: set[int] = set()
-    for pattern in patterns:
-        fitting = fnmatch.filter(names, pattern)
-        if not fitting and not (pattern == "*" and not graph.ops):
-            raise ValueError(
-                f"no tensor that an op makes fits {pattern!r}; there are {', '.join(list(names)[:8])}"
-                f"{' …' if len(names) > 8 else ''}"
-            )
-        chosen.update(names[name] for name in fitting)
-    return chosen
-
-
-class _Widened:
-    """The graph, being written anew."""
-
-    def __init__(self, graph: Graph, chosen: set[int]):
-        self._graph, self._chosen = graph, chosen
-        self._shapes = {n: (t.shape, t.dtype) for n, t in graph.tensors.items()}
-        self._constants = dict(graph.constants)
-        self._bits = {name: self._bits_of_input(name) for name in graph.inputs}
-        self._ops: list[Op] = []
-
-    def result(self) -> Graph:
-        graph = self._graph
-        for op in graph.ops:
-            bits = 16 if id(op) in self._chosen else 8
-            inputs = tuple(self._operand(op, i, bits) for i in range(len(op.inputs)))
-            self._bits |= {n: bits for n in op.outputs if graph.tensors[n].quantized}
-            self._ops.append(dataclasses.replace(op, inputs=inputs))
-        return assign_ranges(
-            inputs=dict.fromkeys(graph.inputs),
-            outputs=graph.outputs,
-            ops=self._ops,
-            shapes=self._shapes,
-            constants=self._constants,
-            bits=self._bits,
-            output_names=graph.output_names,
-            weight_shapes=graph.weight_shapes,
-            out_tree=graph.out_tree,
-            notes=graph.notes,
-        )
-
-    def _bits_of_input(self, name: str) -> int:
-        """Returns 16 if all that read an input are chosen."""
-        readers = [id(op) in self._chosen for op in self._graph.ops if name in op.inputs]
-        wide = all(readers) if readers else len(self._chosen) == len(self._graph.ops)
-        return 16 if wide and self._graph.tensors[name].quantized else 8
-
-    def _operand(self, op: Op, position: int, bits: int) -> str:
-        """Returns the name under which an op with so many bits reads an input."""
-        name, role = op.inputs[position], self._graph.operands(op)[position]
-        if role is Operand.CONSTANT and bits == 16:
-            return self._wide_constant(op, name)
-        # A change of scale reads either type and gives its own.
-        if role is not Operand.ACTIVATION or self._bits[name] == bits or op.kind == "quantize":
-            return name
-        changed = f"{name}/int{bits}"
-        if changed not in self._shapes:
-            self._shapes[changed], self._bits[changed] = self._shapes[name], bits
-            self._ops.append(
-                Op(kind="quantize", inputs=(name,), outputs=(changed,), source=op.source)
-            )
-        return changed
-
-    def _wide_constant(self, op: Op, name: str) -> str:
-        """Returns a constant's name for ops on int16, which want a range of their own for it."""
-        narrow = [
-            other
-            for other in self._graph.ops
-            if id(other) not in self._chosen and name in other.inputs
-        ]
-        if not narrow:
-            return name
-        if name not in self._constants:
-            raise ValueError(
-                f"{op.outputs[0]!r} has 16 bits and {narrow[0].outputs[0]!r} 8, but both read the "
-                f"weight {name!r}: name both or neither in quant.widen(graph, [...])"
-            )
-        self._constants[f"{name}/int16"] = np.asarray(self._constants[name])
-        return f"{name}/int16"

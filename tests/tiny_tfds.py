@@ -67,3 +67,47 @@ class TinyMasks(TinyShapes):
             mask[:, 4:], mask[0] = 1, 255
             image = np.repeat(100 * mask[..., None], 3, -1)
             yield index, {"image": _png(image), "segmentation_mask": _png(mask)}
+
+
+class TinyFaces(TinyShapes):
+    """Pictures with boxes, as `wider_face` has them: two faces, one of which does not count, or none."""
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                "faces": tfds.features.Sequence(
+                    {"bbox": tfds.features.BBoxFeature(), "invalid": np.bool_}
+                ),
+            }
+        )
+        return self.dataset_info_from_configs(features=features)
+
+    def _generate_examples(self, count=0):
+        for index in range(count):
+            image = np.zeros((20, 40, 3), np.uint8)
+            boxes = [(0.1, 0.25, 0.6, 0.5), (0.5, 0.5, 1.0, 0.75)]  # top, left, bottom, right
+            faces = [{"bbox": tfds.features.BBox(*box), "invalid": box[0] == 0.5} for box in boxes]
+            yield index, {"image": _png(image), "faces": faces if index else []}
+
+
+class TinyObjects(TinyFaces):
+    """The same with classes, as `coco` and `voc` have them."""
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                "objects": tfds.features.Sequence(
+                    {"bbox": tfds.features.BBoxFeature(), "label": self.LABEL}
+                ),
+            }
+        )
+        return self.dataset_info_from_configs(features=features)
+
+    def _generate_examples(self, count=0):
+        for index, example in super()._generate_examples(count):
+            objects = [
+                {"bbox": face["bbox"], "label": int(face["invalid"])} for face in example["faces"]
+            ]
+            yield index, {"image": example["image"], "objects": objects}

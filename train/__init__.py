@@ -6,30 +6,43 @@ if __name__ != "attokit.train":
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
 
+from attokit.train.anchors import Anchors, network_anchors
 from attokit.train.augment import AugmentConfig, augment_batch, draw_augmentation
+from attokit.train.box_records import BoxRecord, box_record_source
+from attokit.train.coco_json import is_coco, load_visual_wake_words
 from attokit.train.config import TrainConfig
 from attokit.train.cpu_devices import use_cpu_cores
 from attokit.train.dataset import IGNORE, ArraySource, Dataset, RecordSource, Source
 from attokit.train.dense_inference import average_views, dense_forward, slide_window
 from attokit.train.depth import depth_task, reverse_huber
+from attokit.train.detection import check_heads, detection_task
+from attokit.train.detection_folder import is_detection_folder, load_detection_folder
+from attokit.train.detection_metrics import AveragePrecision
+from attokit.train.detections import Detections, FindConfig, find_objects
 from attokit.train.evaluation import evaluate
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 from attokit.train.forward import Forward, flax_forward, split_variables
 from attokit.train.garments import Garments, load_garments
+from attokit.train.hard_threshold import hard_threshold, iterative_hard_thresholding
 from attokit.train.image_folder import load_image_folder, read_image
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
 from attokit.train.loop import FitResult, NonFiniteLossError, fit
 from attokit.train.losses import softmax_cross_entropy
+from attokit.train.matching import MatchConfig, match_anchors
 from attokit.train.mesh import make_mesh
 from attokit.train.metrics import (
     CalibrationError,
+    Collected,
     Confusion,
     Mean,
+    MetricTotals,
     compute_metrics,
     merge_metrics,
     top_k_accuracy,
 )
+from attokit.train.multibox_loss import multibox_sums
 from attokit.train.optimizer import make_optimizer
+from attokit.train.padded_boxes import BoxPadding, check_boxes
 from attokit.train.pixel_losses import (
     PIXEL_LOSSES,
     cross_entropy_dice,
@@ -51,22 +64,33 @@ from attokit.train.step import make_eval_step, make_train_step
 from attokit.train.task import Task, classification_task
 from attokit.train.task_choice import task_for
 from attokit.train.tfds_source import load_tfds
+from attokit.train.wake_scenes import load_wake_scenes, wake_scene_source
+from attokit.train.wider_evaluation import read_wider_truth, wider_average_precision
 
 __all__ = [
     "IGNORE",
     "PIXEL_LOSSES",
     "RECIPES",
+    "Anchors",
     "ArraySource",
     "AugmentConfig",
+    "AveragePrecision",
+    "BoxPadding",
+    "BoxRecord",
     "CalibrationError",
+    "Collected",
     "Confusion",
     "Dataset",
+    "Detections",
     "EvalBatches",
+    "FindConfig",
     "FitResult",
     "Forward",
     "Garments",
+    "MatchConfig",
     "Mean",
     "MeanIou",
+    "MetricTotals",
     "NonFiniteLossError",
     "PixelAccuracy",
     "Recipe",
@@ -80,22 +104,32 @@ __all__ = [
     "TrainState",
     "augment_batch",
     "average_views",
+    "box_record_source",
+    "check_boxes",
+    "check_heads",
     "classification_task",
     "compute_metrics",
     "cross_entropy_dice",
     "dense_forward",
     "depth_task",
+    "detection_task",
     "dice_loss",
     "draw_augmentation",
     "draw_scene",
     "evaluate",
+    "find_objects",
     "find_recipe",
     "fit",
     "flax_forward",
     "focal_loss",
+    "hard_threshold",
     "iou_per_class",
+    "is_coco",
+    "is_detection_folder",
     "is_segmentation_folder",
     "iterate",
+    "iterative_hard_thresholding",
+    "load_detection_folder",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
     "load_garments",
@@ -103,15 +137,21 @@ __all__ = [
     "load_scenes",
     "load_segmentation_folder",
     "load_tfds",
+    "load_visual_wake_words",
+    "load_wake_scenes",
     "lovasz_softmax",
     "make_eval_step",
     "make_mesh",
     "make_optimizer",
     "make_train_step",
+    "match_anchors",
     "merge_metrics",
+    "multibox_sums",
+    "network_anchors",
     "pixel_cross_entropy",
     "read_image",
     "read_metrics",
+    "read_wider_truth",
     "reverse_huber",
     "scene_source",
     "segmentation_task",
@@ -121,5 +161,7 @@ __all__ = [
     "task_for",
     "top_k_accuracy",
     "use_cpu_cores",
+    "wake_scene_source",
     "warmup_cosine",
+    "wider_average_precision",
 ]

@@ -1,6 +1,6 @@
 """Image augmentation on whole batches: scale, padded crop, horizontal flip, colour jitter.
 
-Maps that belong to the images, such as masks, are moved with them; only images change colour.
+Maps and boxes that belong to the images are moved with them; only images change colour.
 
 What to do is drawn first, for the whole batch of all hosts, from a generator that only (seed,
 step) decide; each host then applies its rows. So neither a resumed run nor another number of
@@ -8,6 +8,7 @@ hosts changes a single pixel.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -15,11 +16,16 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
 
+from attokit.train.anchor_sampling import aim_at_object
+from attokit.train.box_geometry import keep_inside, mirror_boxes
 from attokit.train.dataset import IGNORE, Batch
+from attokit.train.padded_boxes import box_areas
 from attokit.train.scaled_window import Window, scale_image, scale_map
 
 # What the maps of a batch hold outside of the image, by name: no class, no measurement.
-MAP_FILLINGS: Mapping[str, int] = MappingProxyType({"masks": IGNORE, "depths": 0})
+MAP_FILLINGS: Mapping[str, int] = MappingProxyType(
+    {"masks": IGNORE, "depths": 0, "instance_maps": 0}
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +39,12 @@ class AugmentConfig:
       scale: Smallest and largest factor by which an image is resized, bilinearly, and its masks, to
         the nearest pixel; then a window of the original size is cut out at a random place, or the
         smaller image is padded on random sides. Depths are divided by the factor. Factors are drawn
-        evenly in their logarithm.
+        evenly in their logarithm. Of boxes, those stay whose centre does.
+      anchor_sizes: Sides of anchors in pixels, rising. Half of the images with boxes are then scaled such
+        that one of their objects, chosen at random, comes near the size of one of them, and the window
+        is cut out around it (data-anchor sampling); `scale` is for the other images.
+      smallest_box: Pixels. An object whose box has a smaller area than a square of this side, after all that
+        moves it, does not count: it is not learned, and nor is background there.
       flip: Whether half of the images are mirrored left to right.
       brightness: Largest relative change of all values; 0.2 means a factor in [0.8, 1.2].
       contrast: Largest relative change of the distance to the image's mean.
@@ -43,6 +54,8 @@ class AugmentConfig:
     crop_padding: int = 0
     padding_mode: Literal["zero", "reflect"] = "zero"
     scale: tuple[float, float] = (1.0, 1.0)
+    anchor_sizes: tuple[float, ...] = ()
+    smallest_box: float = 0.0
     flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
@@ -50,11 +63,19 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         """Refuses negative padding and factors that could turn negative."""
-        object.__setattr__(self, "scale", tuple(self.scale))  # JSON knows no tuples
+        for name in ("scale", "anchor_sizes"):  # JSON knows no tuples
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < float("inf"):
             raise ValueError(
                 f"scale is {self.scale}: give the smallest and the largest factor, both above 0"
             )
+        rising = all(a < b for a, b in itertools.pairwise(self.anchor_sizes))
+        if not rising or any(not 0 < size < float("inf") for size in self.anchor_sizes):
+            raise ValueError(
+                f"anchor_sizes are {self.anchor_sizes}: give rising numbers of pixels above 0"
+            )
+        if not 0 <= self.smallest_box < float("inf"):
+            raise ValueError(f"smallest_box is {self.smallest_box}: give 0 or more pixels")
         if self.crop_padding < 0:
             raise ValueError(f"crop_padding is {self.crop_padding}: give 0 or more pixels")
         if self.padding_mode not in ("zero", "reflect"):
@@ -63,6 +84,11 @@ class AugmentConfig:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}: give a number from 0 to 1")
+
+    @property
+    def resizes(self) -> bool:
+        """Whether images may be scaled."""
+        return self.scale != (1.0, 1.0) or bool(self.anchor_sizes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +102,8 @@ class Augmentation:
       color: Factors of brightness, contrast and saturation.
       scale: Factor of the size.
       place: Where in the room that scaling makes the crop lies: shares of height and width.
+      aim: Shares that decide data-anchor sampling: whether, which object, which anchor, how far from
+        its size, and where in the window's height and width.
     """
 
     top: Int[np.ndarray, " b"]
@@ -84,6 +112,7 @@ class Augmentation:
     color: Float[np.ndarray, "b 3"]
     scale: Float[np.ndarray, " b"]
     place: Float[np.ndarray, "b 2"]
+    aim: Float[np.ndarray, "b 6"]
 
     def rows(self, rows: slice) -> "Augmentation":
         """Returns the draws of some images of the batch."""
@@ -107,6 +136,7 @@ def draw_augmentation(config: AugmentConfig, rng: np.random.Generator, count: in
         color=1 + spread * rng.uniform(-1, 1, (count, 3)).astype(np.float32),
         scale=np.exp(rng.uniform(smallest, largest, count)),
         place=rng.random((count, 2)),
+        aim=rng.random((count, 6)),
     )
 
 
@@ -197,7 +227,7 @@ def apply_augmentation(
     """
     _check_images(config, images)
     reflects = config.padding_mode == "reflect"
-    if config.scale != (1.0, 1.0):
+    if config.resizes:
         size = images.shape[1:3]
         images = np.stack(
             [
@@ -217,7 +247,7 @@ def move_maps(
     config: AugmentConfig, draw: Augmentation, maps: Num[np.ndarray, "b h w"], filling: int
 ) -> Num[np.ndarray, "b h w"]:
     """Returns maps of the same size as the images, moved with them; `filling` is put outside."""
-    if config.scale != (1.0, 1.0):
+    if config.resizes:
         size = maps.shape[1:]
         maps = np.stack(
             [
@@ -230,19 +260,72 @@ def move_maps(
     return np.ascontiguousarray(_mirror(config, draw, maps))
 
 
-def augment_batch(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Batch:
-    """Returns a batch with its images varied as drawn and its maps moved with them.
+def move_boxes(
+    config: AugmentConfig,
+    draw: Augmentation,
+    boxes_xyxy: Float[np.ndarray, "b n 4"],
+    labels: Int[np.ndarray, "b n"],
+    size: tuple[int, int],
+) -> tuple[Float[np.ndarray, "b n 4"], Int[np.ndarray, "b n"]]:
+    """Returns padded boxes moved with images of (height, width), and their labels.
 
-    Maps are `masks` and `depths`. What comes twice as close is twice as large: depths are divided
-    by the scale (Eigen et al., section 3.4). Other arrays, such as `labels`, stay as they are.
+    What has its centre outside is there no more; what reaches outside is cut off; what is too small then
+    does not count.
+    """
+    if config.resizes or config.crop_padding:
+        moved = np.empty_like(boxes_xyxy)
+        for index, boxes in enumerate(boxes_xyxy):
+            rows, columns = _windows(config, draw, index, size)
+            factors = np.array([columns.scaled / size[1], rows.scaled / size[0]] * 2)
+            moved[index] = boxes * factors[None] - np.array([[columns.start, rows.start] * 2])
+        boxes_xyxy = moved
+    if config.flip:
+        mirrored = mirror_boxes(boxes_xyxy, size[1])
+        boxes_xyxy = np.where(draw.flip[:, None, None], mirrored, boxes_xyxy)
+    boxes_xyxy, labels = keep_inside(boxes_xyxy, labels, size)
+    small = box_areas(boxes_xyxy) < config.smallest_box**2
+    return boxes_xyxy, np.where(small, -np.abs(labels), labels)
+
+
+def _aimed(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Augmentation:
+    """Returns the draws with those of data-anchor sampling in the place of scale and crop."""
+    if not config.anchor_sizes or "boxes" not in batch:
+        return draw
+    top, left, scale, place = (a.copy() for a in (draw.top, draw.left, draw.scale, draw.place))
+    size = batch["images"].shape[1:3]
+    for index, (boxes, labels) in enumerate(zip(batch["boxes"], batch["box_labels"], strict=True)):
+        aim = aim_at_object(boxes[labels > 0], size, config.anchor_sizes, draw.aim[index])
+        if aim is not None:
+            scale[index], place[index] = aim.scale, 0
+            top[index] = aim.top + config.crop_padding
+            left[index] = aim.left + config.crop_padding
+    return dataclasses.replace(draw, top=top, left=left, scale=scale, place=place)
+
+
+def augment_batch(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Batch:
+    """Returns a batch with its images varied as drawn and its maps and boxes moved with them.
+
+    Maps are `masks`, `depths` and `instance_maps`; boxes are as `train.padded_boxes` has them. What comes
+    twice as close is twice as large: depths are divided by the scale (Eigen et al., section 3.4). Other
+    arrays, such as `labels`, stay as they are.
 
     Raises:
-      ValueError: as `apply_augmentation` does.
+      ValueError: as `apply_augmentation` does, or if reflected borders would show objects without boxes.
     """
+    size = batch["images"].shape[1:3]
+    if "boxes" in batch and config.padding_mode == "reflect":
+        raise ValueError(
+            "padding_mode reflect repeats objects at the border, and no box names them there: choose zero"
+        )
+    draw = _aimed(config, draw, batch)
     moved = {"images": apply_augmentation(config, draw, batch["images"])}
     for name, filling in MAP_FILLINGS.items():
         if name in batch:
             moved[name] = move_maps(config, draw, batch[name], filling)
     if "depths" in moved:
         moved["depths"] = moved["depths"] / draw.scale[:, None, None].astype(np.float32)
+    if "boxes" in batch:
+        moved["boxes"], moved["box_labels"] = move_boxes(
+            config, draw, batch["boxes"], batch["box_labels"], size
+        )
     return batch | moved

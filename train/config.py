@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from typing import Literal
 
 from attokit.train.augment import AugmentConfig
+from attokit.train.optimizer import Optimizer, check_optimizer
 from attokit.train.pixel_losses import PixelLossName, find_pixel_loss
 
 # Fields that change neither the numbers nor the length of a run: a resumed run may differ.
@@ -21,11 +21,11 @@ class TrainConfig:
       epochs: Passes over the training split.
       steps: Optimizer steps, instead of epochs.
       batch_size: Examples per step, over all hosts and devices.
-      optimizer: SGD with Nesterov momentum, or AdamW.
+      optimizer: SGD with Nesterov momentum, AdamW, or Muon.
       learning_rate: The peak of the cosine.
       warmup_fraction: Share of the steps in which the rate rises from 0.
       final_fraction: Last rate as a share of the peak.
-      momentum: SGD's momentum, AdamW's beta 1.
+      momentum: SGD's and Muon's momentum, AdamW's beta 1.
       weight_decay: On everything but norms and biases.
       clip_norm: Largest global norm of the gradient, or None.
       label_smoothing: Share of the target spread over all classes.
@@ -45,7 +45,7 @@ class TrainConfig:
     epochs: float | None = None
     steps: int | None = None
     batch_size: int = 128
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1
     warmup_fraction: float = 0.05
     final_fraction: float = 0.0
@@ -71,8 +71,7 @@ class TrainConfig:
             raise ValueError(
                 f"epochs is {self.epochs} and steps is {self.steps}: set exactly one of them"
             )
-        if self.optimizer not in ("sgd", "adamw"):
-            raise ValueError(f"no optimizer {self.optimizer!r}: choose sgd or adamw")
+        check_optimizer(self.optimizer)
         for name in (
             "epochs", "steps", "batch_size", "learning_rate", "clip_norm", "log_every",
             "eval_every", "checkpoint_every", "eval_batch_size", "mesh_data", "mesh_fsdp",

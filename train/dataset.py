@@ -2,17 +2,19 @@
 
 A batch is a dict of arrays with one leading axis of examples. Classification uses `images`
 (uint8, NHWC) and `labels` (int32), segmentation `images` and `masks` (uint8 [b, h, w] of class ids,
-`IGNORE` where there is none); other tasks add their own names. Images stay bytes until they are on
+`IGNORE` where there is none), detection `images`, `boxes` and `box_labels` (see
+`train.padded_boxes`); other tasks add their own names. Images stay bytes until they are on
 the device: the jitted step divides by 255 there, which moves a quarter of the bytes.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
 Batch = dict[str, np.ndarray]
+DataTask = Literal["classification", "segmentation", "detection"]
 
 IGNORE = 255
 """What a mask holds where a pixel has no class: it is neither learned nor counted."""
@@ -75,24 +77,32 @@ class Dataset:
 
     Attributes:
       name: What logs and reports call it.
-      class_names: One per class, in the order of the label ids.
+      class_names: One per class, in the order of the label ids; for detection the first is the
+        background.
       image_shape: Height, width and channels of every image.
       splits: Sources by name; training reads `train`, evaluation `test` unless told otherwise.
-      task: What the batches are for: `labels` or `masks`.
+      task: What the batches are for: `labels`, `masks` or `boxes`.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     splits: Mapping[str, Source]
-    task: Literal["classification", "segmentation"] = "classification"
+    task: DataTask = "classification"
 
     def __post_init__(self) -> None:
         """Refuses sets without classes, with more than a mask can name or with an empty split."""
         if not self.class_names:
             raise ValueError(f"data set {self.name!r} has no classes: name at least one")
-        if self.task not in ("classification", "segmentation"):
-            raise ValueError(f"task is {self.task!r}: choose classification or segmentation")
+        if self.task not in get_args(DataTask):
+            raise ValueError(
+                f"task is {self.task!r}: choose one of {', '.join(get_args(DataTask))}"
+            )
+        if self.task == "detection" and self.num_classes < 2:
+            raise ValueError(
+                f"data set {self.name!r} for detection has only {self.class_names[0]!r}: name the "
+                "background first, then what is to be found"
+            )
         if self.task == "segmentation" and self.num_classes > IGNORE:
             raise ValueError(
                 f"data set {self.name!r} has {self.num_classes} classes, but masks are bytes and "

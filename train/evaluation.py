@@ -12,11 +12,9 @@ from attokit.train.dataset import Source
 from attokit.train.forward import Forward
 from attokit.train.loader import EvalBatches, iterate
 from attokit.train.mesh import check_batch_size, make_mesh, put_batch
-from attokit.train.metrics import compute_metrics, merge_metrics
+from attokit.train.metrics import MetricTotals
 from attokit.train.step import EvalStep, make_eval_step
 from attokit.train.task import Task
-
-_merge = jax.jit(merge_metrics)
 
 
 @functools.lru_cache(maxsize=16)
@@ -61,12 +59,10 @@ def evaluate(
         process_count=jax.process_count(),
     )
     step = _compiled(forward, task)
-    total = None
+    totals = MetricTotals()
     for batch in iterate(batches):
         if on_batch is not None:
             on_batch()
         task.check(batch)
-        metrics = step(params, model_state, put_batch(batch, mesh))
-        total = metrics if total is None else _merge(total, metrics)
-    assert total is not None  # a data set has no empty split
-    return compute_metrics(total)
+        totals.add(step(params, model_state, put_batch(batch, mesh)))
+    return totals.compute()

@@ -1,22 +1,23 @@
-"""Garments: the images of the embedded Fashion-MNIST subset, cut out of their black background.
+"""Garments: images of Fashion-MNIST, cut out of their black background.
 
 Deviation: Fashion-MNIST has no masks. A garment is here what is brighter than nearly black, without
 specks and with its holes filled: inside clothes and closed shoes those are dark prints, seams and
 soles. Only bags and sandals have real openings (under the handle, between the straps); those stay
 open unless they are tiny. A pixel at the edge that is darker than its neighbours inside is taken for
 one that the garment covers in part. Images too dark to be told from their background are left out;
-the subset has none.
+the embedded subset has none.
 """
 
 import dataclasses
 import functools
+import pathlib
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from scipy import ndimage
 
 from attokit.checkpoints.class_names import FASHION_MNIST
-from attokit.train.fashion_mnist import load_fashion_mnist_subset
+from attokit.train.fashion_mnist import load_fashion_mnist_subset, read_fashion_mnist_arrays
 
 _DARKEST = 12  # of 255; below are the background and the compression's noise around garments
 _MIN_SPECK = 12  # pixels; parts of a garment are larger than what is dropped as a speck
@@ -89,12 +90,18 @@ def make_garments(images: UInt8[np.ndarray, "n h w"], labels: Int[np.ndarray, " 
 
 
 @functools.cache
-def load_garments(split: str) -> Garments:
-    """Returns the garments of one split of the embedded subset, `train` or `test`.
+def load_garments(split: str, folder: str | pathlib.Path | None = None) -> Garments:
+    """Returns the garments of one split, `train` or `test`.
+
+    Args:
+      split: Name of the split.
+      folder: Of the IDX files of all of Fashion-MNIST; None for the embedded subset.
 
     Raises:
-      ValueError: if there is no such split.
+      ValueError: if there is no such split, or a file is missing or damaged.
     """
+    if folder is not None:
+        return make_garments(*read_fashion_mnist_arrays(folder, split))
     source = load_fashion_mnist_subset().split(split)
     batch = source.read(np.arange(len(source)))
     return make_garments(batch["images"][..., 0], batch["labels"])

@@ -7,11 +7,12 @@ outside of `jax.jit`.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int, Integer
 
 _CALIBRATION_BINS = 15
@@ -26,8 +27,8 @@ class Metric(Protocol):
         """Returns the metric of both parts."""
         ...
 
-    def compute(self) -> Array | np.ndarray:
-        """Returns the value."""
+    def compute(self) -> Array | np.ndarray | Mapping[str, np.ndarray]:
+        """Returns the value, or several by name."""
         ...
 
 
@@ -213,7 +214,68 @@ class FirstNonFinite:
         return jnp.where(self.step == _NEVER, jnp.int32(-1), self.step)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Collected:
+    """Metrics that are no sums: what was seen is kept, on the host, until the last batch.
+
+    Inside a step there is one part; `on_host` takes it there, and `merge` makes the list longer, so
+    merging is never compiled.
+
+    Attributes:
+      parts: Of each batch, arrays by name with a leading axis of examples.
+    """
+
+    parts: tuple[Mapping[str, Any], ...]
+
+    def on_host(self) -> Self:
+        """Returns the metric with its arrays on the host, those of all hosts."""
+        if jax.process_count() == 1:
+            return dataclasses.replace(self, parts=jax.device_get(self.parts))
+        gathered = multihost_utils.process_allgather(self.parts, tiled=True)
+        return dataclasses.replace(self, parts=gathered)
+
+    def merge(self, other: Self) -> Self:
+        """Returns the metric of both parts."""
+        return dataclasses.replace(self, parts=(*self.parts, *other.parts))
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Returns the arrays of all batches, one behind the other."""
+        return {
+            name: np.concatenate([np.asarray(part[name]) for part in self.parts])
+            for name in self.parts[0]
+        }
+
+
 Metrics = dict[str, Metric]
+
+
+class MetricTotals:
+    """Metrics of batch after batch: sums stay on the device, what is collected goes to the host."""
+
+    def __init__(self) -> None:
+        self._sums: Metrics | None = None
+        self._collected: Metrics | None = None
+        self._names: tuple[str, ...] = ()
+
+    def add(self, metrics: Mapping[str, Metric]) -> None:
+        """Takes the metrics of one batch."""
+        self._names = tuple(metrics)
+        sums = {name: m for name, m in metrics.items() if not isinstance(m, Collected)}
+        kept: Metrics = {n: m.on_host() for n, m in metrics.items() if isinstance(m, Collected)}
+        self._sums = sums if self._sums is None else _merge_compiled(self._sums, sums)
+        self._collected = kept if self._collected is None else merge_metrics(self._collected, kept)
+
+    def compute(self) -> dict[str, float | np.ndarray]:
+        """Returns the values on the host.
+
+        Raises:
+          ValueError: if there was no batch.
+        """
+        if self._sums is None or self._collected is None:
+            raise ValueError("no batch was measured: give a split with examples")
+        total = self._sums | self._collected
+        return compute_metrics({name: total[name] for name in self._names})
 
 
 def merge_metrics(first: Mapping[str, Metric], second: Mapping[str, Metric]) -> Metrics:
@@ -221,7 +283,17 @@ def merge_metrics(first: Mapping[str, Metric], second: Mapping[str, Metric]) -> 
     return {name: metric.merge(second[name]) for name, metric in first.items()}
 
 
+_merge_compiled = jax.jit(merge_metrics)
+
+
 def compute_metrics(metrics: Mapping[str, Metric]) -> dict[str, float | np.ndarray]:
-    """Returns the values on the host: numbers, and arrays where a metric is one."""
-    values = jax.device_get({name: metric.compute() for name, metric in metrics.items()})
+    """Returns the values on the host: numbers, and arrays where a metric is one.
+
+    What a metric gives by name stands under those names, in the place of its own.
+    """
+    computed: dict[str, Any] = {}
+    for name, metric in metrics.items():
+        value = metric.compute()
+        computed |= value if isinstance(value, Mapping) else {name: value}
+    values = jax.device_get(computed)
     return {name: value.item() if value.ndim == 0 else value for name, value in values.items()}

@@ -39,10 +39,10 @@ class SceneConfig:
       noise: Largest change of a value by noise over the whole image, of 255.
     """
 
-    garments: tuple[int, int] = (3, 6)
-    scale: tuple[float, float] = (0.3, 0.6)
-    rotation: float = 15.0
-    max_cover: float = 0.25
+    garments: tuple[int, int] = (4, 8)
+    scale: tuple[float, float] = (0.35, 0.6)
+    rotation: float = 10.0
+    max_cover: float = 0.2
     shapes: tuple[int, int] = (0, 3)
     contrast: float = 70.0
     noise: float = 6.0

@@ -1,15 +1,20 @@
 """The scenes data set: drawn when it is read, with exact class maps, instance maps and boxes.
 
 Scene number `index` of a split is a pure function of (seed, split, index, size, config); nothing
-is stored. Training scenes show only the training images of the embedded Fashion-MNIST subset, test
-scenes only its test images.
+is stored. Training scenes show only training images of Fashion-MNIST, test scenes only test images:
+those of the embedded subset, or, to train on more, all 60,000 training images from a folder.
 """
 
+import pathlib
+from typing import Literal
+
 import numpy as np
+from PIL import Image
 
 from attokit.checkpoints import class_names
 from attokit.train.dataset import Batch, Dataset, RecordSource
 from attokit.train.garments import load_garments
+from attokit.train.image_folder import fit_image
 from attokit.train.scene_drawing import DEFAULT, Scene, SceneConfig, check_size, draw_scene
 
 CLASS_NAMES = class_names.SCENES
@@ -20,10 +25,8 @@ def _pad_instances(scene: Scene, count: int) -> Batch:
     """Returns the instances of a scene as arrays of `count` rows; row i is instance i + 1."""
     missing = count - len(scene.labels)
     return {
-        "images": scene.image,
         "boxes": np.pad(scene.boxes_xyxy, ((0, missing), (0, 0))),
         "box_labels": np.pad(scene.labels, (0, missing)),
-        "instance_maps": scene.instance_map,
     }
 
 
@@ -35,32 +38,43 @@ def scene_source(
     seed: int = 0,
     config: SceneConfig = DEFAULT,
     instances: bool = False,
+    instance_maps: bool = True,
+    channels: int = 3,
+    folder: str | pathlib.Path | None = None,
 ) -> RecordSource:
     """Returns scenes of one split, `train` or `test`.
 
-    Batches have `images` (uint8 [b, h, w, 3]) and, for segmentation, `masks` (uint8 [b, h, w] of class
+    Batches have `images` (uint8 [b, h, w, c]) and, for segmentation, `masks` (uint8 [b, h, w] of class
     ids, 0 for background). With `instances` they have instead `boxes` (float32 [b, n, 4]: left,
     top, right, bottom in pixels, the last two exclusive), `box_labels` (int32 [b, n]; 0 marks rows
     that are not used) and `instance_maps` (uint8 [b, h, w]; row i is instance i + 1), where n is the
-    most garments that the configuration allows.
+    most garments that the configuration allows; `instance_maps=False` leaves the maps out. Scenes of one
+    channel are the same in grey. The garments are those of the embedded subset, or of the IDX files of
+    Fashion-MNIST in `folder`.
 
     Raises:
-      ValueError: if there is no such split, it is empty, a side has less than 32 pixels, or the seed
-        is negative.
+      ValueError: if there is no such split, it is empty, a side has less than 32 pixels, the seed is
+        negative, there are neither 1 nor 3 channels, or a file of the folder is missing or damaged.
     """
     check_size(size)
+    if channels not in (1, 3):
+        raise ValueError(f"scenes of {channels} channels were asked: give 1 or 3")
     if length < 1:
         raise ValueError(f"{length} scenes were asked of split {split!r}: give 1 or more")
     if seed < 0:
         raise ValueError(f"the seed of scenes is {seed}: give 0 or more")
-    garments = load_garments(split)
+    garments = load_garments(split, folder)
 
     def read_one(index: int) -> Batch:
         rng = np.random.default_rng((seed, _STREAMS[split], index))
         scene = draw_scene(rng, garments, size, config)
-        if instances:
-            return _pad_instances(scene, config.garments[1])
-        return {"images": scene.image, "masks": scene.class_map}
+        image = scene.image
+        if channels == 1:
+            image = fit_image(Image.fromarray(image), (*size, 1))
+        if not instances:
+            return {"images": image, "masks": scene.class_map}
+        batch = {"images": image} | _pad_instances(scene, max(config.garments[1], 1))
+        return batch | ({"instance_maps": scene.instance_map} if instance_maps else {})
 
     return RecordSource(length, read_one)
 
@@ -68,23 +82,40 @@ def scene_source(
 def load_scenes(
     size: tuple[int, int] = (128, 128),
     *,
+    task: Literal["segmentation", "detection"] = "segmentation",
     train: int = 65536,
     test: int = 512,
     seed: int = 0,
     config: SceneConfig = DEFAULT,
+    channels: int = 3,
+    folder: str | pathlib.Path | None = None,
 ) -> Dataset:
-    """Returns scenes for semantic segmentation: `train` and `test` of them, of (height, width).
+    """Returns scenes: `train` and `test` of them, of (height, width), with class maps or with boxes.
+
+    With `folder`, which holds the four IDX files of Fashion-MNIST, training scenes show its 60,000
+    training images instead of the embedded 6,000. Test scenes are the same with and without it.
 
     Raises:
-      ValueError: if a split is empty, a side has less than 32 pixels, or the seed is negative.
+      ValueError: as `scene_source` does.
     """
+    folders = {"train": folder, "test": None}
     return Dataset(
         name="scenes",
-        task="segmentation",
+        task=task,
         class_names=CLASS_NAMES,
-        image_shape=(*size, 3),
+        image_shape=(*size, channels),
         splits={
-            split: scene_source(split, length=length, size=size, seed=seed, config=config)
+            split: scene_source(
+                split,
+                length=length,
+                size=size,
+                seed=seed,
+                config=config,
+                instances=task == "detection",
+                instance_maps=False,
+                channels=channels,
+                folder=folders[split],
+            )
             for split, length in (("train", train), ("test", test))
         },
     )

@@ -4,18 +4,22 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from attokit.train.dataset import IGNORE, Batch, Dataset, RecordSource
+from attokit.train.box_records import MAX_BOXES, fit_example
+from attokit.train.dataset import IGNORE, Batch, Dataset, DataTask, RecordSource
 from attokit.train.image_folder import fit_image
 from attokit.train.mask_image import Meaning, fit_pair, plain_ids
+from attokit.train.padded_boxes import BoxPadding
 from attokit.train.segmentation_layouts import CITYSCAPES_CLASSES
 
 # The keys under which TFDS's sets keep an image and its mask.
 _IMAGE_KEYS = ("image", "image_left")
+_BOX_KEYS = ("faces", "objects")
+_UNCOUNTED_KEYS = ("invalid", "is_crowd", "is_difficult")  # what marks objects that do not count
 _MASK_KEYS = ("segmentation_mask", "segmentation_label", "annotation", "mask", "label")
 
 
@@ -100,6 +104,62 @@ def _mask_keys(found: Any, kinds: Any) -> tuple[str, str] | None:
     return (images[0], masks[0]) if images and masks else None
 
 
+def _box_key(found: Any, kinds: Any) -> str | None:
+    """Returns the key of the objects with boxes, or None if there are none."""
+    for key in _BOX_KEYS:
+        inner = getattr(found[key], "feature", None) if key in found else None
+        if inner is not None and "bbox" in inner and isinstance(inner["bbox"], kinds.BBoxFeature):
+            return key
+    return None
+
+
+def _boxes_dataset(
+    name: str,
+    features: Any,
+    kinds: Any,
+    sources: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    max_boxes: int,
+) -> Dataset:
+    """Returns a set whose images have boxes, as shares of height and width."""
+    key = _box_key(features, kinds)
+    if key is None or "image" not in features:
+        raise ValueError(
+            f"TFDS set {name!r} has features {', '.join(features)}, but detection needs an image and "
+            f"{' or '.join(_BOX_KEYS)} with a bbox each: choose another set"
+        )
+    inner = features[key].feature
+    labelled = "label" in inner and isinstance(inner["label"], kinds.ClassLabel)
+    names = tuple(inner["label"].names) if labelled else (key.removesuffix("s"),)
+    flags = [flag for flag in _UNCOUNTED_KEYS if flag in inner]
+
+    def source(split: str, records: Any) -> RecordSource:
+        padding = BoxPadding(max_boxes, f"{name}/{split}")
+
+        def read_one(index: int) -> Batch:
+            record = records[index]
+            image, objects = _as_image(record["image"]), record[key]
+            # TFDS has top, left, bottom, right.
+            boxes = np.asarray(objects["bbox"], np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]]
+            boxes = boxes * np.array([[image.width, image.height] * 2], np.float32)
+            labels = np.ones(len(boxes), np.int32)
+            if labelled:
+                labels = np.asarray(objects["label"], np.int32) + 1
+            for flag in flags:
+                labels = np.where(np.asarray(objects[flag], bool), -np.abs(labels), labels)
+            return fit_example(image, boxes, labels, image_shape, padding)
+
+        return RecordSource(len(records), read_one)
+
+    return Dataset(
+        name=name,
+        task="detection",
+        class_names=("background", *names),
+        image_shape=image_shape,
+        splits={split: source(split, records) for split, records in sources.items()},
+    )
+
+
 def _known_masks(name: str, set_name: str, class_names: Sequence[str] | None) -> _Masks:
     """Returns classes and ids of a set of masks."""
     if class_names is not None:
@@ -116,8 +176,9 @@ def load_tfds(
     name: str,
     image_shape: tuple[int, int, int],
     *,
-    task: Literal["classification", "segmentation"] | None = None,
+    task: DataTask | None = None,
     class_names: Sequence[str] | None = None,
+    max_boxes: int = MAX_BOXES,
     data_dir: str | pathlib.Path | None = None,
     download: bool = True,
 ) -> Dataset:
@@ -126,15 +187,16 @@ def load_tfds(
     Args:
       name: TFDS's name, with config and version if wanted.
       image_shape: Images are resized to cover it and cropped at the centre, masks with them.
-      task: What to read where a set has both; None for classification if its images have one
-        label, else segmentation.
+      task: What to read where a set has several; None for classification if its images have one
+        label, else segmentation if they have masks, else detection if they have boxes.
       class_names: Of masks, in the order of their ids; None for those of a known set.
+      max_boxes: Rows of boxes in a batch; of images with more, the largest objects stay.
       data_dir: Where TFDS keeps its files; None for its default.
       download: Whether to fetch and prepare what is missing.
 
     Raises:
-      ValueError: if TFDS cannot provide the set, or it has neither images with one label nor images
-        with masks, or none that the task wants.
+      ValueError: if TFDS cannot provide the set, or its images have neither one label nor masks nor
+        boxes, or not what the task wants.
     """
     import tensorflow_datasets as tfds  # here: it costs a third of a second
 
@@ -152,7 +214,9 @@ def load_tfds(
     keys = _mask_keys(features, tfds.features)
     if task is None:
         labelled = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
-        task = "segmentation" if keys is not None and not labelled else "classification"
+        boxed = _box_key(features, tfds.features) is not None
+        task = "segmentation" if keys else "detection" if boxed else "classification"
+        task = "classification" if labelled else task
     if task == "classification":
         _check_features(name, features, tfds.features)
         return Dataset(
@@ -161,6 +225,8 @@ def load_tfds(
             image_shape=image_shape,
             splits={s: _record_source(records, image_shape) for s, records in sources.items()},
         )
+    if task == "detection":
+        return _boxes_dataset(name, features, tfds.features, sources, image_shape, max_boxes)
     if keys is None:
         raise ValueError(
             f"TFDS set {name!r} has features {', '.join(features)}, but segmentation needs an image "

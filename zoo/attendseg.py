@@ -208,9 +208,9 @@ VARIANTS: Mapping[str, AttendSegConfig] = MappingProxyType(
         "attendseg_lite": AttendSegConfig(
             stem=16,
             stages=(
-                Stage(width=32, bottleneck=32, condensed=16, depth=2),
-                Stage(width=96, bottleneck=64, condensed=32, depth=3),
-                Stage(width=128, bottleneck=64, condensed=32, depth=2),
+                Stage(width=32, bottleneck=32, condensed=16, depth=1),
+                Stage(width=96, bottleneck=64, condensed=32, depth=2),
+                Stage(width=128, bottleneck=64, condensed=32, depth=3),
             ),
             refinement=(32, 64),
             image_size=(256, 256, 3),

@@ -101,12 +101,12 @@ def rnn_pool_map(
     columns = project(params["rnn2"], last("rnn1", lambda i: down(pixels, i)))  # [b, h2, w, h2]
 
     def passes(i: int) -> Array:
-        """Returns the inputs of all four passes, which run as one over a map of four times the height."""
+        """Returns the inputs of all four passes, which run as one over a map of four times the width."""
         back = patch_size - 1 - i
         four = [down(rows, i), down(rows, back), right(columns, i), right(columns, back)]
-        return jnp.concatenate(four, axis=1)
+        return jnp.concatenate(four, axis=2)
 
-    return jnp.concatenate(jnp.split(last("rnn2", passes), 4, axis=1), axis=-1)
+    return jnp.concatenate(jnp.split(last("rnn2", passes), 4, axis=2), axis=-1)
 
 
 class RNNPool(nn.Module):

@@ -30,7 +30,7 @@ class Context:
     """The tensors of one file.
 
     Attributes:
-      quantized: Whether the file holds integers (float32 otherwise).
+      quantized: Whether the file holds integers (all float32 otherwise).
       target: What is to run it.
     """
 
@@ -52,13 +52,17 @@ class Context:
 
     def version(self, op: Op, *, int8: int, int16: int | None = None, float32: int = 1) -> int:
         """Returns the operator version for what an op computes on; int16 as int8 if not given."""
-        if not self.quantized:
+        if self.is_float(op):
             return float32
         return int8 if int16 is None or not self.is_wide(op) else int16
 
     def is_wide(self, op: Op) -> bool:
         """Whether an op reads or makes int16."""
         return self.quantized and self._graph.is_wide(op)
+
+    def is_float(self, op: Op) -> bool:
+        """Whether an op computes on float32: in a float file, or by its name."""
+        return not self.quantized or self._graph.is_float(op)
 
     def activation(self, name: str) -> Tensor:
         """Returns an activation."""
@@ -85,7 +89,7 @@ class Context:
         plain = self._graph.constants.get(name)
         if plain is not None and not is_quantized(plain.dtype):
             return Tensor(name=name, shape=plain.shape, dtype=str(plain.dtype), data=plain)
-        if not self.quantized:
+        if self.is_float(op):
             return self._float(name, self._array(name))
         integers = self._integers[self._position[id(op)], position]
         return Tensor(
@@ -106,7 +110,7 @@ class Context:
           flip: Of the file's kernel, those that run backwards.
         """
         name = op.inputs[1]
-        if not self.quantized:
+        if self.is_float(op):
             return self._float(name, np.flip(self._array(name).transpose(order), flip))
         integers = self._integers[self._position[id(op)], 1]
         data = np.flip(integers.values.transpose(order), flip)
@@ -126,7 +130,7 @@ class Context:
         """Returns the op's bias (its third input), zeros if it has none; int64 for int16."""
         channels = self._graph.operand_shape(op.inputs[1])[-1]
         name = op.inputs[2] if len(op.inputs) > 2 else f"{op.outputs[0]}/bias"
-        if not self.quantized:
+        if self.is_float(op):
             data = self._array(name) if len(op.inputs) > 2 else np.zeros(channels, np.float32)
             return self._float(name, data)
         place = (self._position[id(op)], 2)
@@ -141,8 +145,17 @@ class Context:
             shape=(channels,),
             dtype="int64" if self.is_wide(op) else "int32",
             data=data,
-            quantization=_symmetric(scale, channels, 0),
+            quantization=self._scales_of_bias(scale, channels),
         )
+
+    def _scales_of_bias(self, scale: np.ndarray, channels: int) -> Quantization | None:
+        """Returns a bias's scales; none for TFLite Micro, which multiplies its operands' itself.
+
+        It reads them where there is one channel, and XNNPACK wants them for dense layers.
+        """
+        if self.target == "micro" and channels > 1:
+            return None
+        return _symmetric(scale, channels, 0)
 
     def table(self, op: Op) -> Tensor:
         """Returns the op's outputs for int8 from -128 to 127, int8 [256]."""
@@ -158,7 +171,7 @@ class Context:
     def number(self, op: Op, role: str, value: float) -> Tensor:
         """Returns a real constant on the scale of the op's output, rounded half away from zero."""
         name, shape = op.outputs[0], self._shape_of_number(op)
-        if not self.quantized:
+        if self.is_float(op):
             return self._float(f"{name}/{role}", np.full(shape, value, np.float32))
         dtype = self.activation(name).dtype
         centred = params.quantize_centred(

@@ -54,7 +54,7 @@ def comparison(code: int, options: type | None, int8: int, int16: int | None = N
 
 
 def quantize(context: Context, op: Op) -> tuple[Operator, ...]:
-    """QUANTIZE from one scale to another, or between int8 and int16; nothing in a float file."""
+    """QUANTIZE from one scale or type to another; nothing in a float file."""
     if not context.quantized:
         context.alias(op.outputs[0], op.inputs[0])
         return ()
@@ -62,6 +62,15 @@ def quantize(context: Context, op: Op) -> tuple[Operator, ...]:
     code = schema.BuiltinOperator.QUANTIZE
     version = context.version(op, int8=1, int16=2)
     return (context.operator(op, code, inputs, schema.QuantizeOptionsT(), version),)
+
+
+def dequantize(context: Context, op: Op) -> tuple[Operator, ...]:
+    """DEQUANTIZE to float32; nothing in a float file."""
+    if not context.quantized:
+        context.alias(op.outputs[0], op.inputs[0])
+        return ()
+    code, options = schema.BuiltinOperator.DEQUANTIZE, schema.DequantizeOptionsT()
+    return (_unary(context, op, code, options, 2, 3),)
 
 
 def logistic(context: Context, op: Op) -> tuple[Operator, ...]:
@@ -100,7 +109,7 @@ def lookup(context: Context, op: Op) -> tuple[Operator, ...]:
     name = op["name"]
     if context.target == "android" and name in _NATIVE:
         return (_unary(context, op, *_NATIVE[name]),)
-    if not context.quantized:
+    if context.is_float(op):
         return float_function(context, op)
     values = context.operand(op, 0)
     wide, index = (

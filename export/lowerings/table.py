@@ -33,6 +33,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
             BuiltinOperator.DEPTH_TO_SPACE, schema.DepthToSpaceOptionsT, 1
         ),
         "depthwise_conv_2d": contraction.depthwise_conv_2d,
+        "dequantize": elementwise.dequantize,
         "equal": elementwise.comparison(BuiltinOperator.EQUAL, schema.EqualOptionsT, 2),
         "fully_connected": contraction.fully_connected,
         "gather": movement.gather,

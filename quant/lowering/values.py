@@ -22,10 +22,12 @@ class Known:
     Attributes:
       array: Its value.
       name: Path of the weight that it is or was made from, or None for constants.
+      drawn: The user's line that drew random numbers it was made from, or "".
     """
 
     array: np.ndarray
     name: str | None = None
+    drawn: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:

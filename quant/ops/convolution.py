@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int32
 
 from attokit.quant import long_integers
 from attokit.quant.long_integers import Long
-from attokit.quant.ops.kind import Op, Operand, OpKind, Ratio, Scales, Wide
+from attokit.quant.ops.kind import Op, Operand, OpKind, Ratio, Rescaled, Scales, Wide
 from attokit.quant.ops.requantize import (
     kernel_ratio,
     per_channel,
@@ -122,13 +122,20 @@ def exact_sum_of_halves(
     return total + long_integers.of(per_channel(bias, total.high.ndim))
 
 
-def _integer_wide(op, kernels, integers, multipliers, scales):
-    del kernels, scales
-    images, kernel, *bias = integers
-    total = exact_sum_of_halves(
-        functools.partial(accumulate, op), images, kernel, bias[0] if bias else None
-    )
-    return (rescale_long(total, multipliers[0]),)
+def on_int16(
+    accumulate: Callable[[Op, Array, Array], Int32[Array, "b h w o"]],
+) -> Callable[..., tuple[Rescaled, ...]]:
+    """Returns `Wide.integer` of a kind of convolution, by its exact sums of int8."""
+
+    def integer(op, kernels, integers, multipliers, scales):
+        del kernels, scales
+        images, kernel, *bias = integers
+        total = exact_sum_of_halves(
+            functools.partial(accumulate, op), images, kernel, bias[0] if bias else None
+        )
+        return (rescale_long(total, multipliers[0]),)
+
+    return integer
 
 
 def _ratios(op: Op, scales: Scales, kernels: str) -> tuple[Ratio, ...]:
@@ -153,11 +160,18 @@ def _kind(name: str) -> OpKind:
         bilinear=True,
         activations=frozenset({"relu", "relu6", "relu_n1_to_1"}),
         macs=_macs,
-        wide=Wide(integer=_integer_wide),
+        wide=Wide(integer=on_int16(accumulate)),
     )
 
 
 CONV_2D = _kind("conv_2d")
 DEPTHWISE_CONV_2D = _kind("depthwise_conv_2d")
 
-__all__ = ["CONV_2D", "DEPTHWISE_CONV_2D", "accumulate", "exact_sum", "exact_sum_of_halves"]
+__all__ = [
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "accumulate",
+    "exact_sum",
+    "exact_sum_of_halves",
+    "on_int16",
+]

@@ -29,7 +29,7 @@ class Operand(enum.Enum):
     BIAS: int32 with scale s_in * s_kernel.
     CONSTANT: int8, asymmetric, per tensor; its range follows from its value, or is that of the
       activations that it shares a scale with.
-    PLAIN: int32 or bool (indices, conditions), never quantized; an activation or a constant.
+    PLAIN: Not quantized: int32 or bool (indices, conditions), or what an op on float32 reads.
     """
 
     ACTIVATION = "activation"

@@ -1,4 +1,4 @@
-"""QUANTIZE (of int8 or int16 to either) and the rectifiers that stand alone: RELU, RELU6, RELU_N1_TO_1.
+"""QUANTIZE, DEQUANTIZE and the rectifiers that stand alone: RELU, RELU6, RELU_N1_TO_1.
 
 RELU and QUANTIZE change the scale.  RELU6 and RELU_N1_TO_1 keep it: TFLite Micro's RELU6 ignores
 the output's scale, so one scale is the only form that all runtimes agree on.
@@ -18,6 +18,8 @@ def _compute_quantize(op, values):
 
 def _quantize_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
     del op, kernels
+    if scales.inputs[0] is None:  # reals
+        return ()
     return (Ratio(first=scales.inputs[0], third=scales.outputs[0]),)
 
 
@@ -74,6 +76,8 @@ def _bounded(name: Activation, wide: Wide | None) -> OpKind:
     )
 
 
+# Where reals enter and leave: `quant.fake_quant` rounds and scales them, with their gradients.
+DEQUANTIZE = OpKind(name="dequantize", compute=_compute_quantize, wide=Wide())
 QUANTIZE = OpKind(
     name="quantize",
     compute=_compute_quantize,

@@ -56,6 +56,7 @@ _KINDS = (
     pool.AVERAGE_POOL_2D,
     pool.MAX_POOL_2D,
     prelu.PRELU,
+    rectifier.DEQUANTIZE,
     rectifier.QUANTIZE,
     rectifier.RELU,
     rectifier.RELU6,

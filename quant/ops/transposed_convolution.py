@@ -12,9 +12,9 @@ import math
 import jax
 from jaxtyping import Array, Float, Int32
 
-from attokit.quant.ops.convolution import exact_sum, exact_sum_of_halves
+from attokit.quant.ops.convolution import exact_sum, on_int16
 from attokit.quant.ops.kind import Op, Operand, OpKind, Wide
-from attokit.quant.ops.requantize import kernel_ratio, rescale, rescale_long
+from attokit.quant.ops.requantize import kernel_ratio, rescale
 
 
 def _compute(op, images, kernel, bias=None):
@@ -54,15 +54,6 @@ def _integer(op, kernels, integers, multipliers, scales):
     return (rescale(accumulators, multipliers[0], kernels),)
 
 
-def _integer_wide(op, kernels, integers, multipliers, scales):
-    del kernels, scales
-    images, kernel, *bias = integers
-    total = exact_sum_of_halves(
-        functools.partial(accumulate, op), images, kernel, bias[0] if bias else None
-    )
-    return (rescale_long(total, multipliers[0]),)
-
-
 def _macs(op, shape_of):
     kh, kw, cin, cout = shape_of(op.inputs[1])
     return math.prod(shape_of(op.inputs[0])[:3]) * kh * kw * cin * cout
@@ -76,5 +67,5 @@ TRANSPOSE_CONV = OpKind(
     ratios=lambda op, scales, kernels: (kernel_ratio(scales),),
     bilinear=True,
     macs=_macs,
-    wide=Wide(integer=_integer_wide),
+    wide=Wide(integer=on_int16(accumulate)),
 )

@@ -1,5 +1,6 @@
 """The memory that TFLite Micro needs for a file, as its own interpreter measures it."""
 
+import dataclasses
 import importlib.util
 import pathlib
 import re
@@ -17,7 +18,25 @@ interpreter = runtime.Interpreter.from_file(
 )
 interpreter.print_allocations()
 """
-_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
+_PARTS = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arena:
+    """Bytes of TFLite Micro's arena, on 64 bits.
+
+    Attributes:
+      activations: Of the tensors that live at once, as its planner places them, and scratch.
+      records: Of what it knows of every operator, tensor and channel; on 32 bits they are smaller.
+    """
+
+    activations: int
+    records: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.activations + self.records
 
 
 def is_installed() -> bool:
@@ -26,7 +45,13 @@ def is_installed() -> bool:
 
 
 def arena_bytes(file: pathlib.Path) -> int | None:
-    """Returns the bytes of TFLite Micro's arena: activations, and its own tables.
+    """Returns the bytes of TFLite Micro's arena: activations, and its own tables; None as `arena`."""
+    found = arena(file)
+    return None if found is None else found.total
+
+
+def arena(file: pathlib.Path) -> Arena | None:
+    """Returns what TFLite Micro's arena holds.
 
     None if TFLite Micro is not installed (see `is_installed`) or does not take the file.
     """
@@ -35,5 +60,7 @@ def arena_bytes(file: pathlib.Path) -> int | None:
     process = subprocess.run(
         [sys.executable, "-c", _MEASURE, str(file)], capture_output=True, text=True, check=False
     )
-    total = _TOTAL.search(process.stderr + process.stdout)
-    return int(total.group(1)) if process.returncode == 0 and total is not None else None
+    parts = dict(_PARTS.findall(process.stderr + process.stdout))
+    if process.returncode != 0 or not parts.keys() >= {"head", "tail"}:
+        return None
+    return Arena(activations=int(parts["head"]), records=int(parts["tail"]))

@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "write a .tflite file",
         "verify": "compare a .tflite file with its graph, tensor by tensor",
         "inspect": "operators, types, cost and memory of any .tflite file",
-        "predict": "classes of images, or overlays of their pixels' classes",
+        "predict": "classes of images, or pictures of what is where in them",
     }
 )
 _LOG_WIDTH = 140

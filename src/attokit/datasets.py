@@ -4,18 +4,25 @@ import pathlib
 
 from attokit.train import (
     Dataset,
+    is_coco,
+    is_detection_folder,
     is_segmentation_folder,
+    load_detection_folder,
     load_fashion_mnist,
     load_fashion_mnist_subset,
     load_image_folder,
     load_scenes,
     load_segmentation_folder,
     load_tfds,
+    load_visual_wake_words,
+    load_wake_scenes,
 )
 from attokit.zoo.registry import Task
 
 EMBEDDED = "fashion_mnist_subset"
 SCENES = "scenes"
+_SCENES_OF = "scenes:"
+_WAKE_SCENES = "wake_scenes:"
 _TFDS = "tfds:"
 
 
@@ -25,12 +32,16 @@ def load_dataset(
     """Returns a data set.
 
     Args:
-      data: `fashion_mnist_subset` or `scenes` (both embedded), `tfds:NAME`, a folder with the four
-        IDX files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
-        them, or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
+      data: `fashion_mnist_subset` or `scenes` (both embedded), `scenes:FOLDER` (the training scenes
+        show the garments of Fashion-MNIST's IDX files), `wake_scenes:GARMENT` or
+        `wake_scenes:GARMENT:FOLDER` (whether it is there), `tfds:NAME`, a folder with the four IDX
+        files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
+        them, one of images and boxes as `load_detection_folder` does (COCO's is visual wake words for
+        classification), or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
       image_shape: Height, width and channels that images are fitted to, where files or TFDS have
         images of any size; None for 224, 224, 3, or the 128, 128, 3 of scenes.
-      task: What to read where a set of TFDS has labels and masks; None for labels.
+      task: What to read where data have several: None for the masks of scenes, and for the labels of a set
+        of TFDS that has masks or boxes too.
 
     Raises:
       ValueError: if there is no such data, it is damaged, or its images have another shape.
@@ -45,26 +56,36 @@ def load_dataset(
 
 
 def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None) -> Dataset:
-    if task == "detection":
-        raise ValueError(
-            "no data for detection can be read yet: choose a model of another task "
-            "(attokit list --task classification, or segmentation)"
-        )
     if data == EMBEDDED:
         return load_fashion_mnist_subset()
-    if data == SCENES:
-        return load_scenes() if image_shape is None else load_scenes(image_shape[:2])
+    if data == SCENES or data.startswith(_SCENES_OF):
+        height, width, channels = image_shape or (128, 128, 3)
+        return load_scenes(
+            (height, width),
+            task="detection" if task == "detection" else "segmentation",
+            channels=channels,
+            folder=data.removeprefix(SCENES).removeprefix(":") or None,
+        )
+    if data.startswith(_WAKE_SCENES):
+        garment, _, wake_folder = data.removeprefix(_WAKE_SCENES).partition(":")
+        size = (96, 96) if image_shape is None else image_shape[:2]
+        return load_wake_scenes(garment, size, folder=wake_folder or None)
     shape = image_shape or (224, 224, 3)
     if data.startswith(_TFDS):
         return load_tfds(data.removeprefix(_TFDS), shape, task=task)
     folder = pathlib.Path(data)
     if not folder.is_dir():
         raise ValueError(
-            f"no data {data!r}: give {EMBEDDED}, {SCENES}, {_TFDS}NAME, or an existing folder of IDX "
-            "files, of images, or of images and masks"
+            f"no data {data!r}: give {EMBEDDED}, {SCENES}, {_WAKE_SCENES}GARMENT, {_TFDS}NAME, or an existing folder of IDX "
+            "files, of images, of images and masks, or of images and boxes"
         )
     if any(folder.glob("*-ubyte*")):
         return load_fashion_mnist(folder)
+    if task == "classification" and is_coco(folder):
+        return load_visual_wake_words(folder, shape)
+    # PASCAL VOC has boxes of all images and masks of some.
+    if is_detection_folder(folder) and (task == "detection" or not is_segmentation_folder(folder)):
+        return load_detection_folder(folder, shape)
     if is_segmentation_folder(folder):
         return load_segmentation_folder(folder, shape)
     return load_image_folder(folder, shape)
@@ -72,6 +93,15 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
 
 def canonical(data: str) -> str:
     """Returns the text that means the same data from any working directory."""
+    if data.startswith(_SCENES_OF):
+        return _SCENES_OF + _absolute(data.removeprefix(_SCENES_OF))
+    if data.startswith(_WAKE_SCENES):
+        name, colon, folder = data.removeprefix(_WAKE_SCENES).partition(":")
+        return f"{_WAKE_SCENES}{name}{colon}{_absolute(folder) if folder else ''}"
     if data in (EMBEDDED, SCENES) or data.startswith(_TFDS):
         return data
-    return str(pathlib.Path(data).absolute())
+    return _absolute(data)
+
+
+def _absolute(folder: str) -> str:
+    return str(pathlib.Path(folder).absolute())

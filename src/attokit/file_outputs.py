@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from attokit.export.anatomy import Subgraph
+from attokit.train import Anchors
 
 _LEAST_PROBABILITY = np.float32(1e-9)  # below it a logarithm says nothing
 
@@ -18,10 +19,12 @@ class FileOutputs:
     Attributes:
       num_classes: None if the file does not say.
       decode: What the file gives, as reals by name, to `Predictor.outputs`.
+      anchors: What the numbers of a detector start from.
     """
 
     num_classes: int | None
     decode: Callable[[Mapping[str, np.ndarray]], PyTree]
+    anchors: Anchors | None = None
 
 
 def logits_of(graph: Subgraph) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:

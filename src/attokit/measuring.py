@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attokit.predictor import Predictor
-from attokit.train import EvalBatches, Source, Task, compute_metrics, merge_metrics
+from attokit.train import EvalBatches, MetricTotals, Source, Task
 
 
 def measure(
@@ -36,7 +36,7 @@ def measure(
     def compute(outputs: Any, batch: Mapping[str, Any]) -> Any:
         return task.eval_metrics(outputs, batch, jnp.zeros(len(batch["mask"])))
 
-    total = None
+    totals = MetricTotals()
     batches = EvalBatches(source, batch_size=min(batch_size, len(source)))
     for index in range(len(batches)):
         batch = batches[index]
@@ -44,7 +44,5 @@ def measure(
         outputs = predictor.outputs(batch.pop("images"))
         if prepare is not None:
             outputs = prepare(outputs, batch)
-        metrics = compute(outputs, batch)
-        total = metrics if total is None else merge_metrics(total, metrics)
-    assert total is not None  # a data set has no empty split
-    return compute_metrics(total)
+        totals.add(compute(outputs, batch))
+    return totals.compute()

@@ -9,18 +9,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from attokit import checkpoints, zoo
 from attokit.datasets import load_dataset
 from attokit.overrides import check_overrides, parse_overrides
+from attokit.precision import Precision
 from attokit.quant import Graph, QParams, calibrate, trace
 from attokit.quant.graph import Weights
 from attokit.quantization import calibrate_on
 from attokit.runs import Run, open_run
 from attokit.same_body import check_same_body
+from attokit.zoo.registry import Task
 
 _RANDOM_IMAGES = 8
 _CALIBRATION_IMAGES = 512
+_INT8 = Precision()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,8 @@ class Origin:
 
     Attributes:
       graph: As traced.
+      network: Of which.
+      task: Key of `tasks.TASKS`.
       weights: Of the graph.
       qparams: None for a float file.
       image_shape: Height, width and channels that it takes.
@@ -38,6 +44,8 @@ class Origin:
     """
 
     graph: Graph
+    network: nn.Module
+    task: Task
     weights: Weights
     qparams: QParams | None
     image_shape: tuple[int, int, int]
@@ -47,7 +55,12 @@ class Origin:
 
 
 def open_origin(
-    target: str, *, as_float: bool = False, data: str | None = None, overrides: Sequence[str] = ()
+    target: str,
+    *,
+    as_float: bool = False,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    precision: Precision = _INT8,
 ) -> Origin:
     """Returns what a text names.
 
@@ -58,21 +71,31 @@ def open_origin(
       data: As `load_dataset` takes it; a run has its own, and some pretrained weights name theirs.
       overrides: Fields `NAME=VALUE` of the model's config. Those of a run may only change how it
         ends, such as output=argmax of a segmentation model: see `check_same_body`.
+      precision: Types of ops; a run has its own.
 
     Raises:
       ValueError: if it is none of these, or damaged, not quantized or without data to do so.
     """
     path = pathlib.Path(target)
+    if as_float and precision:
+        raise ValueError(f"a float32 file has no {', '.join(precision.settings())}: leave them out")
     if not path.is_dir():
-        return _of_name(target, as_float, data, overrides)
+        return _of_name(target, as_float, data, overrides, precision)
     if data is not None:
         raise ValueError("a run has its data: leave --data out")
+    if precision:
+        raise ValueError(
+            f"a run has its types: give --{' and --'.join(precision.settings())} to attokit quantize"
+        )
     run = open_run(path)
     graph, weights, qparams = (*run.trace(), None) if as_float else run.quantized()
     if overrides:
-        graph = _ending_otherwise(run, graph, parse_overrides(overrides))
+        own = _INT8 if as_float else run.precision()
+        graph = _ending_otherwise(run, own, graph, parse_overrides(overrides))
     return Origin(
         graph=graph,
+        network=run.network(),
+        task=run.task,
         weights=weights,
         qparams=qparams,
         image_shape=run.image_shape,
@@ -81,8 +104,10 @@ def open_origin(
     )
 
 
-def _ending_otherwise(run: Run, graph: Graph, fields: Mapping[str, Any]) -> Graph:
-    """Returns the graph of a run with other fields of its config.
+def _ending_otherwise(
+    run: Run, precision: Precision, graph: Graph, fields: Mapping[str, Any]
+) -> Graph:
+    """Returns the graph of a run, in its types, with other fields of its config.
 
     Raises:
       ValueError: if the config refuses them, or they change more than how the graph ends.
@@ -92,7 +117,7 @@ def _ending_otherwise(run: Run, graph: Graph, fields: Mapping[str, Any]) -> Grap
         raise ValueError(f"overrides {', '.join(fields)} change nothing of the run: leave them out")
     other = dataclasses.replace(run, overrides={**run.overrides, **fields})
     try:
-        changed, _ = other.trace()
+        changed = precision.apply(other.trace()[0])
         check_same_body(graph, changed)
     except ValueError as err:
         raise ValueError(
@@ -119,7 +144,9 @@ def is_name(target: str) -> bool:
     return target in checkpoints.names() or target in zoo.names()
 
 
-def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]) -> Origin:
+def _of_name(
+    target: str, as_float: bool, data: str | None, texts: Sequence[str], precision: Precision
+) -> Origin:
     """Returns pretrained weights, or a model with random ones, by name."""
     overrides = parse_overrides(texts)
     record = checkpoints.info(target) if target in checkpoints.names() else None
@@ -146,10 +173,15 @@ def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]
             jax.random.key(0)
         )
     graph, weights = trace(network.apply, variables, example)
+    graph = precision.apply(graph)
     return Origin(
         graph=graph,
+        network=network,
+        task=zoo.task(model),
         weights=weights,
-        qparams=None if as_float else _calibrated(graph, weights, data, config.image_size),
+        qparams=None
+        if as_float
+        else _calibrated(graph, weights, data, config.image_size, zoo.task(model)),
         image_shape=config.image_size,
         class_names=None if record is None else record.class_names,
         data=data,
@@ -158,10 +190,10 @@ def _of_name(target: str, as_float: bool, data: str | None, texts: Sequence[str]
 
 
 def _calibrated(
-    graph: Graph, weights: Weights, data: str | None, image_shape: tuple[int, int, int]
+    graph: Graph, weights: Weights, data: str | None, image_shape: tuple[int, int, int], task: Task
 ) -> QParams:
     if data is not None:
-        source = load_dataset(data, image_shape).split("train")
+        source = load_dataset(data, image_shape, task=task).split("train")
         return calibrate_on(graph, weights, source, count=_CALIBRATION_IMAGES)
     images = np.random.default_rng(0).random((_RANDOM_IMAGES, *image_shape), np.float32)
     return calibrate(graph, weights, [images])

@@ -1,12 +1,13 @@
 """Pictures of what a network sees in an image, as PNG bytes."""
 
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from attokit.figures import png
 
@@ -22,6 +23,8 @@ _OPACITY = 0.7
 _LEAST_INCHES, _DOTS_PER_INCH = 3.6, 110
 _LEGEND_LINE, _MARGIN = 0.19, 0.3  # inches
 _UNPAINTED = "background"
+_LINE_WIDTH = 1.6  # points
+FOLDER = pathlib.Path("predictions")
 
 
 def class_colors(count: int) -> Float[np.ndarray, "k 3"]:
@@ -73,3 +76,72 @@ def overlay(
     if patches:
         figure.legend(handles=patches, loc="outside right upper", fontsize=8, frameon=False)
     return png(figure)
+
+
+def outline(
+    image: UInt8[np.ndarray, "h w c"],
+    boxes_xyxy: Float[np.ndarray, "n 4"],
+    labels: Int[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"],
+    names: Mapping[int, str],
+) -> bytes:
+    """Returns a picture of an image with boxes drawn on it, each with its class and score.
+
+    Args:
+      image: Bytes, grey or RGB.
+      boxes_xyxy: In pixels.
+      labels: The class of each box.
+      scores: Probabilities.
+      names: Of the classes. A class has the same colour in every picture.
+    """
+    height, width, _ = image.shape
+    colors = class_colors(max(names, default=0) + 1)
+    inches = max(2 * _LEAST_INCHES, width / _DOTS_PER_INCH)
+    figure = Figure(figsize=(inches, inches * height / width))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    axes.imshow(np.broadcast_to(image, (height, width, 3)), interpolation="nearest")
+    # Pixel centres are whole numbers here, boxes count from the corner of the first pixel.
+    corners = boxes_xyxy.astype(float) - 0.5
+    for (left, top, right, bottom), label, score in zip(corners, labels, scores, strict=True):
+        color = colors[int(label)]
+        axes.add_patch(
+            Rectangle(
+                (left, top), right - left, bottom - top,
+                fill=False, edgecolor=color, linewidth=_LINE_WIDTH,
+            )
+        )  # fmt: skip
+        axes.text(
+            left, max(top, 0), f" {names[int(label)]} {score:.2f} ", fontsize=7, color="white",
+            verticalalignment="top", clip_on=True, bbox={"facecolor": color, "linewidth": 0, "pad": 0.5},
+        )  # fmt: skip
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    return png(figure)
+
+
+def picture_folder(wanted: pathlib.Path | None) -> pathlib.Path:
+    """Returns the folder for pictures of what was predicted; it may not be there yet.
+
+    Raises:
+      ValueError: if it is a file.
+    """
+    folder = wanted or FOLDER
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give a folder for the pictures")
+    return folder
+
+
+def picture_places(
+    images: Sequence[pathlib.Path], folder: pathlib.Path, ending: str
+) -> list[pathlib.Path]:
+    """Returns a file for the picture of each image, none of them twice and none an image itself."""
+    taken = {image.resolve() for image in images}
+    places = []
+    for image in images:
+        place, number = folder / f"{image.stem}_{ending}.png", 2
+        while place.resolve() in taken:
+            place, number = folder / f"{image.stem}_{ending}_{number}.png", number + 1
+        taken.add(place.resolve())
+        places.append(place)
+    return places

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, UInt8
 
+from attokit.train import Anchors
 from attokit.zoo.registry import Task
 
 Outputs = Callable[[UInt8[np.ndarray, "b h w c"]], PyTree]
@@ -26,6 +27,7 @@ class Predictor:
       class_names: In the order of the class ids, or None if nobody said.
       data: What it was trained on, as `load_dataset` takes it, or None.
       outputs: Images (0 to 255) to arrays with a leading axis of images.
+      anchors: What the numbers of a detector start from.
       any_size: Whether it takes images of other heights and widths too.
       note: What had to be assumed, or None.
     """
@@ -37,6 +39,7 @@ class Predictor:
     class_names: tuple[str, ...] | None
     data: str | None
     outputs: Outputs
+    anchors: Anchors | None = None
     any_size: bool = False
     note: str | None = None
 

@@ -20,7 +20,8 @@ from flax import linen as nn
 
 from attokit import zoo
 from attokit.checkpoints import load_weights, save_weights
-from attokit.checkpoints.weights import flatten_tree
+from attokit.checkpoints.weights import flatten_tree, load_metadata
+from attokit.precision import Precision, precision_of
 from attokit.quant import Graph, QParams, QuantParams, trace
 from attokit.quant.graph import Weights
 from attokit.tasks import TASKS
@@ -93,20 +94,27 @@ class Run:
         """Returns the graph of the float model and its weights."""
         return trace(self.network().apply, self.variables(), self.example())
 
+    def precision(self) -> Precision:
+        """Returns the types that the run was quantized to."""
+        self._check_quantized()
+        return precision_of(load_metadata(self.quantized_path))
+
     def quantized(self) -> tuple[Graph, Weights, QParams]:
         """Returns the graph with quantized weights and qparams.
 
         Raises:
           ValueError: if the run is not quantized yet, or the file is damaged or another model's.
         """
+        graph = self.precision().apply(self.trace()[0])
+        weights, qparams = load_quantized(self.quantized_path)
+        graph.check_arguments(weights, (self.example(),))
+        return graph, weights, qparams
+
+    def _check_quantized(self) -> None:
         if not self.quantized_path.exists():
             raise ValueError(
                 f"{self.path} is not quantized yet: run attokit quantize {self.path} first"
             )
-        graph, _ = self.trace()
-        weights, qparams = load_quantized(self.quantized_path)
-        graph.check_arguments(weights, (self.example(),))
-        return graph, weights, qparams
 
 
 def describe_run(

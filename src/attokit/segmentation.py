@@ -18,12 +18,11 @@ from attokit.export import write
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs, logits_of
 from attokit.measuring import measure
-from attokit.overlays import overlay
+from attokit.overlays import overlay, picture_folder, picture_places
 from attokit.predictor import Predictor
 from attokit.train import Dataset, Source, iou_per_class, read_image, segmentation_task
 from attokit.views import in_views
 
-FOLDER = pathlib.Path("predictions")
 _LOGITS_AT_ONCE = 1 << 24  # of one batch in evaluation: 64 MiB
 _MOST_IMAGES = 250
 
@@ -157,15 +156,14 @@ def predict(
       ValueError: if a file cannot be read as an image, or the folder is a file.
       OSError: if the folder or a file cannot be written.
     """
-    folder = output or FOLDER
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: give a folder for the overlays")
+    folder = picture_folder(output)
     height, width, _ = predictor.image_shape
     pictures = [read_image(image, predictor.image_shape) for image in images]
     folder.mkdir(parents=True, exist_ok=True)
     table = Table("image", "class", "pixels", title=predictor.name)
     written = []
-    for image, pixels, path in zip(images, pictures, _places(images, folder), strict=True):
+    places = picture_places(images, folder, "overlay")
+    for image, pixels, path in zip(images, pictures, places, strict=True):
         (ids,) = class_ids(predictor.outputs(pixels[None]), (height, width))
         counts = np.bincount(ids.ravel())
         found = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
@@ -177,16 +175,3 @@ def predict(
     console.print(table)
     for path in written:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def _places(images: Sequence[pathlib.Path], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns a file for each image, none of them twice and none an image itself."""
-    taken = {image.resolve() for image in images}
-    places = []
-    for image in images:
-        place, number = folder / f"{image.stem}_overlay.png", 2
-        while place.resolve() in taken:
-            place, number = folder / f"{image.stem}_overlay_{number}.png", number + 1
-        taken.add(place.resolve())
-        places.append(place)
-    return places

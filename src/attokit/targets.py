@@ -7,6 +7,7 @@ from attokit.predictor import Predictor, of_bytes
 from attokit.quant import fake_quant
 from attokit.runs import open_run
 from attokit.tflite_predictor import file_predictor
+from attokit.train import network_anchors
 from attokit.zoo.registry import Task
 
 
@@ -54,11 +55,12 @@ def open_predictor(
 def run_predictor(path: pathlib.Path, *, quantized: bool = False) -> Predictor:
     """Returns the float network of a run, or its integer graph."""
     run = open_run(path)
+    network = run.network()
     if quantized:
         graph, weights, qparams = run.quantized()
         outputs = of_bytes(lambda images: fake_quant(graph)(weights, qparams, images))
     else:
-        network, variables = run.network(), run.variables()
+        variables = run.variables()
         outputs = of_bytes(lambda images: network.apply(variables, images))
     return Predictor(
         name=f"{run.path} ({'INT8 graph' if quantized else 'float'})",
@@ -68,6 +70,7 @@ def run_predictor(path: pathlib.Path, *, quantized: bool = False) -> Predictor:
         class_names=run.class_names,
         data=run.data,
         outputs=outputs,
+        anchors=network_anchors(network, run.image_shape[:2]),
         any_size=not quantized,
     )
 
@@ -86,5 +89,6 @@ def pretrained_predictor(name: str) -> Predictor:
         class_names=record.class_names,
         data=record.data,
         outputs=of_bytes(lambda images: network.apply(variables, images)),
+        anchors=network_anchors(network, config.image_size[:2]),
         any_size=True,
     )

@@ -6,9 +6,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from flax import linen as nn
 from rich.table import Table
 
-from attokit import classification, segmentation, zoo
+from attokit import classification, detection, segmentation, zoo
+from attokit.detector_metadata import describe_anchors
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs
 from attokit.train import Dataset
@@ -33,6 +35,10 @@ class TaskView:
       details: (metrics, names of classes) to a table of what is no single number, or None.
       predict: (predictor, paths of images, console, **wishes) tells the user what it sees.
       predict_wishes: Options of attokit predict that `predict` takes.
+      sized_by_model: Whether images are fitted to the model's own size unless another is asked for, rather
+        than the model to theirs.
+      file_metadata: (network, shape of its images) to what its .tflite file tells beside the network, by
+        the name of the entry.
     """
 
     metric: str
@@ -44,6 +50,10 @@ class TaskView:
     details: Callable[[Mapping[str, float | np.ndarray], Sequence[str]], Table | None]
     predict: Callable[..., None]
     predict_wishes: frozenset[str]
+    sized_by_model: bool = False
+    file_metadata: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, str]] = (
+        lambda network, image_shape: {}
+    )
 
 
 TASKS: Mapping[Task, TaskView] = MappingProxyType(
@@ -70,6 +80,19 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             predict=segmentation.predict,
             predict_wishes=frozenset({"output"}),
         ),
+        "detection": TaskView(
+            metric="AP@0.5",
+            file_outputs="boxes and scores of prior boxes, which its metadata tells",
+            check_outputs=detection.check_outputs,
+            read_file=detection.read_file,
+            evaluate=detection.evaluate,
+            evaluate_wishes=frozenset(),
+            details=detection.details,
+            predict=detection.predict,
+            predict_wishes=frozenset({"output", "score"}),
+            sized_by_model=True,
+            file_metadata=describe_anchors,
+        ),
     }
 )
 
@@ -78,14 +101,13 @@ def view_of(task: str) -> TaskView:
     """Returns the row of a task.
 
     Raises:
-      ValueError: if there is none: the zoo may have models for it that no command trains yet.
+      ValueError: if there is none.
     """
     for known, view in TASKS.items():
         if known == task:
             return view
     raise ValueError(
-        f"the command line does not do {task} yet, only {' and '.join(TASKS)}: choose another model or "
-        "file"
+        f"the command line does not do {task}, only {', '.join(TASKS)}: choose another model or file"
     )
 
 

@@ -70,6 +70,7 @@ def file_predictor(
         class_names=_labels(file, labels, read.num_classes),
         data=None if run is None else run.data,
         outputs=outputs,
+        anchors=read.anchors,
         note=note,
     )
 

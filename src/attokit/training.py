@@ -65,7 +65,7 @@ def train_float(
         lambda key, x: network.init_with_output(key, x)[0], jax.random.key(0), example
     )
     view_of(dataset.task).check_outputs(model, outputs, dataset)
-    task = task or task_for(dataset, config)
+    task = task or task_for(dataset, config, network)
     if start is None:
         variables = jax.jit(lambda key: network.init(key, jax.numpy.zeros(example.shape)))(
             jax.random.key(config.seed)

@@ -15,8 +15,10 @@ from attokit.cli import main
 from attokit.quickstart import QuickstartConfig, quickstart
 from attokit.train import ArraySource, Dataset, Recipe, TrainConfig
 from attokit.zoo import registry
+from attokit.zoo.prior_boxes import prior_boxes_cxcywh
 
 SHAPE, PIXEL_SHAPE = (8, 8, 1), (16, 16, 3)
+BOX_SHAPE = (32, 32, 1)
 CONFIG = TrainConfig(steps=30, batch_size=16, learning_rate=0.2, weight_decay=0.0, mesh_data=1)
 
 
@@ -76,6 +78,34 @@ class TinyPixelNet(nn.Module):
         return x.argmax(-1).astype(jnp.int32) if self.config.output == "argmax" else x
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TinyBoxConfig:
+    width: int = 16
+    num_classes: int = 3
+    image_size: tuple[int, int, int] = BOX_SHAPE
+    prior_steps: tuple[int, ...] = (8,)
+    prior_sizes: tuple[int, ...] = (12,)
+
+    def priors(self, image_size):
+        return prior_boxes_cxcywh(image_size, steps=self.prior_steps, sizes=self.prior_sizes)
+
+
+class TinyBoxNet(nn.Module):
+    """A box and a class for every 8x8 pixels."""
+
+    config: TinyBoxConfig
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        x = nn.relu(nn.Conv(self.config.width, (8, 8), strides=8, name="stem")(images))
+        x = nn.relu(nn.Conv(self.config.width, (3, 3), name="conv")(x))
+        heads = {"boxes": 4, "scores": self.config.num_classes}
+        return {
+            name: nn.Conv(k, (1, 1), name=name)(x).reshape(len(x), -1, k)
+            for name, k in heads.items()
+        }
+
+
 def tiny_dataset():
     """Three classes that differ by brightness."""
     return Dataset(
@@ -94,8 +124,32 @@ def _scenes(count, seed):
     return ArraySource(images=images.astype(np.uint8), masks=masks)
 
 
-def tiny_scenes(size=PIXEL_SHAPE[:2]):
+def _boxes(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(100, 120, (count, *BOX_SHAPE)).astype(np.uint8)
+    places, labels = rng.integers(0, 20, (count, 2)), rng.integers(0, 3, count).astype(np.int32)
+    boxes = np.concatenate([places, places + 12], -1).astype(np.float32)
+    for image, (top, left), label in zip(images, places, labels, strict=True):
+        image[top : top + 12, left : left + 12] = (image[0, 0], 250, 5)[label]
+    return ArraySource(images=images, boxes=boxes[:, None, [1, 0, 3, 2]] * (labels > 0)[:, None, None],
+                       box_labels=labels[:, None])  # fmt: skip
+
+
+def tiny_boxes():
+    """Bright and dark squares, and images without any."""
+    return Dataset(
+        name="scenes",
+        task="detection",
+        class_names=("background", "bright", "dark"),
+        image_shape=BOX_SHAPE,
+        splits={"train": _boxes(64, 1), "test": _boxes(21, 2)},
+    )
+
+
+def tiny_scenes(size=PIXEL_SHAPE[:2], *, task="segmentation", channels=3, folder=None):
     """Squares of three classes that differ by brightness."""
+    if task == "detection":
+        return tiny_boxes()
     return Dataset(
         name="scenes",
         task="segmentation",
@@ -115,6 +169,11 @@ def scenes():
     return tiny_scenes()
 
 
+@pytest.fixture
+def boxes():
+    return tiny_boxes()
+
+
 @contextlib.contextmanager
 def patched():
     """The registry knows "tiny" and "tiny_pixels", and the embedded data are as small."""
@@ -125,8 +184,12 @@ def patched():
         name="TinyPixels", build=TinyPixelNet, variants={"tiny_pixels": TinyPixelConfig()},
         source="here", module=registry, task="segmentation",
     )  # fmt: skip
+    boxes = registry.Family(
+        name="TinyBoxes", build=TinyBoxNet, variants={"tiny_boxes": TinyBoxConfig()},
+        source="here", module=registry, task="detection",
+    )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_FAMILIES", (*registry._FAMILIES, family, pixels))
+        patch.setattr(registry, "_FAMILIES", (*registry._FAMILIES, family, pixels, boxes))
         patch.setattr("attokit.datasets.load_fashion_mnist_subset", tiny_dataset)
         patch.setattr("attokit.datasets.load_scenes", tiny_scenes)
         yield
@@ -191,6 +254,26 @@ def segmented(_segmented, tiny):
 def segmented_dir(segmented, tmp_path):
     """A copy of its run, to change at will."""
     return pathlib.Path(shutil.copytree(segmented[0], tmp_path / "segmented"))
+
+
+@pytest.fixture(scope="session")
+def _detected(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detected") / "run"
+    text = io.StringIO()
+    with patched(), contextlib.redirect_stdout(text):
+        arguments = ["--model", "tiny_boxes", "--data", "scenes", "--run-dir", str(folder)]
+        arguments += ["--steps", "150", "--batch-size", "16", "--optimizer", "adamw"]
+        arguments += ["--learning-rate", "0.01", "--mesh-data", "1", "--eval-every", "150"]
+        assert main(["train", *arguments]) == 0
+        assert main(["quantize", str(folder), "--calibration-images", "32"]) == 0
+        assert main(["export", str(folder)]) == 0
+    return folder, text.getvalue()
+
+
+@pytest.fixture
+def detected(_detected, tiny):
+    """(folder, printed text) of a detector, trained, quantized, exported; look only."""
+    return _detected
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import json
 import pathlib
 
 import numpy as np
@@ -18,8 +19,37 @@ def test_scenes():
     assert (dataset.task, dataset.image_shape) == ("segmentation", (32, 48, 3))
     assert load_dataset("scenes").image_shape == (128, 128, 3)
     assert canonical("scenes") == "scenes"
-    with pytest.raises(ValueError, match="must be those of the model"):
-        load_dataset("scenes", (32, 32, 1))
+    grey = load_dataset("scenes", (32, 32, 1))
+    assert grey.image_shape == (32, 32, 1)
+
+
+def test_scenes_with_boxes():
+    dataset = load_dataset("scenes", (32, 48, 1), task="detection")
+    assert (dataset.task, dataset.image_shape) == ("detection", (32, 48, 1))
+    batch = dataset.split("test").read(np.arange(2))
+    assert batch.keys() == {"images", "boxes", "box_labels"}
+    assert batch["images"].shape == (2, 32, 48, 1)
+
+
+def test_scenes_of_a_folder(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="no file train-images-idx3-ubyte"):
+        load_dataset(f"scenes:{tmp_path}", (32, 48, 3))
+    monkeypatch.chdir(tmp_path)
+    assert canonical("scenes:fashion") == f"scenes:{tmp_path / 'fashion'}"
+
+
+def test_wake_scenes(tmp_path, monkeypatch):
+    dataset = load_dataset("wake_scenes:Ankle boot", (32, 48, 3))
+    assert (dataset.task, dataset.image_shape) == ("classification", (32, 48, 3))
+    assert dataset.class_names == ("no Ankle boot", "Ankle boot")
+    assert load_dataset("wake_scenes:Bag").image_shape == (96, 96, 3)
+    with pytest.raises(ValueError, match="no garment 'Hat'"):
+        load_dataset("wake_scenes:Hat")
+    with pytest.raises(ValueError, match="no file train-images-idx3-ubyte"):
+        load_dataset(f"wake_scenes:Bag:{tmp_path}")
+    monkeypatch.chdir(tmp_path)
+    assert canonical("wake_scenes:Bag") == "wake_scenes:Bag"
+    assert canonical("wake_scenes:Bag:fashion") == f"wake_scenes:Bag:{tmp_path / 'fashion'}"
 
 
 def test_image_folder_is_fitted(tmp_path):
@@ -43,6 +73,28 @@ def test_folder_of_images_and_masks(tmp_path):
     assert dataset.split("test").read(np.arange(1))["masks"].shape == (1, 8, 8)
 
 
+def test_folder_of_images_and_boxes(tmp_path):
+    """COCO's is for detection, and for a classifier it is wake words."""
+    (tmp_path / "annotations").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / split / "1.png")
+        content = {
+            "images": [{"id": 1, "file_name": "1.png", "width": 12, "height": 8}],
+            "annotations": [{"image_id": 1, "category_id": 1, "bbox": [3, 2, 4, 4]}],
+            "categories": [{"id": 1, "name": "person"}],
+        }
+        (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    for task in (None, "detection"):
+        dataset = load_dataset(str(tmp_path), (8, 8, 1), task=task)
+        assert (dataset.task, dataset.class_names) == ("detection", ("background", "person"))
+    batch = dataset.split("test").read(np.zeros(1, int))
+    np.testing.assert_array_equal(batch["boxes"][0, 0], [1, 2, 5, 6])
+    words = load_dataset(str(tmp_path), (8, 8, 1), task="classification")
+    assert (words.task, words.class_names) == ("classification", ("no person", "person"))
+    assert words.split("test").read(np.zeros(1, int))["labels"] == [1]
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="no data 'nowhere'"):
         load_dataset("nowhere")
@@ -59,8 +111,3 @@ def test_canonical():
     assert canonical("tfds:cifar10") == "tfds:cifar10"
     assert canonical("fashion_mnist_subset") == "fashion_mnist_subset"
     assert canonical("folder") == str(pathlib.Path.cwd() / "folder")
-
-
-def test_detection_has_no_data_yet():
-    with pytest.raises(ValueError, match="no data for detection can be read yet: choose a model"):
-        load_dataset("scenes", task="detection")

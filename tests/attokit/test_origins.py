@@ -6,6 +6,7 @@ import pytest
 
 from attokit import checkpoints, export
 from attokit.origins import is_name, open_origin, own_file
+from attokit.precision import Precision
 from attokit.runs import open_run
 
 
@@ -52,6 +53,16 @@ def test_model_by_name_is_the_same_again(tiny):
         assert origin.random
         files.append(export.to_tflite(origin.graph, origin.weights, origin.qparams))
     assert files[0] == files[1]
+
+
+def test_types_of_a_model_by_name(tiny):
+    precision = Precision(int16=("mean",), float32=("head",))
+    graph = open_origin("tiny", precision=precision).graph
+    assert [graph.tensors[n].integer_type for n in ("conv", "mean", "head")] == [
+        "int8", "int16", "float32",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="a float32 file has no int16, float32: leave them out"):
+        open_origin("tiny", as_float=True, precision=precision)
 
 
 def test_nothing(finished):

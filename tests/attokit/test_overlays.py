@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attokit.overlays import class_colors, overlay, paint
+from attokit.overlays import (
+    class_colors,
+    outline,
+    overlay,
+    paint,
+    picture_folder,
+    picture_places,
+)
 
 
 def _pixels(png):
@@ -84,3 +91,34 @@ def test_an_image_of_background_needs_no_legend():
         overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), int), {0: "background"})
     )
     assert pixels.shape[1] > pixels.shape[0]
+
+
+def test_boxes_are_drawn_where_they_are():
+    image = np.full((40, 60, 1), 128, np.uint8)
+    boxes = np.array([[10, 5, 50, 35], [40, 30, 60, 40]], np.float32)
+    names = {1: "coat", 2: "bag"}
+    picture = _pixels(outline(image, boxes, np.array([1, 2]), np.array([0.9, 0.5]), names))
+    scale = picture.shape[1] / 60
+    assert picture.shape[0] == round(40 * scale)
+    plain = (np.abs(picture.astype(int) - 128) < 3).all(-1)
+    assert plain[round(20 * scale), round(30 * scale)]  # inside
+    for x, y in ((50, 20), (30, 35)):  # right and lower edge of the first
+        color = picture[round(y * scale), round(x * scale)] / 255
+        np.testing.assert_allclose(color, class_colors(2)[1], atol=0.12)
+    nothing = _pixels(outline(image, boxes[:0], np.zeros(0, int), np.zeros(0), {}))
+    assert (np.abs(nothing.astype(int) - 128) < 3).mean() > 0.99
+
+
+def test_no_picture_takes_the_place_of_another(tmp_path):
+    images = [tmp_path / "a" / "1.jpg", tmp_path / "1.png", tmp_path / "1_overlay.png"]
+    places = [place.name for place in picture_places(images, tmp_path, "overlay")]
+    assert places == ["1_overlay_2.png", "1_overlay_3.png", "1_overlay_overlay.png"]
+    assert [p.name for p in picture_places(images[:1], tmp_path, "boxes")] == ["1_boxes.png"]
+
+
+def test_folder_of_pictures(tmp_path):
+    assert picture_folder(tmp_path / "new") == tmp_path / "new"
+    assert picture_folder(None).name == "predictions"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file: give a folder for the pictures"):
+        picture_folder(tmp_path / "file")

@@ -114,4 +114,7 @@ def test_qat_config():
     assert short.learning_rate == pytest.approx(0.01)
     assert short.ema_decay == 0.95
     assert qat_config(config, steps=5).epochs is None
+    in_steps = qat_config(TrainConfig(steps=250))
+    assert (in_steps.epochs, in_steps.steps) == (None, 25)
+    assert qat_config(TrainConfig(steps=250), epochs=1.0).steps is None
     assert qat_config(config, epochs=0.5, learning_rate=1.0).learning_rate == 1.0

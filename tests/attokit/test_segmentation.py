@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from attokit.predictor import Predictor
-from attokit.segmentation import _places, check_outputs, class_ids, details, evaluate, predict
+from attokit.segmentation import check_outputs, class_ids, details, evaluate, predict
 
 
 def _predictor(outputs, num_classes=3):
@@ -83,12 +83,6 @@ def test_outputs_are_logits_of_pixels(scenes):
     ):
         with pytest.raises(ValueError, match=text):
             check_outputs("x", np.zeros(shape), scenes)
-
-
-def test_no_picture_takes_the_place_of_another(tmp_path):
-    images = [tmp_path / "a" / "1.jpg", tmp_path / "1.png", tmp_path / "1_overlay.png"]
-    places = [place.name for place in _places(images, tmp_path)]
-    assert places == ["1_overlay_2.png", "1_overlay_3.png", "1_overlay_overlay.png"]
 
 
 def test_nothing_is_written_if_an_image_is_none(tmp_path, console):

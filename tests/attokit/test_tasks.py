@@ -3,6 +3,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from attokit import zoo
 from attokit.tasks import TASKS, check_same_task, chosen_wishes, view_of
 from attokit.train import Dataset, TrainConfig, task_for
 from attokit.zoo.registry import Task
@@ -12,13 +13,14 @@ def test_every_task_of_data_has_a_view():
     assert TASKS.keys() == set(get_args(get_type_hints(Dataset)["task"]))
     assert TASKS.keys() <= set(get_args(Task))
     assert view_of("segmentation") is TASKS["segmentation"]
-    with pytest.raises(ValueError, match="the command line does not do detection yet, only class"):
-        view_of("detection")
+    with pytest.raises(ValueError, match="the command line does not do depth, only classification"):
+        view_of("depth")
 
 
-def test_tasks_of_data_are_the_same_as_those_of_training(dataset, scenes):
+def test_tasks_of_data_are_the_same_as_those_of_training(tiny, dataset, scenes, boxes):
     for data in (dataset, scenes):
         assert task_for(data, TrainConfig(steps=1)).name == data.task
+    assert task_for(boxes, TrainConfig(steps=1), zoo.create("tiny_boxes")).name == boxes.task
 
 
 def test_model_and_data_of_different_tasks(tiny, dataset, scenes):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -38,6 +40,15 @@ def test_a_file_begins_with_the_identifier_and_is_read_back():
     info = inspect(data)
     assert info.histogram == {"ADD": 2}
     assert list(info.inputs) == ["in"] and list(info.outputs) == ["out"]
+
+
+def test_metadata_is_read_back():
+    model = _add_chain(np.arange(4, dtype=np.float32), 1)
+    told = dataclasses.replace(model, metadata={"A": "größer", "B": "", "C": "größer"})
+    info = inspect(flatbuffer.build(told))
+    assert info.metadata == {"A": "größer".encode(), "B": b"", "C": "größer".encode()}
+    assert inspect(flatbuffer.build(model)).metadata == {}
+    assert info.histogram == {"ADD": 1}
 
 
 def test_equal_buffers_are_stored_once():
@@ -102,3 +113,45 @@ def test_integers_of_four_bits_share_bytes(values, want):
     (found,) = (t for t in packed.subgraphs[0].tensors if t.name == b"k")
     assert found.type == schema.TensorType.INT4
     assert bytes(packed.buffers[found.buffer].data) == want
+
+
+def test_equal_constants_scales_and_options_are_there_once():
+    """A longer loop of the same step adds operators and activations, and nothing else."""
+    scale = Quantization(np.asarray([0.5], np.float32), np.asarray([3]))
+
+    def build(steps: int) -> bytes:
+        chain = [Tensor(name="x0", shape=(1, 8), dtype="int8", quantization=scale)]
+        operators = []
+        for i in range(steps):
+            one = Tensor(
+                name=f"one{i}",
+                shape=(8,),
+                dtype="int8",
+                data=np.ones(8, np.int8),
+                quantization=scale,
+            )
+            chain.append(Tensor(name=f"x{i + 1}", shape=(1, 8), dtype="int8", quantization=scale))
+            operators.append(
+                Operator(
+                    code=schema.BuiltinOperator.ADD,
+                    version=2,
+                    options=schema.AddOptionsT(),
+                    inputs=(chain[-2], one),
+                    outputs=(chain[-1],),
+                )
+            )
+        model = Model(
+            operators=tuple(operators),
+            inputs=(("x", chain[0]),),
+            outputs=(("y", chain[-1]),),
+            signature="s",
+            description="",
+        )
+        data = flatbuffer.build(model)
+        assert len(schema.ModelT.InitFromPackedBuf(data, 0).subgraphs[0].tensors) == steps + 2
+        return data
+
+    step = (len(build(12)) - len(build(2))) / 10
+    assert (
+        step < 110
+    )  # an operator, a tensor, their vectors and a name: no scales, options, constants

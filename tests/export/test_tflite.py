@@ -90,3 +90,32 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         export.write(tmp_path / "model.tflite", b"new")
     assert os.listdir(tmp_path) == []
+
+
+def test_names_can_be_left_out(small):
+    bare = export.to_tflite(small.graph, small.weights, small.qparams, names=False)
+    assert len(bare) < len(small.file)
+    info = export.inspect(bare)
+    assert {tensor.name for tensor in info.main.tensors} == {""}
+    assert list(info.inputs) == list(small.graph.inputs)
+    for kernels in ("reference", "micro"):
+        found = export.run(bare, small.images, kernels=kernels)["output"]
+        np.testing.assert_array_equal(
+            found, export.run(small.file, small.images, kernels=kernels)["output"]
+        )
+    with pytest.raises(ValueError, match="has no names of tensors"):
+        export.verify(bare, small.graph, small.weights, small.qparams, small.images)
+
+
+def test_files_for_tflite_micro_have_no_scales_of_biases(small):
+    file = export.to_tflite(small.graph, small.weights, small.qparams, target="micro")
+    info, whole = export.inspect(file), export.inspect(small.file)
+    biases = [t for t in info.main.tensors if t.dtype == "int32" and t.name.endswith("bias")]
+    assert len(biases) == 3  # the dense layer has none of its own, and gets zeros
+    assert not any(t.scale.size for t in biases)
+    assert info.parameters == whole.parameters
+    for kernels in ("reference", "micro"):  # XNNPACK leaves dense layers without them to LiteRT
+        found = export.run(file, small.images, kernels=kernels)["output"]
+        np.testing.assert_array_equal(
+            found, export.run(small.file, small.images, kernels=kernels)["output"]
+        )

@@ -43,6 +43,17 @@ def test_float_files_are_compared_with_the_float_graph(small, kernels):
     assert not report.quantized
 
 
+def test_infinities_of_a_float_file_are_equal_and_widen_no_tolerance():
+    def function(_, x):
+        return jnp.where(x < 0.5, -jnp.inf, x), jnp.where(x < 0.5, x, 1e9)
+
+    x = jnp.linspace(0, 0.9, 8).reshape(1, 8)
+    graph, weights = quant.trace(function, (), x)
+    report = export.verify(export.to_tflite(graph, weights), graph, weights, None, x)
+    assert report.exact
+    assert max(row.allowed for row in report.rows) < 1e-3
+
+
 def test_float_output_is_compared_as_it_leaves(small):
     data = export.to_tflite(small.graph, small.weights, small.qparams, output_type="float32")
     report = export.verify(data, small.graph, small.weights, small.qparams, small.images)

@@ -25,6 +25,7 @@ def _draw(top, left, flip=(False, False), color=None, scale=(1.0, 1.0), place=(0
         color=color,
         scale=np.array(scale),
         place=np.array([place, place]),
+        aim=np.ones((2, 6)),
     )
 
 
@@ -209,3 +210,100 @@ def test_reflection_needs_room():
     config = AugmentConfig(crop_padding=4, padding_mode="reflect")
     with pytest.raises(ValueError, match="cannot be reflected"):
         apply_augmentation(config, _draw([0, 0], [0, 0]), IMAGES)
+
+
+BOX_CONFIG = AugmentConfig(
+    scale=(0.6, 1.7), flip=True, crop_padding=5, brightness=0.1, anchor_sizes=(6.0, 12.0, 24.0)
+)
+
+
+def _batch_of_rectangles(rng, count):
+    """One bright rectangle each, its box, a row that is not used, and the map of instances."""
+    images = np.full((count, 40, 56, 1), 20, np.uint8)
+    boxes, labels = np.zeros((count, 2, 4), np.float32), np.zeros((count, 2), np.int32)
+    for index in range(count):
+        width, height = rng.integers(6, 20, 2)
+        left, top = rng.integers(0, 56 - width), rng.integers(0, 40 - height)
+        images[index, top : top + height, left : left + width] = 220
+        boxes[index, 0] = left, top, left + width, top + height
+        labels[index, 0] = 3
+    maps = (images[..., 0] > 100).astype(np.uint8)
+    return {"images": images, "boxes": boxes, "box_labels": labels, "instance_maps": maps}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AugmentConfig(),
+        AugmentConfig(flip=True),
+        AugmentConfig(crop_padding=6),
+        AugmentConfig(scale=(0.5, 2.0)),
+        BOX_CONFIG,
+    ],
+)
+def test_boxes_stay_on_what_they_name(config):
+    rng = np.random.default_rng(3)
+    batch = _batch_of_rectangles(rng, 24)
+    out = augment_batch(config, draw_augmentation(config, rng, 24), batch)
+    seen = 0
+    for image, instance_map, box, label in zip(
+        out["images"], out["instance_maps"], out["boxes"], out["box_labels"], strict=True
+    ):
+        assert label[1] == 0 and not box[1].any()
+        inside = image[..., 0] > 110
+        np.testing.assert_array_less(np.mean(inside != instance_map), 0.06)
+        if not label[0]:
+            assert not box[0].any()
+            continue
+        seen += 1
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        found = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose(box[0], found, atol=1.2)
+    assert seen >= 12
+    if config == AugmentConfig():
+        np.testing.assert_array_equal(out["boxes"], batch["boxes"])
+
+
+def test_aiming_brings_objects_near_the_size_of_an_anchor():
+    rng = np.random.default_rng(0)
+    batch = _batch_of_rectangles(rng, 40)
+    config = AugmentConfig(anchor_sizes=(12.0,))
+    draw = draw_augmentation(config, rng, 40)
+    draw.aim[:, 0], draw.aim[:, 3] = 0.0, 0.5  # all of them, and exactly
+    sizes = augment_batch(config, draw, batch)["boxes"][:, 0]
+    np.testing.assert_allclose(np.sqrt((sizes[:, 2:] - sizes[:, :2]).prod(-1)), 12, atol=0.8)
+    draw.aim[:, 0] = 0.9
+    np.testing.assert_array_equal(augment_batch(config, draw, batch)["images"], batch["images"])
+
+
+def test_small_objects_do_not_count():
+    batch = {
+        "images": np.zeros((1, 20, 20, 1), np.uint8),
+        "boxes": np.array([[[0, 0, 3, 3], [5, 5, 9, 9], [2, 2, 4, 10]]], np.float32),
+        "box_labels": np.array([[1, 2, -3]]),
+    }
+    config = AugmentConfig(smallest_box=4.0)
+    draw = draw_augmentation(config, np.random.default_rng(0), 1)
+    out = augment_batch(config, draw, batch)
+    np.testing.assert_array_equal(out["box_labels"], [[-1, 2, -3]])
+    np.testing.assert_array_equal(out["boxes"], batch["boxes"])
+    with pytest.raises(ValueError, match="smallest_box is -1: give 0 or more pixels"):
+        AugmentConfig(smallest_box=-1)
+
+
+def test_new_draws_leave_those_of_before():
+    first = draw_augmentation(AugmentConfig(flip=True), np.random.default_rng(1), 4)
+    rng = np.random.default_rng(1)
+    rng.integers(0, 1, 4), rng.integers(0, 1, 4)
+    np.testing.assert_array_equal(first.flip, rng.random(4) < 0.5)
+
+
+def test_boxes_and_reflected_borders():
+    batch = _batch_of_rectangles(np.random.default_rng(0), 2)
+    config = AugmentConfig(padding_mode="reflect", crop_padding=2)
+    with pytest.raises(ValueError, match=r"repeats objects at the border.*: choose zero"):
+        augment_batch(config, draw_augmentation(config, np.random.default_rng(0), 2), batch)
+    for sizes in ((12.0, 6.0), (0.0,), (6.0, 6.0)):
+        with pytest.raises(ValueError, match=r"anchor_sizes are .*: give rising numbers of pixels"):
+            AugmentConfig(anchor_sizes=sizes)
+    assert AugmentConfig(anchor_sizes=[6, 12]).anchor_sizes == (6, 12)

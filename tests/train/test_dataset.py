@@ -32,6 +32,10 @@ def test_dataset_refuses_what_cannot_be_learned():
         Dataset(name="x", class_names=(), image_shape=(1, 1, 1), splits={})
     with pytest.raises(ValueError, match="task is 'depth': choose"):
         Dataset(name="x", class_names=("a",), image_shape=(1, 1, 1), splits={}, task="depth")
+    with pytest.raises(
+        ValueError, match="for detection has only 'face': name the background first"
+    ):
+        Dataset(name="x", class_names=("face",), image_shape=(1, 1, 1), splits={}, task="detection")
     with pytest.raises(ValueError, match="has 256 classes, but masks are bytes"):
         Dataset(
             name="x",

@@ -82,6 +82,16 @@ def test_the_subset_is_cut_out():
     assert 0.2 < by_class[SANDAL] < 0.3 < by_class[T_SHIRT] < 0.7
 
 
+def test_garments_of_a_folder(tmp_path):
+    images = np.stack([_ring(), _ring() // 20, _ring()])
+    for name, array in {"images-idx3": images, "labels-idx1": np.uint8([2, 4, 7])}.items():
+        header = np.array([8 * 256 + array.ndim, *array.shape], ">u4").tobytes()
+        (tmp_path / f"t10k-{name}-ubyte").write_bytes(header + array.tobytes())
+    garments = load_garments("test", tmp_path)
+    assert garments.labels.tolist() == [2, 7]  # the middle one is too dark
+    np.testing.assert_array_equal(garments.pixels[0, 2:-2, 2:-2], _make(_ring(), 2)[0])
+
+
 def test_refuses_an_unknown_split():
     with pytest.raises(ValueError, match="no split 'val'"):
         load_garments("val")

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,9 +7,11 @@ import pytest
 
 from attokit.train.metrics import (
     CalibrationError,
+    Collected,
     Confusion,
     FirstNonFinite,
     Mean,
+    MetricTotals,
     compute_metrics,
     merge_metrics,
     top_k_accuracy,
@@ -97,3 +101,46 @@ def test_compute_gives_numbers_and_arrays():
     values = compute_metrics({"a": Mean.of(jnp.ones(2)), "c": Confusion.empty(2)})
     assert values["a"] == 1.0
     assert values["c"].shape == (2, 2)
+
+
+def _collected(values):
+    return Collected(({"x": jnp.asarray(values)},))
+
+
+def test_what_is_collected_keeps_its_order():
+    merged = _collected([1.0, 2.0]).merge(_collected([3.0])).merge(_collected([4.0, 5.0]))
+    np.testing.assert_array_equal(merged.rows()["x"], [1, 2, 3, 4, 5])
+    on_host = _collected([1.0]).on_host()
+    assert isinstance(on_host.parts[0]["x"], np.ndarray)
+
+
+def test_what_other_hosts_saw_is_collected_too(monkeypatch):
+    """Two hosts that saw the same, as gathering stacks them behind each other."""
+
+    def gather(tree, tiled):
+        assert tiled
+        return jax.tree.map(lambda x: np.concatenate([x, x]), tree)
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr("attokit.train.metrics.multihost_utils.process_allgather", gather)
+    np.testing.assert_array_equal(_collected([1.0, 2.0]).on_host().rows()["x"], [1, 2, 1, 2])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Largest(Collected):
+    """What is collected, as two numbers."""
+
+    def compute(self):
+        return {"largest": self.rows()["x"].max(), "count": np.asarray(len(self.rows()["x"]))}
+
+
+def test_totals_of_sums_and_of_what_is_collected():
+    totals = MetricTotals()
+    for values in ([1.0, 2.0], [6.0]):
+        totals.add(
+            {"kept": Largest(_collected(values).parts), "mean": Mean.of(jnp.asarray(values))}
+        )
+    assert totals.compute() == {"largest": 6.0, "count": 3, "mean": 3.0}
+    with pytest.raises(ValueError, match="no batch was measured"):
+        MetricTotals().compute()

@@ -14,7 +14,7 @@ def _source(split="test", **options):
 
 
 def test_data_set(monkeypatch):
-    monkeypatch.setattr(scenes, "load_garments", lambda split: load_garments("test"))
+    monkeypatch.setattr(scenes, "load_garments", lambda split, folder: load_garments("test"))
     dataset = load_scenes(SIZE, train=5, test=3)
     assert (dataset.name, dataset.task) == ("scenes", "segmentation")
     assert dataset.image_shape == (*SIZE, 3)
@@ -38,10 +38,19 @@ def test_data_set(monkeypatch):
 def test_each_split_shows_its_own_garments(monkeypatch, split):
     asked = []
     monkeypatch.setattr(
-        scenes, "load_garments", lambda name: asked.append(name) or load_garments("test")
+        scenes, "load_garments", lambda *names: asked.append(names) or load_garments("test")
     )
     _source(split).read(np.arange(1))
-    assert asked == [split]
+    assert asked == [(split, None)]
+
+
+def test_a_folder_replaces_the_training_garments_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        scenes, "load_garments", lambda *names: asked.append(names) or load_garments("test")
+    )
+    load_scenes(SIZE, folder="fashion")
+    assert asked == [("train", "fashion"), ("test", None)]
 
 
 def test_scenes_depend_on_index_and_seed_alone():
@@ -74,9 +83,25 @@ def test_instances_are_padded():
             assert np.any(instances[top:bottom, left:right] == number)
 
 
+def test_scenes_for_detection_in_grey(monkeypatch):
+    monkeypatch.setattr(scenes, "load_garments", lambda split, folder: load_garments("test"))
+    dataset = load_scenes(SIZE, task="detection", channels=1, train=2, test=3)
+    assert (dataset.task, dataset.image_shape) == ("detection", (*SIZE, 1))
+    batch = dataset.split("test").read(np.arange(3))
+    whole = _source(length=3, instances=True).read(np.arange(3))
+    assert batch.keys() == whole.keys() - {"instance_maps"}
+    for name in ("boxes", "box_labels"):
+        np.testing.assert_array_equal(batch[name], whole[name])
+    grey = whole["images"] @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(batch["images"][..., 0], grey, atol=1)
+    none = _source(instances=True, config=SceneConfig(garments=(0, 0))).read(np.arange(2))
+    assert none["box_labels"].shape == (2, 1) and not none["box_labels"].any()
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
+        ({"channels": 2}, "scenes of 2 channels were asked: give 1 or 3"),
         ({"split": "val"}, "no split 'val'"),
         ({"size": (16, 64)}, "at least 32"),
         ({"seed": -1}, "seed of scenes is -1"),

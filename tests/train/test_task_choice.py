@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from attokit import zoo
 from attokit.train.config import TrainConfig
 from attokit.train.task_choice import task_for
 
@@ -20,3 +21,18 @@ def test_the_data_set_decides(dataset):
 def test_settings_of_pixels_are_refused_for_images(dataset, fields):
     with pytest.raises(ValueError, match=f"{next(iter(fields))} is .*, but tiny names one class"):
         task_for(dataset, dataclasses.replace(CONFIG, **fields))
+
+
+def test_detection_needs_a_network_with_anchors(dataset):
+    boxes = dataclasses.replace(dataset, task="detection", image_shape=(64, 64, 1))
+    detector = zoo.create("rnnpool_face_m4", num_classes=3)
+    assert task_for(boxes, CONFIG, detector).name == "detection"
+    for network in (None, zoo.create("attonet_d")):
+        with pytest.raises(ValueError, match=r"has no anchors: give a detector of the zoo"):
+            task_for(boxes, CONFIG, network)
+    for fields, text in (
+        ({"loss": "dice"}, "names one class per box"),
+        ({"label_smoothing": 0.1}, "the loss of boxes has no smoothed form"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            task_for(boxes, dataclasses.replace(CONFIG, **fields), detector)

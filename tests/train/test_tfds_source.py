@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny_tfds import TinyMasks, TinyNumbers, TinyShapes
+from tiny_tfds import TinyFaces, TinyMasks, TinyNumbers, TinyObjects, TinyShapes
 
 from attokit.train.tfds_source import load_tfds
 
@@ -54,3 +54,29 @@ def test_masks_are_read_with_their_images(tmp_path):
 def test_labels_are_no_masks(data_dir):
     with pytest.raises(ValueError, match=r"segmentation needs an image .* and a mask as an Image"):
         load_tfds("tiny_shapes", (4, 4, 3), task="segmentation", data_dir=data_dir, download=False)
+
+
+def test_boxes_are_read_with_their_images(tmp_path):
+    options = {"data_dir": tmp_path, "download": False}
+    for kind in (TinyFaces, TinyObjects):
+        kind(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
+    dataset = load_tfds("tiny_faces", (10, 20, 1), max_boxes=3, **options)
+    assert (dataset.task, dataset.class_names) == ("detection", ("background", "face"))
+    source = dataset.split("train")
+    batch = source.read(np.arange(len(source)))
+    assert batch["images"].shape == (4, 10, 20, 1)
+    counts = (batch["box_labels"] != 0).sum(1)
+    np.testing.assert_array_equal(np.sort(counts), [0, 2, 2, 2])
+    filled = int(counts.argmax())
+    np.testing.assert_array_equal(batch["box_labels"][filled], [1, -1, 0])
+    np.testing.assert_allclose(
+        batch["boxes"][filled, :2], [[5, 1, 10, 6], [10, 5, 15, 10]], atol=1e-4
+    )
+    objects = load_tfds("tiny_objects", (10, 20, 1), **options)
+    assert objects.class_names == ("background", "dark", "bright")
+    assert set(np.unique(objects.split("test").read(np.arange(2))["box_labels"])) <= {0, 1, 2}
+    with pytest.raises(
+        ValueError, match="detection needs an image and faces or objects with a bbox"
+    ):
+        TinyShapes(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
+        load_tfds("tiny_shapes", (4, 4, 3), task="detection", **options)

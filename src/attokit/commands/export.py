@@ -3,13 +3,16 @@
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Mapping
 
 import tyro
 from rich.console import Console
 
-from attokit import export
+from attokit import export, quant
 from attokit.export import InterfaceType
-from attokit.origins import open_origin, own_file
+from attokit.origins import Origin, open_origin, own_file
+from attokit.precision import Precision
+from attokit.tasks import view_of
 from attokit.training import write_labels
 
 
@@ -26,7 +29,16 @@ class Options:
       input_type: What the file takes: int8 (byte - 128), uint8 (the camera's bytes) or float32
         (byte / 255).
       output_type: Likewise for what it gives.
+      streamed: Two files for TFLite Micro instead of one, NAME_strip.tflite for strips of the image and
+        NAME_rest.tflite, with the plan of the host's loop in NAME_strips.json; see docs/rnnpool.md.
+      rows: Of the map between those two, that one strip makes.
+      fit_memory: Orders and splits the operators so that TFLite Micro needs the least memory; same integers.
+      strip_names: Leaves out the names of tensors: a smaller file, which `verify` cannot read.
       data: To calibrate pretrained weights on; what they were trained on if left out and they say.
+      int16: Patterns of names of ops whose activations have 16 bits ('*', 'head/*'); of pretrained
+        weights and models. A run has what attokit quantize was given.
+      int8: Patterns of those among them that keep 8.
+      float32: Patterns of names of ops that stay float32, and of inputs ('softmax').
       overrides: Fields of the model's config. Of a run only such as choose how the trained network
         ends: output=argmax (class ids) or output=quarter (small logits) of segmentation models.
     """
@@ -36,30 +48,84 @@ class Options:
     float: bool = False
     input_type: InterfaceType | None = None
     output_type: InterfaceType | None = None
+    streamed: bool = False
+    rows: int = 1
+    fit_memory: bool = False
+    strip_names: bool = False
     data: str | None = None
     overrides: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
+    int8: tuple[str, ...] = ()
+    float32: tuple[str, ...] = ()
 
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
     origin = open_origin(
-        options.target, as_float=options.float, data=options.data, overrides=options.overrides
+        options.target,
+        as_float=options.float,
+        data=options.data,
+        overrides=options.overrides,
+        precision=Precision(int16=options.int16, int8=options.int8, float32=options.float32),
     )
     if origin.random:
         console.print(f"{options.target} has random weights: for measuring only", style="yellow")
     output = options.output or own_file(
         options.target, as_float=options.float, overrides=options.overrides
     )
-    file = export.to_tflite(
+    metadata = view_of(origin.task).file_metadata(origin.network, origin.image_shape)
+    if options.streamed:
+        _write_streamed(options, origin, output, metadata, console)
+    else:
+        file = export.to_tflite(
+            quant.fit_memory(origin.graph) if options.fit_memory else origin.graph,
+            origin.weights,
+            origin.qparams,
+            input_type=options.input_type,
+            output_type=options.output_type,
+            target="micro" if options.fit_memory else "android",
+            metadata=metadata,
+            names=not options.strip_names,
+        )
+        _write(output, file, console)
+    if origin.class_names is not None:
+        _label(output.with_name("labels.txt"), origin.class_names, console)
+
+
+def _write_streamed(
+    options: Options,
+    origin: Origin,
+    output: pathlib.Path,
+    metadata: Mapping[str, str],
+    console: Console,
+) -> None:
+    """Writes both files and the plan."""
+    if origin.qparams is None:
+        raise ValueError("--streamed writes INT8 files: leave --float out")
+    files = export.to_streamed_tflite(
         origin.graph,
         origin.weights,
         origin.qparams,
+        rows=options.rows,
         input_type=options.input_type,
         output_type=options.output_type,
+        metadata=metadata,
+        names=not options.strip_names,
     )
+    for part, file in (("strip", files.strip), ("rest", files.rest)):
+        _write(output.with_name(f"{output.stem}_{part}.tflite"), file, console)
+    plan = output.with_name(f"{output.stem}_strips.json")
+    export.write(plan, files.schedule.encode())
+    console.print(
+        f"wrote {plan}: {len(files.plan.calls)} strips of {files.plan.strip_rows} rows",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _write(output: pathlib.Path, file: bytes, console: Console) -> None:
+    """Writes a file and says what is in it."""
     export.write(output, file)
-    if origin.class_names is not None:
-        _label(output.with_name("labels.txt"), origin.class_names, console)
     info = export.inspect(file)
     console.print(
         f"wrote {output}: {len(file):,} bytes, {info.parameters:,} parameters "

@@ -16,7 +16,7 @@ class Options:
 
     Attributes:
       pattern: Shell pattern of names, such as 'attonet_*'.
-      task: Only models of this task: classification, segmentation.
+      task: Only models of this task: classification, segmentation, detection.
       names_only: Prints bare names, without counting parameters and multiply-adds.
     """
 

@@ -17,7 +17,8 @@ class Options:
 
     A classifier prints the likeliest classes.  A segmentation model prints how much of the image
     each class takes, and writes IMAGE_overlay.png: the image as the model gets it, and the same
-    with its classes painted over it.
+    with its classes painted over it.  A detector prints class, score and place (in pixels of the image as
+    the model gets it) of what it finds, and writes IMAGE_boxes.png.
 
     Images of any size and colour are resized to cover the model's input, cropped at the centre, and
     turned to grey where the model takes one channel.  Fashion-MNIST shows bright things on black.
@@ -27,7 +28,8 @@ class Options:
       images: Image files.
       top: How many classes of a classifier to print; 3 if left out.
       output: The folder for overlays; predictions if left out.
-      task: Of a .tflite file whose outputs fit several: classification or segmentation.
+      score: The least probability of what a detector shows; 0.3 if left out.
+      task: Of a .tflite file whose outputs fit several: classification, segmentation or detection.
       labels: Text file with one class name per line; labels.txt beside a .tflite file if left out.
       quantized: The run's INT8 graph instead of its float network.
       input_range: What the darkest and the brightest pixel are for a .tflite file; what its
@@ -38,6 +40,7 @@ class Options:
     images: tyro.conf.Positional[tuple[pathlib.Path, ...]]
     top: int | None = None
     output: pathlib.Path | None = None
+    score: float | None = None
     task: Task | None = None
     labels: pathlib.Path | None = None
     quantized: bool = False

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from attokit.checkpoints.weights import load_metadata
 from attokit.datasets import load_dataset
+from attokit.precision import Precision
 from attokit.quant import Kernels
 from attokit.quant.calibrate import Method
 from attokit.quantization import Quantizer, calibrate_on, initial_log_scales, qat_config
@@ -30,6 +31,10 @@ class Options:
       calibration_images: How many training images are shown.
       weight_bits: 4 for kernels of 4 bits where operators take them, PATTERN=4 for those whose names
         match (as 'head/*=4'); the last one that matches counts.
+      int16: Patterns of names of ops whose activations have 16 bits ('*', 'head/*'; the names are those
+        that attokit verify lists).
+      int8: Patterns of those among them that keep 8.
+      float32: Patterns of names of ops that stay float32 in the file, and of inputs ('softmax').
       epochs: Of QAT, over the training data.
       steps: Of QAT, instead of epochs.
       learning_rate: Peak of QAT; a tenth of the float run's if left out.
@@ -51,6 +56,9 @@ class Options:
     calibration: Method = "minmax"
     calibration_images: int = 512
     weight_bits: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
+    int8: tuple[str, ...] = ()
+    float32: tuple[str, ...] = ()
     epochs: float | None = None
     steps: int | None = None
     learning_rate: float | None = None
@@ -86,6 +94,12 @@ class Options:
                 f"freeze_scales {self.freeze_scales} changes nothing: add --learn-scales"
             )
         parse_weight_bits(self.weight_bits)
+        _ = self.precision
+
+    @property
+    def precision(self) -> Precision:
+        """Types of ops."""
+        return Precision(int16=self.int16, int8=self.int8, float32=self.float32)
 
     @property
     def learned_scales(self) -> tuple[str, ...]:
@@ -99,6 +113,7 @@ def run(options: Options, console: Console) -> None:
     source = open_run(options.run_dir)
     _check_nothing_is_lost(options, source)
     graph, weights = source.trace()
+    graph = options.precision.apply(graph)
     dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
     check_same_task(source.model, dataset)
     bits = parse_weight_bits(options.weight_bits)
@@ -112,7 +127,7 @@ def run(options: Options, console: Console) -> None:
     )
     if options.learned_scales:  # patterns are wrong before hours of work, not after
         initial_log_scales(graph, qparams, options.learned_scales, options.freeze_scales)
-    task = task_for(dataset, source.config)
+    task = task_for(dataset, source.config, source.network())
     metric = view_of(source.task).metric
     quantizer = Quantizer(graph, kernels=options.kernels, task=task)
     metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), source.config)
@@ -125,14 +140,21 @@ def run(options: Options, console: Console) -> None:
         weights,
         qparams,
         {"method": options.method, task.best_metric: f"{metrics[task.best_metric]:.4f}"}
-        | ({"weight_bits": " ".join(f"{k}={v}" for k, v in bits.items())} if bits else {}),
+        | ({"weight_bits": " ".join(f"{k}={v}" for k, v in bits.items())} if bits else {})
+        | options.precision.metadata(),
     )
     console.print(
-        f"{metric} of the INT8 graph on {options.split} {metrics[task.best_metric]:.4f}\n"
+        f"{metric} of the {_named(options.precision)} graph on {options.split} {metrics[task.best_metric]:.4f}\n"
         f"wrote {source.quantized_path}; next: attokit export {source.path}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _named(precision: Precision) -> str:
+    """Returns "INT8", or with what else is in the graph: "INT8, INT16 and FLOAT32"."""
+    others = [name.upper() for name in ("int16", "float32") if getattr(precision, name)]
+    return " and ".join([", ".join(["INT8", *others[:-1]]), *others[-1:]])
 
 
 def _check_nothing_is_lost(options: Options, run: Run) -> None:
@@ -174,6 +196,7 @@ def _train(
             "calibration": options.calibration,
             "calibration_images": options.calibration_images,
             **({"weight_bits": list(options.weight_bits)} if options.weight_bits else {}),
+            **options.precision.settings(),
         },
         console=console,
     )

@@ -28,9 +28,11 @@ class Options:
       model: Name of a model (see attokit list), instead of a recipe.
       overrides: Fields of the model's config, such as small_images=true; the number of classes
         and the image size come from the data.
-      data: fashion_mnist_subset or scenes (embedded), tfds:NAME, a folder of Fashion-MNIST's IDX
-        files, an image folder train/CLASS/IMAGE, test/CLASS/IMAGE, or a folder of images and masks.
-      image_size: Height, width and channels for images of any size.
+      data: fashion_mnist_subset or scenes (embedded), scenes:FOLDER (with the garments of all of
+        Fashion-MNIST), tfds:NAME, a folder of Fashion-MNIST's IDX files, an image folder
+        train/CLASS/IMAGE, test/CLASS/IMAGE, or a folder of images and masks, or of images and boxes.
+      image_size: Height, width and channels for images of any size; for detection those of the model if
+        left out.
       split: To evaluate on.
       run_dir: The run folder; runs/NAME of the recipe or model if left out.
       start: A run folder whose trained weights to start from, instead of random ones.
@@ -67,7 +69,7 @@ def run(options: Options, console: Console) -> None:
     """Runs the command."""
     use_cpu_cores()
     model, overrides, data, dataset = _problem(options)
-    task = task_for(dataset, options.config)
+    task = task_for(dataset, options.config, zoo.create(model, **overrides))
     run_dir = options.run_dir or pathlib.Path("runs") / (options.recipe or model)
     trained, result = train_float(
         model,
@@ -108,16 +110,17 @@ def _problem(options: Options) -> tuple[str, dict, str, Dataset]:
         if options.image_size is not None:
             raise ValueError(f"recipe {options.recipe!r} has its own size: leave --image-size out")
         dataset = recipe.load(options.data)
-        data = canonical(options.data) if options.data else dataset.name
+        data = canonical(recipe.data_prefix + options.data) if options.data else dataset.name
         overrides = dict(recipe.overrides) | overrides
         model = recipe.model
     else:
         assert options.model is not None
         model = options.model
-        check_overrides(model, overrides)  # before a long download
+        settings = check_overrides(model, overrides)  # before a long download
         if options.data is None:
             raise ValueError("no data to train on: give --data")
-        dataset = load_dataset(options.data, options.image_size, task=zoo.task(model))
+        own = settings.image_size if view_of(zoo.task(model)).sized_by_model else None
+        dataset = load_dataset(options.data, options.image_size or own, task=zoo.task(model))
         check_same_task(model, dataset)
         data = canonical(options.data)
         sizes = {"num_classes": dataset.num_classes, "image_size": dataset.image_shape}

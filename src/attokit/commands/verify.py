@@ -10,6 +10,7 @@ from rich.console import Console
 from attokit import export
 from attokit.datasets import load_dataset
 from attokit.origins import Origin, is_name, open_origin, own_file
+from attokit.precision import Precision
 from attokit.quant import Kernels
 
 
@@ -26,6 +27,9 @@ class Options:
         of pretrained weights or of a model; the file's own folder if left out.
       data: For such a name: what attokit export was given.
       overrides: What attokit export was given.
+      int16: What attokit export was given.
+      int8: Likewise.
+      float32: Likewise.
       kernels: Whose runtime: reference (LiteRT's reference kernels), xnnpack (LiteRT as it comes)
         or micro (TFLite Micro).
       images: How many test images to run, or of another split where there is no test.
@@ -36,6 +40,9 @@ class Options:
     source: str | None = None
     data: str | None = None
     overrides: tuple[str, ...] = ()
+    int16: tuple[str, ...] = ()
+    int8: tuple[str, ...] = ()
+    float32: tuple[str, ...] = ()
     kernels: Kernels = "reference"
     images: int = 4
     random_images: bool = False
@@ -53,7 +60,13 @@ def run(options: Options, console: Console) -> int:
         raise ValueError(f"there is no {file}: run attokit export {source} first")
     info = export.inspect(file)
     is_float = info.float_operators == sum(info.histogram.values())
-    origin = open_origin(source, as_float=is_float, data=options.data, overrides=options.overrides)
+    origin = open_origin(
+        source,
+        as_float=is_float,
+        data=options.data,
+        overrides=options.overrides,
+        precision=Precision(int16=options.int16, int8=options.int8, float32=options.float32),
+    )
     inputs = _images(options, origin).astype(np.float32) / np.float32(255)
     report = export.verify(
         file, origin.graph, origin.weights, origin.qparams, inputs, kernels=options.kernels
@@ -85,6 +98,6 @@ def _images(options: Options, origin: Origin) -> np.ndarray:
     if options.random_images or origin.data is None:
         shape = (options.images, *origin.image_shape)
         return np.random.default_rng(0).integers(0, 256, shape)
-    dataset = load_dataset(origin.data, origin.image_shape)
+    dataset = load_dataset(origin.data, origin.image_shape, task=origin.task)
     source = dataset.split("test" if "test" in dataset.splits else min(dataset.splits))
     return source.read(np.arange(min(options.images, len(source))))["images"]

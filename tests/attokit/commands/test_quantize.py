@@ -52,6 +52,9 @@ def test_qat_with_learned_scales(run_dir, capsys):
         ),
         (["--replace", "--weight-bits", "5"], "are not 4 or 8"),
         (["--replace", "--weight-bits", "tail/*=4"], "a pattern fits one at least"),
+        (["--replace", "--int8", "head"], "int8 head changes nothing"),
+        (["--replace", "--int16", "tail/*"], "no tensor that an op makes fits 'tail/*'"),
+        (["--replace", "--float32", "tail/*"], "no tensor that an op makes fits 'tail/*'"),
         (["--method", "qat", "--epochs", "1", "--steps", "1"], "give one of them"),
         (["--calibration", "median"], "invalid choice"),
         (["--method", "qat"], "already holds a run"),
@@ -95,6 +98,27 @@ def test_qat_of_a_segmentation_model_with_some_scales_and_four_bits(segmented_di
     kinds = {tensor.dtype for tensor in inspect(segmented_dir / "model.tflite").main.tensors}
     assert "int4" in kinds
     assert main(["verify", str(segmented_dir)]) == 0
+
+
+@pytest.mark.parametrize("method", ["ptq", pytest.param("qat", marks=pytest.mark.slow)])
+def test_types_of_ops_stay_with_the_run(run_dir, capsys, method):
+    arguments = ["--int16", "*", "--int8", "conv", "--float32", "head", "--replace"]
+    if method == "qat":
+        arguments += ["--method", "qat", "--steps", "1", "--qat-folder", "types"]
+    assert main(["quantize", str(run_dir), *arguments, "--calibration-images", "16"]) == 0
+    assert "of the INT8, INT16 and FLOAT32 graph" in capsys.readouterr().out
+    own = open_run(run_dir).precision().settings()
+    assert own == {"int16": ["*"], "int8": ["conv"], "float32": ["head"]}
+    if method == "qat":
+        assert own.items() <= json.loads((run_dir / "types/config.json").read_text()).items()
+    assert main(["export", str(run_dir)]) == 0
+    tensors = {t.name: t.dtype for t in inspect(run_dir / "model.tflite").main.tensors}
+    assert [tensors[n] for n in ("input", "conv", "mean", "head", "head/kernel")] == [
+        "int8", "int8", "int16", "float32", "float32",
+    ]  # fmt: skip
+    assert main(["verify", str(run_dir)]) == 0
+    assert main(["export", str(run_dir), "--int16", "*"]) == 1
+    assert "a run has its types: give --int16 to attokit quantize" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--method", "qat"]])

@@ -1,0 +1,92 @@
+"""What networks with RNNPool need of TFLite Micro's arena, beside MobileNets at the same inputs.
+
+    python benchmarks/rnnpool_arena.py
+
+Prints a table as docs/rnnpool.md has it.  Weights are random, which changes neither sizes nor memory.  Each
+network is written as one file, as one file after `quant.fit_memory`, and, where it has an RNNPool, as one file
+with the pooling in groups of rows and as the two files of `export.to_streamed_tflite`.
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from attokit import export, quant, zoo
+from attokit.arena import Arena, arena
+from attokit.zoo.registry import config
+
+LEAN: dict[str, Any] = {"padding": "same", "freeze_gate_scalars": True}
+SIZES = ((96, 96, 3), (160, 160, 3), (224, 224, 3))
+ROWS: tuple[tuple[str, tuple[int, int, int], dict[str, Any]], ...] = (
+    *(("rnnpool_vww", size, {}) for size in SIZES),
+    ("rnnpool_vww", SIZES[-1], LEAN),
+    *(
+        (f"mobilenet_{name}", size, {"num_classes": 2})
+        for size in SIZES
+        for name in ("v1_025", "v2_035")
+    ),
+    ("rnnpool_face_m4", (240, 320, 1), {}),
+    ("rnnpool_face_m4", (240, 320, 1), LEAN | {"input_mean": None, "input_std": None}),
+    *((f"mobilenet_{name}", (240, 320, 1), {"num_classes": 2}) for name in ("v1_025", "v2_035")),
+)
+GROUPS = (2, 4)
+
+
+def main() -> None:
+    """Prints one line per file."""
+    print("| network | input | form | file, bytes | activations | records | arena, KiB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, size, overrides in ROWS:
+        given = {"image_size": size, **overrides}
+        note = " lean" if "freeze_gate_scalars" in overrides else ""
+        for form, file in _files(name, given):
+            found = _arena(file)
+            print(
+                f"| `{name}`{note} | {'x'.join(map(str, size))} | {form} | {len(file):,} | "
+                f"{found.activations:,} | {found.records:,} | {found.total / 1024:.0f} |",
+                flush=True,
+            )
+
+
+def _files(name: str, overrides: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Yields every form of a network."""
+    model = zoo.create(name, **overrides)
+    images = jax.random.uniform(jax.random.key(1), (1, *overrides["image_size"]))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    graph, weights = quant.trace(model.apply, variables, images)
+    qparams = quant.calibrate(graph, weights, [images])
+
+    def write(form: quant.Graph) -> bytes:
+        return export.to_tflite(form, weights, qparams, target="micro", names=False)
+
+    yield "one file", write(graph)
+    yield "`fit_memory`", write(quant.fit_memory(graph))
+    if not any(
+        field.name == "pooling" or field.name == "hidden"
+        for field in dataclasses.fields(config(name))
+    ):
+        return
+    for parts in GROUPS:
+        split = quant.split_rows(graph, graph.inputs[0], quant.cut_strips(graph).map_name, parts)
+        yield f"{parts} groups of rows", write(split)
+    streamed = export.to_streamed_tflite(graph, weights, qparams, names=False)
+    yield f"strip, {len(streamed.plan.calls)} calls", streamed.strip
+    yield "rest", streamed.rest
+
+
+def _arena(file: bytes) -> Arena:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "file.tflite"
+        path.write_bytes(file)
+        found = arena(path)
+    if found is None:
+        raise RuntimeError("TFLite Micro's interpreter is needed: pip install 'attokit[micro]'")
+    return found
+
+
+if __name__ == "__main__":
+    main()

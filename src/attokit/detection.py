@@ -1,0 +1,157 @@
+"""Detection on the command line: boxes with a class each, average precision, pictures with outlines.
+
+`Predictor.outputs` are what the heads of a single-shot detector say, "boxes" [b, p, 4] and "scores"
+[b, p, k]; `Predictor.anchors` is what they start from.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from attokit.detector_metadata import read_anchors
+from attokit.export import write
+from attokit.export.anatomy import Inspection
+from attokit.file_outputs import FileOutputs
+from attokit.measuring import measure
+from attokit.overlays import outline, picture_folder, picture_places
+from attokit.predictor import Predictor
+from attokit.train import (
+    Anchors,
+    Dataset,
+    FindConfig,
+    Source,
+    detection_task,
+    find_objects,
+    read_image,
+)
+
+BATCH_SIZE = 32
+_LEAST_SCORE = 0.3  # of what is shown
+
+
+def check_outputs(model: str, outputs: Any, dataset: Dataset) -> None:
+    """Raises ValueError unless a model's outputs for one image are offsets and logits of anchors."""
+    shapes = {name: value.shape for name, value in outputs.items()} if _is_heads(outputs) else None
+    if shapes is None:
+        raise ValueError(
+            f"{model} does not give boxes and scores of anchors: choose a single-shot detector"
+        )
+    if shapes["scores"][-1] != dataset.num_classes:
+        raise ValueError(
+            f"{model} gives logits of {shapes['scores'][-1]} classes, {dataset.name} has "
+            f"{dataset.num_classes} with the background: set num_classes={dataset.num_classes}"
+        )
+
+
+def _is_heads(outputs: Any) -> bool:
+    """Returns whether outputs, or what tells of their shapes, are offsets and logits of anchors."""
+    if not isinstance(outputs, Mapping) or outputs.keys() != {"boxes", "scores"}:
+        return False
+    boxes, scores = tuple(outputs["boxes"].shape), tuple(outputs["scores"].shape)
+    return len(boxes) == len(scores) == 3 and boxes[2] == 4 and boxes[:2] == scores[:2]
+
+
+def read_file(info: Inspection) -> FileOutputs | None:
+    """Returns how to read a detector's file; None if it is none, or does not tell its prior boxes.
+
+    Raises:
+      ValueError: if it tells them in a damaged form, or others than it has outputs for.
+    """
+    if not _is_heads(info.outputs):
+        return None
+    anchors = read_anchors(info.metadata)
+    if anchors is None:
+        return None
+    count, classes = info.outputs["scores"].shape[1:]
+    if len(anchors.boxes_xyxy) != count:
+        raise ValueError(
+            f"the file has outputs for {count} prior boxes, its metadata tells {len(anchors.boxes_xyxy)}: "
+            "export it again"
+        )
+    return FileOutputs(num_classes=classes, decode=dict, anchors=anchors)
+
+
+def _anchors(predictor: Predictor) -> Anchors:
+    if predictor.anchors is None:
+        raise ValueError(f"{predictor.name} has no prior boxes: give a detector of this version")
+    return predictor.anchors
+
+
+def evaluate(
+    predictor: Predictor, dataset: Dataset, source: Source, *, batch_size: int | None = None
+) -> dict[str, float | np.ndarray]:
+    """Returns the metrics that training reports: loss and average precision.
+
+    Args:
+      predictor: Of heads.
+      dataset: What the source is of.
+      source: The split.
+      batch_size: Images at a time; None chooses.
+
+    Raises:
+      ValueError: if the classes of the network are not those of the data.
+    """
+    if predictor.num_classes != dataset.num_classes:
+        raise ValueError(
+            f"{predictor.name} has {predictor.num_classes} classes with the background, {dataset.name} "
+            f"has {dataset.num_classes}: give the data that it was trained on"
+        )
+    task = detection_task(dataset.num_classes, _anchors(predictor))
+    return measure(predictor, source, task, batch_size=batch_size or BATCH_SIZE)
+
+
+def details(metrics: Mapping[str, float | np.ndarray], class_names: Sequence[str]) -> Table:
+    """Returns the average precision of every class."""
+    table = Table("class", "AP@0.5", title="by class")
+    table.columns[1].justify = "right"
+    values = np.asarray(metrics["ap50_by_class"])
+    for name, value in zip(class_names[1:], values, strict=True):
+        table.add_row(name, "none" if np.isnan(value) else f"{value:.4f}")
+    return table
+
+
+def predict(
+    predictor: Predictor,
+    images: Sequence[pathlib.Path],
+    console: Console,
+    *,
+    output: pathlib.Path | None = None,
+    score: float | None = None,
+) -> None:
+    """Prints the objects in images and writes each image with their outlines into a folder.
+
+    Raises:
+      ValueError: if a file cannot be read as an image, the folder is a file, or the score is no share.
+      OSError: if the folder or a file cannot be written.
+    """
+    anchors = _anchors(predictor)
+    config = FindConfig(score_threshold=_LEAST_SCORE if score is None else score)
+    find = jax.jit(lambda heads: find_objects(heads["boxes"], heads["scores"], anchors, config))
+    folder = picture_folder(output)
+    pictures = [read_image(image, predictor.image_shape) for image in images]
+    folder.mkdir(parents=True, exist_ok=True)
+    table = Table("image", "class", "score", "left, top, right, bottom", title=predictor.name)
+    written = []
+    places = picture_places(images, folder, "boxes")
+    for image, pixels, path in zip(images, pictures, places, strict=True):
+        found = jax.device_get(find(predictor.outputs(pixels[None])))
+        used = found.labels[0] > 0
+        labels, scores = found.labels[0][used], found.scores[0][used]
+        boxes = found.boxes_xyxy[0][used]
+        names = {int(label): predictor.class_name(int(label)) for label in np.unique(labels)}
+        for rank, (label, probability, box) in enumerate(zip(labels, scores, boxes, strict=True)):
+            place = ", ".join(f"{side:.0f}" for side in box)
+            table.add_row(
+                "" if rank else str(image), names[int(label)], f"{probability:.2f}", place
+            )
+        if not used.any():
+            table.add_row(str(image), "nothing", "", "")
+        written.append(write(path, outline(pixels, boxes, labels, scores, names)))
+    console.print(table)
+    for path in written:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,63 @@
+"""Types of ops as the command line takes them: patterns of names that are not int8."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from attokit.quant import Graph, keep_float, widen
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Precision:
+    """What ops compute on; int8 where nothing fits.
+
+    Attributes:
+      int16: Patterns of names of ops with int16 activations ("head/*").
+      int8: Patterns of those among them that stay int8.
+      float32: Patterns of names of ops, and of inputs, that stay float32, whatever else is said.
+    """
+
+    int16: tuple[str, ...] = ()
+    int8: tuple[str, ...] = ()
+    float32: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses exceptions from nothing."""
+        if self.int8 and not self.int16:
+            raise ValueError(
+                f"int8 {', '.join(self.int8)} changes nothing: all is int8, but for what --int16 names"
+            )
+
+    def __bool__(self) -> bool:
+        """Whether anything is named."""
+        return bool(self.int16 or self.float32)
+
+    def apply(self, graph: Graph) -> Graph:
+        """Returns the graph in these types.
+
+        Raises:
+          ValueError: if a pattern fits nothing, or an op has no kernel for int16.
+        """
+        graph = keep_float(graph, self.float32) if self.float32 else graph
+        return widen(graph, self.int16, keep=self.int8) if self.int16 else graph
+
+    def settings(self) -> dict[str, list[str]]:
+        """Returns what is named, for a JSON file."""
+        return {name: list(v) for name, v in dataclasses.asdict(self).items() if v}
+
+    def metadata(self) -> dict[str, str]:
+        """Returns what is named, for the metadata of a file of weights."""
+        return {name: json.dumps(value) for name, value in self.settings().items()}
+
+
+def precision_of(metadata: Mapping[str, str]) -> Precision:
+    """Returns what `Precision.metadata` wrote.
+
+    Raises:
+      ValueError: if it is damaged.
+    """
+    names = [field.name for field in dataclasses.fields(Precision)]
+    try:
+        return Precision(**{n: tuple(json.loads(metadata[n])) for n in names if n in metadata})
+    except (TypeError, json.JSONDecodeError) as err:
+        raise ValueError(f"types of ops {dict(metadata)} are damaged: quantize again") from err

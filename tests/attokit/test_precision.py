@@ -1,0 +1,45 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from attokit import quant
+from attokit.precision import Precision, precision_of
+
+
+def _graph():
+    def function(_, x):
+        return jnp.tanh(jnp.max(jax.nn.sigmoid(x), -1)), jax.nn.gelu(x)
+
+    return quant.trace(function, (), jnp.ones((1, 3)))[0]
+
+
+def test_patterns_choose_types_and_int16_leaves_what_is_float32():
+    graph = _graph()
+    own = Precision(int16=("*",), int8=("reduce_max",), float32=("lookup",)).apply(graph)
+    types = {name: tensor.integer_type for name, tensor in own.tensors.items()}
+    wanted = {"tanh": "int16", "logistic": "int16", "reduce_max": "int8", "lookup": "float32"}
+    assert wanted.items() <= types.items()
+    assert not Precision() and Precision().apply(graph) is graph
+
+
+@pytest.mark.parametrize(
+    "own",
+    [Precision(), Precision(int16=("a,b*", "c"), int8=("c",)), Precision(float32=("[a-c]/*",))],
+)
+def test_metadata_and_back(own):
+    assert precision_of(own.metadata() | {"method": "ptq"}) == own
+    assert bool(own) == bool(own.settings())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Precision(int8=("a",)), "int8 a changes nothing"),
+        (lambda: Precision(int16=("nothing",)).apply(_graph()), "no tensor .* fits 'nothing'"),
+        (lambda: precision_of({"int16": "3"}), "are damaged: quantize again"),
+        (lambda: precision_of({"int16": "[a"}), "are damaged: quantize again"),
+    ],
+)
+def test_bad_input(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,90 @@
+import json
+
+import flax.linen as nn
+import numpy as np
+import pytest
+from row_networks import Network, calibrated
+from traced import normal, variables_of
+
+from attokit import export, zoo
+from attokit.zoo.conv_norm import ConvNorm
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """A strided convolution of the image minus its mean, RNNPool, another convolution."""
+    layer = nn.Sequential(
+        [
+            ConvNorm(2, 3, strides=2, padding=((1, 1), (1, 1))),
+            zoo.RNNPool((2, 3), 4, stride=2, replicate_pad=True),
+            ConvNorm(4, 3),
+        ]
+    )
+    images = normal(1, 16, 14, 1)
+    variables = variables_of(layer, images)
+    return calibrated(
+        lambda v, x: {"y": layer.apply(v, 255 * x - 117.0).mean((1, 2))}, variables, images.shape
+    )
+
+
+def _files(network, **options):
+    return export.to_streamed_tflite(network.graph, network.weights, network.qparams, **options)
+
+
+@pytest.fixture(scope="module")
+def by_rows(network) -> dict[int, export.Streamed]:
+    """Files whose strips make one row, or two."""
+    return {rows: _files(network, rows=rows) for rows in (1, 2)}
+
+
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_two_files_do_what_one_does(network, by_rows, kernels, rows):
+    want = network.outputs(kernels=kernels)
+    found = export.run_streamed(by_rows[rows], network.images, kernels=kernels)["y"]
+    np.testing.assert_array_equal(found, want)
+    assert len(np.unique(want)) > 2
+
+
+def test_bytes_of_a_camera(network, by_rows):
+    files = _files(network, input_type="uint8")
+    pixels = np.round(network.images * 255).astype(np.uint8)
+    np.testing.assert_array_equal(export.run_streamed(files, pixels)["y"], network.outputs())
+    assert files.padding.tolist() == [117]
+    assert by_rows[1].padding.tolist() == [117 - 128]
+
+
+def test_the_plan_is_json(by_rows):
+    files = by_rows[2]
+    plan = json.loads(files.schedule)
+    assert plan["calls"] == [[-1, 0], [3, 1]]
+    assert plan["strip_rows"] == export.inspect(files.strip).inputs["input"].shape[1] == 13
+    assert plan["map_shape"] == list(export.inspect(files.rest).main.tensors[0].shape)
+    assert plan["padding_type"] == "int8"
+
+
+def test_strips_need_less_memory(network, by_rows):
+    whole = export.to_tflite(network.graph, network.weights, network.qparams)
+    assert export.inspect(by_rows[1].strip).peak_ram < export.inspect(whole).peak_ram
+
+
+def test_refuses_floats(network):
+    with pytest.raises(ValueError, match="input_type 'float32'"):
+        _files(network, input_type="float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size"), [("rnnpool_vww", (96, 96, 3)), ("rnnpool_face_m4", (64, 96, 1))]
+)
+def test_networks_of_the_zoo(name, size):
+    model = zoo.create(name, image_size=size)
+    variables = variables_of(model, normal(1, *size))
+    large = calibrated(model.apply, variables, (1, *size))
+    one = export.to_tflite(large.graph, large.weights, large.qparams, target="micro")
+    files = _files(large)
+    for kernels in ("reference", "micro", "xnnpack"):
+        want = export.run(one, large.images, kernels=kernels)
+        found = export.run_streamed(files, large.images, kernels=kernels)
+        assert all(np.array_equal(found[key], want[key]) for key in want)
+        assert all(np.ptp(values.astype(np.int16)) > 0 for values in want.values())

@@ -1,0 +1,28 @@
+import jax.numpy as jnp
+import numpy as np
+from row_networks import calibrated
+from traced import normal
+
+from attokit.quant.live_bytes import live_bytes
+from attokit.quant.order import reorder
+
+
+def _late_heads(v, x):
+    """An early map is read again at the very end, by what makes little of it."""
+    early = jnp.tanh(x @ v["a"])
+    y = jnp.tanh(early @ v["b"])
+    for _ in range(3):
+        y = jnp.tanh(y @ v["b"])
+    return jnp.concatenate(
+        [jnp.mean(y, (1, 2)), jnp.mean(jnp.tanh(early @ v["c"]), (1, 2))], axis=1
+    )
+
+
+def test_heads_run_when_their_map_is_made():
+    shapes = {"a": (3, 16), "b": (16, 16), "c": (16, 2)}
+    network = calibrated(_late_heads, {n: normal(*s) for n, s in shapes.items()}, (1, 8, 8, 3))
+    graph = reorder(network.graph)
+    assert max(live_bytes(graph)) < max(live_bytes(network.graph))
+    assert sorted(op.outputs for op in graph.ops) == sorted(op.outputs for op in network.graph.ops)
+    np.testing.assert_array_equal(network.outputs(graph), network.outputs())
+    assert reorder(graph).ops == graph.ops

@@ -1,0 +1,92 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attokit.train.coco_json import (
+    annotation_files,
+    is_coco,
+    load_visual_wake_words,
+    read_coco,
+    wake_word_label,
+)
+
+CATEGORIES = [{"id": 3, "name": "car"}, {"id": 1, "name": "person"}]
+
+
+def coco_folder(root, annotations, split="train2017", categories=CATEGORIES, images=2):
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / split).mkdir()
+    rows = []
+    for number in range(images):
+        Image.fromarray(np.full((50, 100, 3), 60 * number, np.uint8)).save(
+            root / split / f"{number}.png"
+        )
+        rows.append({"id": 7 + number, "file_name": f"{number}.png", "width": 100, "height": 50})
+    content = {"images": rows, "annotations": annotations, "categories": categories}
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def _object(image, category, x, y, w, h, **more):
+    return {"id": 1, "image_id": image, "category_id": category, "bbox": [x, y, w, h]} | more
+
+
+OBJECTS = [_object(7, 3, 1, 2, 10, 20), _object(7, 1, 0, 0, 5, 5, iscrowd=1)]
+
+
+def test_boxes_of_each_split(tmp_path):
+    assert not is_coco(tmp_path)
+    coco_folder(tmp_path, OBJECTS)
+    coco_folder(tmp_path, [], "val2017")
+    assert is_coco(tmp_path) and list(annotation_files(tmp_path)) == ["train", "val"]
+    names, splits = read_coco(tmp_path)
+    assert names == ("background", "person", "car")
+    first, empty = splits["train"]
+    np.testing.assert_array_equal(first.boxes_xyxy, [[1, 2, 11, 22], [0, 0, 5, 5]])
+    np.testing.assert_array_equal(first.labels, [2, -1])  # a crowd does not count
+    assert len(empty.labels) == 0 and empty.image == tmp_path / "train2017" / "1.png"
+
+
+def test_wake_words_by_hand():
+    image = {"width": 100, "height": 50}  # 0.5 % are 25 pixels
+    person, small, car = (
+        _object(7, *row) for row in ((1, 0, 0, 6, 5), (1, 0, 0, 5, 5), (3, 0, 0, 9, 9))
+    )
+    for objects, label in (([], 0), ([small], 0), ([car], 0), ([small, person], 1)):
+        assert wake_word_label(image, objects, 1) == label
+
+
+def test_visual_wake_words(tmp_path):
+    coco_folder(tmp_path, [_object(8, 1, 0, 0, 6, 5), *OBJECTS[:1]])
+    dataset = load_visual_wake_words(tmp_path, (8, 8, 3))
+    assert (dataset.task, dataset.class_names) == ("classification", ("no person", "person"))
+    batch = dataset.split("train").read(np.arange(2))
+    np.testing.assert_array_equal(batch["labels"], [0, 1])
+    np.testing.assert_array_equal(batch["images"][:, 0, 0, 0], [0, 60])
+
+
+def test_bad_folders(tmp_path):
+    with pytest.raises(ValueError, match=r"no annotations/instances_SPLIT.json in"):
+        load_visual_wake_words(tmp_path)
+    coco_folder(tmp_path, [], categories=[{"id": 1, "name": "cat"}])
+    with pytest.raises(ValueError, match=r"no category of .* is called person: it has cat"):
+        load_visual_wake_words(tmp_path)
+    coco_folder(tmp_path, [], "val2017")
+    with pytest.raises(ValueError, match="have different categories"):
+        read_coco(tmp_path)
+    (tmp_path / "annotations" / "instances_more.json").write_text("{}")
+    with pytest.raises(ValueError, match="but no folder more with its images"):
+        read_coco(tmp_path)
+    (tmp_path / "images" / "more").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"is no COCO file of instances \(KeyError: 'images'\)"):
+        read_coco(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"bbox": [1, 2, 3]}, {"category_id": 9}, {"image_id": 99}, {"bbox": None}]
+)
+def test_damaged_annotations(tmp_path, bad):
+    coco_folder(tmp_path, [OBJECTS[0] | bad])
+    with pytest.raises(ValueError, match="is no COCO file of instances"):
+        read_coco(tmp_path)

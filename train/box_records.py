@@ -1,0 +1,90 @@
+"""Image files with their boxes, read and fitted one by one: what every folder for detection comes to."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from PIL import Image, UnidentifiedImageError
+
+from attokit.train.box_geometry import cover_boxes, keep_inside
+from attokit.train.dataset import Batch, RecordSource
+from attokit.train.image_folder import fit_image
+from attokit.train.padded_boxes import BoxPadding
+
+MAX_BOXES = 128
+"""Rows of boxes in a batch, unless told otherwise."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoxRecord:
+    """An image file and what is in it.
+
+    Attributes:
+      image: The file.
+      boxes_xyxy: In its pixels; such of no area, which some data sets have, are left out when read.
+      labels: As `train.padded_boxes` has them: minus the class where an object does not count.
+    """
+
+    image: pathlib.Path
+    boxes_xyxy: Float[np.ndarray, "m 4"]
+    labels: Int[np.ndarray, " m"]
+
+
+def fit_example(
+    image: Image.Image,
+    boxes_xyxy: Float[np.ndarray, "m 4"],
+    labels: Int[np.ndarray, " m"],
+    image_shape: tuple[int, int, int],
+    padding: BoxPadding,
+) -> Batch:
+    """Returns an image resized to cover a shape, its centre cropped, and its boxes with it."""
+    size = image_shape[:2]
+    boxes = cover_boxes(boxes_xyxy, (image.height, image.width), size)
+    return {"images": fit_image(image, image_shape)} | padding(*keep_inside(boxes, labels, size))
+
+
+def box_record_source(
+    name: str,
+    records: Sequence[BoxRecord],
+    image_shape: tuple[int, int, int],
+    *,
+    max_boxes: int = MAX_BOXES,
+) -> RecordSource:
+    """Returns the examples of records: `images`, `boxes` and `box_labels`.
+
+    Raises:
+      ValueError: if there is no row for a box. When an example is read: if its file is no image.
+    """
+    padding = BoxPadding(max_boxes, name)
+
+    def read_one(index: int) -> Batch:
+        record = records[index]
+        try:
+            with Image.open(record.image) as image:
+                return fit_example(image, record.boxes_xyxy, record.labels, image_shape, padding)
+        except (OSError, UnidentifiedImageError) as err:
+            raise ValueError(
+                f"cannot read the image {record.image}: {err}; remove or replace it"
+            ) from err
+
+    return RecordSource(len(records), read_one)
+
+
+def check_images(folder: pathlib.Path, records: Iterable[BoxRecord]) -> None:
+    """Raises ValueError unless the image of every record is there."""
+    missing = [str(record.image) for record in records if not record.image.is_file()]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} images of {folder} are missing, such as {', '.join(missing[:3])}: unpack the "
+            "data set whole"
+        )
+
+
+def as_record(
+    image: pathlib.Path, boxes_xyxy: Sequence[Sequence[float]], labels: Sequence[int]
+) -> BoxRecord:
+    """Returns a record of lists, which may be empty."""
+    boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
+    return BoxRecord(image, boxes, np.asarray(labels, np.int32).reshape(-1))

@@ -1,0 +1,98 @@
+"""Sparse kernels by iterative hard thresholding: after each step the smallest entries become zero.
+
+Jin et al., "Training skinny deep neural networks with iterative hard thresholding methods"; with the shares
+that RNNPool's reference implementation fine-tunes its M4 face detector at. No support is frozen: an
+entry that is zero has a gradient, and comes back where its step makes it large.
+"""
+
+import fnmatch
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, PyTree
+
+RNNPOOL_M4_SHARES: Mapping[str, float] = MappingProxyType(
+    {"*/rnn1/W": 0.5, "*/rnn1/U": 0.3, "*/rnn2/W": 0.3, "*/rnn2/U": 0.3}
+)
+"""What remains of the matrices of both cells; biases and the gates' scalars stay dense."""
+
+
+def kept_entries(array: Float[Array, "*n"], share: float) -> Bool[Array, "*n"]:
+    """Returns which entries are among the largest `share` by their size.
+
+    The least that is kept is the percentile `100 (1 - share)` of the sizes, rounded up to one of them, and
+    what equals it is kept too.
+
+    Args:
+      array: Any shape.
+      share: Above 0, up to 1.
+    """
+    # NumPy's percentile of positions: a product of floats decides which one is meant.
+    place = int(np.percentile(np.arange(array.size), 100 * (1 - share), method="higher"))
+    sizes = jnp.abs(array)
+    return sizes >= jnp.sort(sizes.reshape(-1))[place]
+
+
+def hard_threshold(array: Float[Array, "*n"], share: float) -> Float[Array, "*n"]:
+    """Returns an array whose entries are zero but the largest `share` of them.
+
+    It is the nearest array with so few entries that are not zero.
+    """
+    return jnp.where(kept_entries(array, share), array, jnp.zeros_like(array))
+
+
+def iterative_hard_thresholding(
+    shares: Mapping[str, float] = RNNPOOL_M4_SHARES,
+) -> optax.GradientTransformation:
+    """Returns a transformation after which parameters are sparse; the last of a chain.
+
+    `optax.chain(optimizer, iterative_hard_thresholding(...))` takes the optimizer's step and then zeroes
+    exactly all but the largest entries; those that are kept have the very values of that step.
+
+    Args:
+      shares: The share of entries that are kept, by shell pattern of the parameters' paths, such as
+        {"*/rnn1/W": 0.5}. Of several patterns that match, the last counts.
+
+    Raises:
+      ValueError: if a share is not above 0 and up to 1; in `init`, if a pattern matches no parameter.
+        In `update`, if it is not given the parameters.
+    """
+    wrong = {name: share for name, share in shares.items() if not 0 < share <= 1}
+    if wrong or not shares:
+        raise ValueError(f"shares of entries are {wrong or shares}: give numbers above 0 up to 1")
+
+    def init(params: PyTree) -> optax.EmptyState:
+        names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        idle = [pattern for pattern in shares if not fnmatch.filter(names, pattern)]
+        if idle:
+            raise ValueError(
+                f"{', '.join(idle)} matches none of the parameters {', '.join(names)}: correct the pattern"
+            )
+        return optax.EmptyState()
+
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: PyTree | None = None
+    ) -> tuple[PyTree, optax.EmptyState]:
+        if params is None:
+            raise ValueError(
+                "thresholding needs the parameters: call update(updates, state, params)"
+            )
+
+        def sparse(path: tuple, step: Array, value: Array) -> Array:
+            fitting = [s for pattern, s in shares.items() if fnmatch.fnmatch(_name(path), pattern)]
+            if not fitting:
+                return step
+            # value + (-value) is exactly zero; other entries take their step unchanged.
+            return jnp.where(kept_entries(value + step, fitting[-1]), step, -value)
+
+        return jax.tree_util.tree_map_with_path(sparse, updates, params), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
