@@ -2,9 +2,10 @@
 
     python benchmarks/rnnpool_arena.py
 
-Prints a table as docs/rnnpool.md has it: KiB of the arena = activations + records; KiB of the file.  Weights are random, which changes neither sizes nor memory.  Each
-network is written as one file, as one file after `quant.fit_memory`, and, where it has an RNNPool, as one file
-with the pooling in groups of rows and as the two files of `export.to_streamed_tflite`.
+Prints a table as docs/rnnpool.md has it: KiB of the arena = activations + records.
+Weights are random, which does not change memory.  Each network is written as one file, as one file
+after `quant.fit_memory`, and, where it has an RNNPool, as one file with the pooling in groups of rows and as the
+two files of `export.to_streamed_tflite`.
 """
 
 import dataclasses
@@ -50,9 +51,8 @@ def main() -> None:
 
 def _cell(file: bytes) -> str:
     found = _arena(file)
-    parts = (found.activations, found.records, len(file))
-    activations, records, size = (f"{n / 1024:.0f}" for n in parts)
-    return f"**{found.total / 1024:.0f}** = {activations} + {records}; {size}"
+    activations, records = (f"{n / 1024:.0f}" for n in (found.activations, found.records))
+    return f"**{found.total / 1024:.0f}** = {activations} + {records}"
 
 
 def _files(name: str, overrides: dict[str, Any]) -> Iterator[bytes]:
