@@ -1,6 +1,7 @@
 import json
 
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 from row_networks import Network, calibrated
@@ -79,7 +80,7 @@ def test_refuses_floats(network):
 )
 def test_networks_of_the_zoo(name, size):
     model = zoo.create(name, image_size=size)
-    variables = variables_of(model, normal(1, *size))
+    variables = jax.jit(model.init)(jax.random.key(0), normal(1, *size))
     large = calibrated(model.apply, variables, (1, *size))
     one = export.to_tflite(large.graph, large.weights, large.qparams, target="micro")
     files = _files(large)

@@ -37,6 +37,13 @@ def test_inner_regions_and_regions_in_regions(network):
     np.testing.assert_array_equal(network.outputs(again), network.outputs())
 
 
+def test_more_groups_than_tflite_micro_joins(network):
+    residual = next(op for op in network.graph.ops if op.kind == "add").outputs[0]
+    split = split_rows(network.graph, "input", residual, 13)
+    assert max(len(op.inputs) for op in split.ops if op.kind == "concatenation") == 10
+    np.testing.assert_array_equal(network.outputs(split), network.outputs())
+
+
 def test_verify_knows_every_part():
     def two(v, x):
         y = jax.nn.relu6(zoo.conv(x, v["a"], padding="SAME"))
