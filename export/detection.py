@@ -25,7 +25,8 @@ class DetectionPostProcess:
     """What follows a detector that returns {"boxes": [1, n, 4], "scores": [1, n, classes]}.
 
     The file then returns "boxes" [1, m, 4] (top, left, bottom, right, in the anchors' unit), "classes" [1, m],
-    "scores" [1, m] and "count" [1], best first, all float32; m is `max_detections`.
+    "scores" [1, m] and "count" [1], best first, all float32; m is `max_detections`. Classes count from 0, and
+    with softmax 0 is the first behind the background, which is class 1 everywhere else here.
 
     Attributes:
       anchors_cxcywh: [n, 4], centre x and y, width and height, such as `model.config.priors(size)`.
@@ -53,6 +54,8 @@ class DetectionPostProcess:
             raise ValueError(f"anchors_cxcywh have shape {shape}: give one row of four per box")
         if not 0 < self.iou_threshold <= 1:
             raise ValueError(f"iou_threshold={self.iou_threshold}: give a share above 0, up to 1")
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError(f"score_threshold={self.score_threshold}: give a probability")
         if self.max_detections < 1:
             raise ValueError(f"max_detections={self.max_detections}: give at least 1")
         if len(self.weights) != 4 or min(self.weights) <= 0:

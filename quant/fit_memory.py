@@ -36,8 +36,8 @@ def fit_memory(graph: Graph, limit: int = 0) -> Graph:
     ordered = reorder(graph)
     best = ordered
     height = max(live_bytes(ordered), default=0)
-    while memory_bytes(best) > limit:
-        height = round(height * _STEP)
+    while height and memory_bytes(best) > limit:
+        height = int(height * _STEP)  # always lower
         split = _below(ordered, height)
         if split is None:
             break
@@ -71,7 +71,7 @@ def _channels(graph: Graph, op: Op) -> int:
 
 def _below(graph: Graph, height: int) -> Graph | None:
     """Returns a graph whose activations never take more bytes, split as little as that asks for."""
-    while max(live := live_bytes(graph)) > height:
+    while max(live := live_bytes(graph), default=0) > height:
         peak = graph.ops[int(np.argmax(live))]
         options = [g for g in _split_around(graph, peak) if _fits(g, graph, height)]
         if not options:

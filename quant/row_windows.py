@@ -83,8 +83,7 @@ def window(graph: Graph, op: Op) -> Window | None:
         spans = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
         return _sliding(op, images, spans)
     if op.kind in _POOLS:
-        own = _sliding(op, images, op["window"])
-        return own if own == dataclasses.replace(own, before=0, columns=(0, 0)) else None
+        return None if _is_padded(op, images) else _sliding(op, images, op["window"])
     if op.kind == "pad":
         batch, (above, _), _, channels = op["widths"]
         return Window(before=above) if not any((*batch, *channels)) else None
@@ -109,6 +108,13 @@ def _sliding(op: Op, images: tuple[int, ...], spans: list[int]) -> Window:
         return Window(stride=op["strides"][0], span=spans[0])
     rows, columns = same_padding(images[1:3], spans, op["strides"])
     return Window(stride=op["strides"][0], before=rows[0], span=spans[0], columns=columns)
+
+
+def _is_padded(op: Op, images: tuple[int, ...]) -> bool:
+    """Whether windows of a pool reach out of the map on any side."""
+    if op["padding"] != "SAME":
+        return False
+    return any(map(any, same_padding(images[1:3], op["window"], op["strides"])))
 
 
 def _all_maps(graph: Graph, op: Op) -> bool:

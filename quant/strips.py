@@ -59,8 +59,8 @@ def cut_strips(graph: Graph, at: str | None = None, rows: int = 1) -> Strips:
         image that two calls both compute on, and larger maps.
 
     Raises:
-      ValueError: if the graph has several inputs, there is no such map, or what is padded above or below
-        has gone through a convolution already.
+      ValueError: if the graph has several inputs, there is no such map or it is an output, strips of it read
+        the image in different ways, or what is padded above or below has gone through a convolution already.
     """
     if len(graph.inputs) != 1:
         raise ValueError(
@@ -73,11 +73,16 @@ def cut_strips(graph: Graph, at: str | None = None, rows: int = 1) -> Strips:
         raise ValueError(
             f"{outside[0].outputs[0]!r} too is made of {image!r}: the rest of the graph needs the whole image"
         )
+    if region.end in graph.outputs:
+        raise ValueError(
+            f"{region.end!r} leaves the graph, and nothing would be left to do after it: choose an earlier map"
+        )
     height = region.height(region.end)
     if not 1 <= rows <= height:
         raise ValueError(f"rows={rows}: {region.end!r} has {height} rows; give 1 to that")
     starts = [*range(0, height - rows, rows), height - rows]
     needs = [region.needs(Rows(first, first + rows), padded=True) for first in starts]
+    _check_alike(region, needs)
     part = Part(region, Rows(0, rows), lambda name: name, start=image)
     tensors = {name: part.known[name] for name in (image, *(t.name for t in part.tensors))}
     strip = dataclasses.replace(
@@ -110,6 +115,17 @@ def cut_strips(graph: Graph, at: str | None = None, rows: int = 1) -> Strips:
         calls=tuple((n[image].first, first) for n, first in zip(needs, starts, strict=True)),
         padded=_padded_map(region, needs),
     )
+
+
+def _check_alike(region: Region, needs: list[dict[str, Rows]]) -> None:
+    """Raises ValueError unless one graph does for all calls: each reads as many rows of every map."""
+    for name in needs[0]:
+        counts = sorted({need[name].end - need[name].first for need in needs})
+        if len(counts) > 1:
+            raise ValueError(
+                f"strips of {region.end!r} read from {counts[0]} to {counts[-1]} rows of {name!r}, depending on "
+                "their place: choose an earlier map"
+            )
 
 
 def padding_values(strips: Strips, weights: Weights, qparams: QParams) -> Int8[np.ndarray, " c"]:

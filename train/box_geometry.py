@@ -17,7 +17,8 @@ def keep_inside(
 ) -> tuple[Float[np.ndarray, "*b 4"], Int[np.ndarray, "*b"]]:
     """Returns boxes cut off at the border of an image of (height, width), and their labels.
 
-    A box whose centre is not inside, or which has no area left, becomes an unused row of zeros.
+    A box whose centre is not inside, or which has no area left, becomes an unused row of zeros. What does
+    not count keeps all that is left of it: nothing is to be learned there, centre or not.
     """
     height, width = size
     limits = np.array([width, height], np.float32)
@@ -25,7 +26,7 @@ def keep_inside(
     limit = limits.reshape((1,) * (boxes_xyxy.ndim - 1) + (2,))
     inside = ((centres >= 0) & (centres < limit)).all(-1)
     cut = np.clip(boxes_xyxy, 0, np.concatenate([limit, limit], -1)).astype(np.float32)
-    kept = inside & (box_areas(cut) > 0) & (labels != UNUSED)
+    kept = (inside | (labels < 0)) & (box_areas(cut) > 0) & (labels != UNUSED)
     return np.where(kept[..., None], cut, np.float32(0)), np.where(kept, labels, UNUSED)
 
 

@@ -22,14 +22,25 @@ _PREFIX = "instances_"
 
 
 def annotation_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns the JSON file of each split."""
-    files = sorted((folder / "annotations").glob(f"{_PREFIX}*.json"))
-    return {re.sub(r"\d{4}$", "", _stem(path)): path for path in files}
+    """Returns the JSON file of each split.
+
+    Raises:
+      ValueError: if a split has files of two years.
+    """
+    files: dict[str, pathlib.Path] = {}
+    for path in sorted((folder / "annotations").glob(f"{_PREFIX}*.json")):
+        split = re.sub(r"\d{4}$", "", _stem(path))
+        if split in files:
+            raise ValueError(
+                f"{files[split]} and {path} are both the split {split!r}: leave only one of them there"
+            )
+        files[split] = path
+    return files
 
 
 def is_coco(folder: pathlib.Path) -> bool:
     """Returns whether a folder is laid out as COCO is."""
-    return bool(annotation_files(folder))
+    return any((folder / "annotations").glob(f"{_PREFIX}*.json"))
 
 
 def _stem(path: pathlib.Path) -> str:
@@ -47,16 +58,22 @@ def _images(folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
     )
 
 
-def _parsed(path: pathlib.Path) -> tuple[dict[int, dict], dict[int, list[dict]], dict[int, str]]:
-    """Returns images by id, annotations by image, and names of categories by id."""
+def _parsed(
+    path: pathlib.Path, *fields: str
+) -> tuple[dict[int, dict], dict[int, list[dict]], dict[int, str]]:
+    """Returns images by id, which have some fields, annotations by image, and names of categories by id."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         images = {image["id"]: image for image in content["images"]}
         names = {category["id"]: category["name"] for category in content["categories"]}
         by_image: dict[int, list[dict]] = {number: [] for number in images}
+        for number, image in images.items():
+            if missing := [name for name in fields if name not in image]:
+                raise ValueError(f"image {number} has no {', '.join(missing)}")
         for annotation in content["annotations"]:
-            if len(annotation["bbox"]) != 4 or annotation["category_id"] not in names:
-                raise ValueError(f"annotation {annotation.get('id')} has no box or no category")
+            np.asarray(annotation["bbox"], np.float64).reshape(4)
+            if annotation["category_id"] not in names:
+                raise ValueError(f"annotation {annotation.get('id')} has no known category")
             by_image[annotation["image_id"]].append(annotation)
         return images, by_image, names
     except (OSError, ValueError, KeyError, TypeError) as err:
@@ -77,7 +94,7 @@ def read_coco(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, list[Box
     splits, categories = {}, {}
     for split, path in annotation_files(folder).items():
         root = _images(folder, path)
-        images, by_image, categories[path] = _parsed(path)
+        images, by_image, categories[path] = _parsed(path, "file_name")
         ids = {number: label for label, number in enumerate(sorted(categories[path]), start=1)}
         splits[split] = [
             _record(root / image["file_name"], by_image[number], ids)
@@ -137,7 +154,7 @@ def wake_word_label(image: dict[str, Any], annotations: list[dict], person: int)
 def _wake_word_source(
     root: pathlib.Path, path: pathlib.Path, image_shape: tuple[int, int, int]
 ) -> RecordSource:
-    images, by_image, names = _parsed(path)
+    images, by_image, names = _parsed(path, "file_name", "width", "height")
     people = [number for number, name in names.items() if name == "person"]
     if not people:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Metrics of detections, from all answers and objects of a split."""
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,8 @@ class AveragePrecision(Collected):
 
     `compute` gives `ap50` (VOC: the area under the curve at IoU 0.5, the mean over the classes that the
     split holds), `coco_ap` (the mean over IoU 0.50 to 0.95), `coco_ap50` and `coco_ap75`, and
-    `ap50_by_class`, NaN for classes that no object has. Without any object all are 0.
+    `ap50_by_class`, NaN for classes that no object has. Without any object that counts all are 0, and a
+    warning says so: some data sets keep the boxes of their split `test` to themselves.
 
     Attributes:
       num_classes: With the background.
@@ -75,6 +77,12 @@ class AveragePrecision(Collected):
     def compute(self) -> dict[str, np.ndarray]:
         """Returns the values by name, from 0 to 1."""
         found, images = self.found()
+        if not (found.true_labels > 0).any():
+            warnings.warn(
+                f"none of {images} images has an object that counts, so average precision is 0 whatever is "
+                "found: evaluate on a split whose boxes are known",
+                stacklevel=2,
+            )
         by_class = np.array(
             [average_precision(found, label) for label in range(1, self.num_classes)]
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attokit.train.anchors import Anchors
+from attokit.zoo.iou import box_area
 from attokit.zoo.nms import non_max_suppression
 
 
@@ -66,6 +67,8 @@ def find_objects(
 ) -> Detections:
     """Returns the answers for images: boxes that no better one of their class overlaps too much.
 
+    A box of which nothing is inside the image is no answer, and neither is one that is NaN.
+
     Args:
       offsets: From the anchors.
       logits: Of classes, the first of the background.
@@ -94,10 +97,14 @@ def _find(
     labels = (places % objects + 1).astype(jnp.int32)
     limits = jnp.array([width, height, width, height], jnp.float32)
     boxes = jnp.clip(anchors.decode(offsets)[places // objects], 0.0, limits[None])
-    # Far from each other, boxes of different classes do not overlap: one suppression does for all.
-    apart = labels.astype(jnp.float32) * (2.0 * max(height, width))
+    # What lies outside of the image has no area in it; nor has what is NaN.
+    scores = jnp.where(box_area(boxes) > 0, scores, -jnp.inf)
     kept, valid = non_max_suppression(
-        boxes + apart[:, None], scores, iou_threshold=config.iou_threshold, max_outputs=config.most
+        boxes,
+        scores,
+        iou_threshold=config.iou_threshold,
+        max_outputs=config.most,
+        groups=labels,
     )
     return Detections(
         boxes_xyxy=jnp.where(valid[:, None], boxes[kept], 0.0),

@@ -72,7 +72,7 @@ class BoxPadding:
 
 
 def check_boxes(batch: Mapping[str, np.ndarray], num_classes: int) -> None:
-    """Refuses boxes that are none, lie in other units than pixels, or have an unknown class.
+    """Refuses boxes that are none, are shares of the image rather than pixels, or have an unknown class.
 
     Raises:
       ValueError: if there are such boxes in the batch, or no rows for any.
@@ -104,4 +104,10 @@ def check_boxes(batch: Mapping[str, np.ndarray], num_classes: int) -> None:
         raise ValueError(
             f"boxes hold {bad[0].tolist()}, which is no left, top, right, bottom: right and bottom may "
             "not be below left and top (a box of width and height must be converted), none may be NaN"
+        )
+    # One object may lie in the first pixel; several would not.
+    if len(used) > 1 and box_areas(used).any() and used.min() >= 0 and used.max() <= 1:
+        raise ValueError(
+            f"boxes hold {used[0].tolist()} and nothing above 1, which are shares of width and height: "
+            "multiply them by the image's, to have pixels"
         )

@@ -87,9 +87,10 @@ def _mask(path: pathlib.Path, name: str, places: np.ndarray, count: int) -> Bool
     """Returns which of an image's faces count, from their places, which start at 1."""
     mask = np.zeros(count, bool)
     places = places.astype(np.int64)
-    if places.size and not 1 <= places.min() <= places.max() <= count:
+    wrong = places[(places < 1) | (places > count)]
+    if wrong.size:
         raise ValueError(
-            f"{path} names face {places.max()} of {name}, which has {count}: take all four files from one "
+            f"{path} names face {wrong[0]} of {name}, which has {count}: take all four files from one "
             "version"
         )
     mask[places - 1] = True

@@ -11,6 +11,7 @@ unrolled: their number is static, and a file for devices has no loops.
 
 Deviation: the initial state is zeros, as in the reference implementation; algorithm 1 prints a random
 one.
+Deviation: matrices start as uniform numbers of deviation 0.1; in the reference implementation they are normal.
 """
 
 import math
@@ -73,7 +74,8 @@ def rnn_pool_map(
     """Returns `rnn_pool` of all patches of a map, `stride` apart, none beyond the border.
 
     Raises:
-      ValueError: if the map is smaller than a patch, or parameters lack or do not fit.
+      ValueError: if the map is smaller than a patch, patches have no pixels or lie at one place, or
+        parameters lack or do not fit.
     """
     height, width = (_places(size, patch_size, stride) for size in x.shape[1:3])
 
@@ -123,7 +125,8 @@ class RNNPool(nn.Module):
       gate_nonlinearity: Of both cells.
       update_nonlinearity: Of both cells.
       freeze_gate_scalars: Fixes the factors of zeta and nu at 1 and 0, as the paper says; else they are
-        trained, as in the reference implementation, where weight decay slowly opens them.
+        parameters, as in the reference implementation, where weight decay slowly opens them. Saturated, they
+        have no gradient: without weight decay on scalars, which `attokit.train` spares, they stay.
     """
 
     hidden: tuple[int, int]
@@ -139,7 +142,8 @@ class RNNPool(nn.Module):
         """Returns the pooled map.
 
         Raises:
-          ValueError: if the map is smaller than a patch, or is to be pooled whole and is not square.
+          ValueError: if the map is smaller than a patch, or is to be pooled whole and is not square, or a
+            size is not positive.
         """
         side = self.patch_size
         if side is None:
@@ -150,6 +154,8 @@ class RNNPool(nn.Module):
                     "patches; give a square image or a patch_size"
                 )
         first, second = self.hidden
+        if min(first, second) < 1:
+            raise ValueError(f"hidden={self.hidden}: give positive numbers of states")
         params = {
             "rnn1": self.param("rnn1", self._cell(x.shape[-1], first)),
             "rnn2": self.param("rnn2", self._cell(first, second)),
@@ -189,6 +195,10 @@ def replicate_edges(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 
 def _places(size: int, patch_size: int, stride: int) -> int:
+    if min(patch_size, stride) < 1:
+        raise ValueError(
+            f"patch_size={patch_size}, stride={stride}: give positive numbers of pixels"
+        )
     if size < patch_size:
         raise ValueError(
             f"a map with a side of {size} is smaller than patches of {patch_size}: give larger images "

@@ -8,6 +8,8 @@ padding, epsilon and parameter counts, so that its weights can be read (`zoo.edg
 Deviation: the paper's tables differ from the reference implementation, which these follow: Face-C's first
 block does not widen and its heads are 5x5, 1x1 and 3x3; Face-Quant has 8 states, not 4.
 Deviation: the paper's Face-A and Face-B were never released; their patch size is not stated.
+Deviation: convolutions start by He's rule, as in every network here; in the reference implementation they keep
+PyTorch's own start, since the loop that is to change it reaches none of them.
 """
 
 import dataclasses

@@ -109,6 +109,8 @@ def test_refuses_what_the_operator_cannot_do(detector):
         export.to_tflite(graph, weights, qparams, detection=DETECTION, output_type="uint8")
     with pytest.raises(ValueError, match="iou_threshold=0"):
         dataclasses.replace(DETECTION, iou_threshold=0)
+    with pytest.raises(ValueError, match="score_threshold=5: give a probability"):
+        dataclasses.replace(DETECTION, score_threshold=5)
     with pytest.raises(ValueError, match="max_detections=0"):
         dataclasses.replace(DETECTION, max_detections=0)
     with pytest.raises(ValueError, match="scores='sigmoid'"):

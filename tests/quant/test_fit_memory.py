@@ -1,7 +1,8 @@
 import numpy as np
 from row_networks import convolutions
+from traced import normal
 
-from attokit.quant import fit_memory, split_rows
+from attokit.quant import fit_memory, split_rows, trace
 from attokit.quant.fit_memory import memory_bytes
 from attokit.quant.live_bytes import live_bytes, planned_bytes
 
@@ -22,3 +23,10 @@ def test_leaves_alone_what_records_would_outweigh():
     mean = next(op for op in network.graph.ops if op.kind == "mean")
     split = split_rows(network.graph, "input", mean.inputs[0], 4)
     assert memory_bytes(split) > memory_bytes(network.graph)
+
+
+def test_graphs_of_a_byte_and_of_no_op_are_left_alone():
+    graph, _ = trace(lambda v, x: x * v, normal(1, 1), normal(1, 1))
+    assert fit_memory(graph).ops == graph.ops
+    nothing, _ = trace(lambda v, x: x, normal(1, 1), normal(1, 1))
+    assert fit_memory(nothing).ops == nothing.ops

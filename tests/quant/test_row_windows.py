@@ -1,7 +1,10 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from row_networks import convolutions
 
+from attokit import quant
 from attokit.quant.row_windows import Rows, Window, window
 
 
@@ -35,3 +38,15 @@ def test_windows_of_a_network():
     assert windows[kinds.index("mean")] is None
     assert windows[kinds.index("fully_connected")] is None  # of vectors
     assert Window(stride=1, before=-1) in windows  # y[:, 1:]
+
+
+@pytest.mark.parametrize(("size", "splits"), [((6, 8), True), ((7, 8), False), ((6, 7), False)])
+def test_pools_that_reach_out_of_the_map_on_any_side_do_not_split(size, splits):
+    def pool(v, x):
+        return jax.lax.reduce_window(
+            x * v["a"], -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME"
+        )
+
+    graph, _ = quant.trace(pool, {"a": jnp.full((1, 1, 1, 2), 3.0)}, jnp.ones((1, *size, 2)))
+    (op,) = (op for op in graph.ops if op.kind == "max_pool_2d")
+    assert (window(graph, op) is not None) == splits

@@ -1,12 +1,13 @@
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from row_networks import Network, calibrated
 from traced import normal, variables_of
 
 from attokit import zoo
-from attokit.quant import cut_strips
+from attokit.quant import cut_strips, trace
 from attokit.quant.strips import own_weights, padding_values
 from attokit.zoo.conv_norm import ConvNorm
 
@@ -80,6 +81,24 @@ def test_refuses_what_strips_cannot_make(two):
     )
     with pytest.raises(ValueError, match=r"no such rows after a convolution"):
         cut_strips(mixed.graph, mixed.graph.ops[1].outputs[0])
+    graph, _ = trace(lambda v, x: zoo.conv(x, v), normal(1, 1, 2, 1), normal(1, 4, 4, 2))
+    with pytest.raises(ValueError, match="leaves the graph, and nothing would be left"):
+        cut_strips(graph, graph.outputs[0])
+
+
+def test_refuses_strips_that_are_not_alike():
+    """Row i of the result is made of rows i and 2 i of the image: no one graph does for all i."""
+
+    def two_paces(v, x):
+        return zoo.conv(jnp.concatenate([x[:, ::2], x[:, :8]], -1), v).mean((1, 2))
+
+    graph, _ = trace(two_paces, normal(1, 1, 4, 1), normal(1, 16, 6, 2))
+    made = next(op for op in graph.ops if op.kind == "conv_2d").outputs[0]
+    with pytest.raises(ValueError, match="read from 1 to 8 rows of 'input', depending on"):
+        cut_strips(graph, made)
+
+
+def test_refuses_images_that_the_rest_needs():
     pair = calibrated(
         lambda v, x: (x * v["a"].reshape(1, 1, 1, 2)).mean((1, 2)) + x[:, 0, 0],
         {"a": normal(2)},

@@ -23,6 +23,13 @@ def test_what_has_its_centre_outside_is_gone():
     assert kept.dtype == np.float32
 
 
+def test_what_is_left_of_an_object_that_does_not_count_still_does_not():
+    boxes = np.array([[-6, 1, 5, 4], [-6, 1, 0, 4], [18, 2, 40, 30]], np.float32)
+    kept, labels = keep_inside(boxes, np.array([-1, -1, -2]), (12, 22))
+    np.testing.assert_array_equal(labels, [-1, 0, -2])
+    np.testing.assert_array_equal(kept, [[0, 1, 5, 4], [0, 0, 0, 0], [18, 2, 22, 12]])
+
+
 @pytest.mark.parametrize(
     ("size", "shape"), [((40, 60), (16, 32)), ((30, 20), (24, 24)), ((8, 8), (32, 48))]
 )

@@ -84,9 +84,37 @@ def test_bad_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"bbox": [1, 2, 3]}, {"category_id": 9}, {"image_id": 99}, {"bbox": None}]
+    "bad",
+    [
+        {"bbox": [1, 2, 3]},
+        {"bbox": [1, "wide", 3, 4]},
+        {"category_id": 9},
+        {"image_id": 99},
+        {"bbox": None},
+    ],
 )
 def test_damaged_annotations(tmp_path, bad):
     coco_folder(tmp_path, [OBJECTS[0] | bad])
     with pytest.raises(ValueError, match="is no COCO file of instances"):
+        read_coco(tmp_path)
+
+
+@pytest.mark.parametrize(("field", "read"), [("file_name", read_coco), ("width", None)])
+def test_images_that_lack_a_field(tmp_path, field, read):
+    coco_folder(tmp_path, [])
+    path = tmp_path / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    del content["images"][1][field]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"is no COCO file .*image 8 has no {field}"):
+        (read or load_visual_wake_words)(tmp_path)
+
+
+def test_two_years_of_one_split(tmp_path):
+    coco_folder(tmp_path, [])
+    coco_folder(tmp_path, [], "train2014")
+    assert is_coco(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"train2017.json are both the split 'train': leave only one"
+    ):
         read_coco(tmp_path)

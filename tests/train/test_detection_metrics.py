@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from attokit.train.detection_metrics import AveragePrecision
 from attokit.train.detections import Detections
@@ -54,7 +55,8 @@ def test_nothing_to_find_is_0_not_nan():
         Detections(jnp.zeros((1, 2, 4)), jnp.zeros((1, 2)), jnp.zeros((1, 2), jnp.int32)),
         np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.int32), jnp.ones(1), 3,
     )  # fmt: skip
-    values = nothing.compute()
+    with pytest.warns(UserWarning, match="none of 1 images has an object that counts"):
+        values = nothing.compute()
     assert values["ap50"] == values["coco_ap"] == 0.0
     assert np.isnan(values["ap50_by_class"]).all()
 

@@ -59,6 +59,14 @@ def test_offsets_move_boxes():
     np.testing.assert_allclose(found.boxes_xyxy[0, 0], [24, 16, 32, 24], atol=1e-5)
 
 
+def test_what_is_outside_of_the_image_or_nan_is_no_answer():
+    offsets = _OFFSETS.at[0, 2, 0].set(100.0).at[0, 3, 2].set(jnp.nan)  # ten widths to the right
+    found = FIND(offsets, _logits((0.1, 0.8, 0.1), (1, 1e-9, 1e-9), *[(0.05, 0.9, 0.05)] * 2))
+    np.testing.assert_array_equal(found.labels, [[1, 2, 0, 0, 0]])
+    np.testing.assert_allclose(found.scores[0, :2], [0.8, 0.1], rtol=1e-5)
+    assert np.isfinite(found.boxes_xyxy).all()
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

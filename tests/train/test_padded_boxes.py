@@ -66,6 +66,13 @@ def test_bad_batches(changes, text):
         check_boxes(_batch(**changes), 3)
 
 
+def test_shares_are_no_pixels():
+    shares = np.array([[[0.1, 0.2, 0.5, 0.9], [0, 0, 1, 1]]], np.float32)
+    with pytest.raises(ValueError, match=r"nothing above 1, which are shares .* multiply them"):
+        check_boxes(_batch(boxes=shares, box_labels=np.array([[1, 2]])), 3)
+    check_boxes(_batch(boxes=shares[:, ::-1], box_labels=np.array([[1, 0]])), 3)  # the first pixel
+
+
 def test_batches_without_boxes():
     with pytest.raises(ValueError, match="images, but no boxes and no box_labels"):
         check_boxes({"images": np.zeros(1)}, 3)

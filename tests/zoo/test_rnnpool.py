@@ -127,5 +127,11 @@ def test_refuses_what_is_no_square_patch():
         zoo.rnn_pool(params, jnp.zeros((1, 5, 4, 2)))
     with pytest.raises(ValueError, match="a side of 5 is smaller than patches of 6"):
         rnn_pool_map(params, jnp.zeros((1, 5, 9, 2)), patch_size=6, stride=1)
+    with pytest.raises(ValueError, match="patch_size=0, stride=1: give positive numbers"):
+        zoo.rnn_pool(params, jnp.zeros((1, 0, 0, 2)))
+    with pytest.raises(ValueError, match="patch_size=4, stride=0"):
+        rnn_pool_map(params, jnp.zeros((1, 5, 9, 2)), patch_size=4, stride=0)
+    with pytest.raises(ValueError, match=r"hidden=\(0, 2\): give positive numbers"):
+        jax.eval_shape(zoo.RNNPool((0, 2), 2).init, jax.random.key(0), jnp.zeros((1, 6, 7, 2)))
     with pytest.raises(ValueError, match="6x7 is pooled as one patch"):
         jax.eval_shape(zoo.RNNPool((3, 2), None).init, jax.random.key(0), jnp.zeros((1, 6, 7, 2)))

@@ -58,6 +58,15 @@ class Options:
     int8: tuple[str, ...] = ()
     float32: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuses what would change nothing."""
+        if self.rows != 1 and not self.streamed:
+            raise ValueError(f"rows {self.rows} changes nothing of one file: add --streamed")
+        if self.fit_memory and self.streamed:
+            raise ValueError(
+                "--fit-memory changes nothing: the second of --streamed's files has it already; leave it out"
+            )
+
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""

@@ -29,7 +29,7 @@ class Options:
       overrides: Fields of the model's config, such as small_images=true; the number of classes
         and the image size come from the data.
       data: fashion_mnist_subset or scenes (embedded), scenes:FOLDER (with the garments of all of
-        Fashion-MNIST), tfds:NAME, a folder of Fashion-MNIST's IDX files, an image folder
+        Fashion-MNIST), wake_scenes:GARMENT (is one there? as wake_scenes:Bag), tfds:NAME, a folder of Fashion-MNIST's IDX files, an image folder
         train/CLASS/IMAGE, test/CLASS/IMAGE, or a folder of images and masks, or of images and boxes.
       image_size: Height, width and channels for images of any size; for detection those of the model if
         left out.

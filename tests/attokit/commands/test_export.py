@@ -78,6 +78,8 @@ def test_less_memory_and_no_names(tiny, tmp_path, capsys):
         (["RUN", "--float", "--input-type", "int8"], "in a float32 file"),
         (["RUN", "--data", "fashion_mnist_subset"], "leave --data out"),
         (["RUN", "--output", "no/such/folder.tflite"], "no/such"),
+        (["RUN", "--rows", "2"], "rows 2 changes nothing of one file: add --streamed"),
+        (["RUN", "--streamed", "--fit-memory"], "--fit-memory changes nothing"),
         (["tinny"], "no model 'tinny'"),
         (["runs/typo"], "'runs/typo' is no folder"),
     ],
