@@ -14,6 +14,7 @@ from jaxtyping import Int8
 
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.integer import integer
+from attokit.quant.live_bytes import bytes_of
 from attokit.quant.ops import table
 from attokit.quant.params import QParams
 from attokit.quant.plan import Ranges
@@ -197,7 +198,7 @@ def _smallest(graph: Graph, image: str) -> Region:
         except ValueError as err:
             problem = str(err)
             continue
-        size = int(np.prod(tensor.shape))
+        size = bytes_of(graph, name)
         if best is None or size <= best[0]:
             best = size, region
     if best is None:
