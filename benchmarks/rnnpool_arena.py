@@ -2,9 +2,10 @@
 
     python benchmarks/rnnpool_arena.py
 
-Prints a table as docs/rnnpool.md has it.  Weights are random, which changes neither sizes nor memory.  Each
-network is written as one file, as one file after `quant.fit_memory`, and, where it has an RNNPool, as one file
-with the pooling in groups of rows and as the two files of `export.to_streamed_tflite`.
+Prints a table as docs/rnnpool.md has it: KiB of the arena = activations + records.
+Weights are random, which does not change memory.  Each network is written as one file, as one file
+after `quant.fit_memory`, and, where it has an RNNPool, as one file with the pooling in groups of rows and as the
+two files of `export.to_streamed_tflite`.
 """
 
 import dataclasses
@@ -34,26 +35,28 @@ ROWS: tuple[tuple[str, tuple[int, int, int], dict[str, Any]], ...] = (
     *((f"mobilenet_{name}", (240, 320, 1), {"num_classes": 2}) for name in ("v1_025", "v2_035")),
 )
 GROUPS = (2, 4)
+FORMS = ("one file", "`fit_memory`", *(f"{n} groups of rows" for n in GROUPS), "strip", "rest")
 
 
 def main() -> None:
-    """Prints one line per file."""
-    print("| network | input | form | file, bytes | activations | records | arena, KiB |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    """Prints one line per network."""
+    print(f"| network | input | {' | '.join(FORMS)} |")
+    print("| --- " * (2 + len(FORMS)) + "|")
     for name, size, overrides in ROWS:
-        given = {"image_size": size, **overrides}
-        note = " lean" if "freeze_gate_scalars" in overrides else ""
-        for form, file in _files(name, given):
-            found = _arena(file)
-            print(
-                f"| `{name}`{note} | {'x'.join(map(str, size))} | {form} | {len(file):,} | "
-                f"{found.activations:,} | {found.records:,} | {found.total / 1024:.0f} |",
-                flush=True,
-            )
+        lean = " lean" if "freeze_gate_scalars" in overrides else ""
+        cells = [_cell(file) for file in _files(name, {"image_size": size, **overrides})]
+        cells += ["-"] * (len(FORMS) - len(cells))
+        print(f"| `{name}`{lean} | {'x'.join(map(str, size))} | {' | '.join(cells)} |", flush=True)
 
 
-def _files(name: str, overrides: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """Yields every form of a network."""
+def _cell(file: bytes) -> str:
+    found = _arena(file)
+    activations, records = (f"{n / 1024:.0f}" for n in (found.activations, found.records))
+    return f"**{found.total / 1024:.0f}** = {activations} + {records}"
+
+
+def _files(name: str, overrides: dict[str, Any]) -> Iterator[bytes]:
+    """Yields a network in the order of FORMS; one without RNNPool has the first two only."""
     model = zoo.create(name, **overrides)
     images = jax.random.uniform(jax.random.key(1), (1, *overrides["image_size"]))
     variables = jax.jit(model.init)(jax.random.key(0), images)
@@ -63,8 +66,8 @@ def _files(name: str, overrides: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     def write(form: quant.Graph) -> bytes:
         return export.to_tflite(form, weights, qparams, target="micro", names=False)
 
-    yield "one file", write(graph)
-    yield "`fit_memory`", write(quant.fit_memory(graph))
+    yield write(graph)
+    yield write(quant.fit_memory(graph))
     if not any(
         field.name == "pooling" or field.name == "hidden"
         for field in dataclasses.fields(config(name))
@@ -72,10 +75,10 @@ def _files(name: str, overrides: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
         return
     for parts in GROUPS:
         split = quant.split_rows(graph, graph.inputs[0], quant.cut_strips(graph).map_name, parts)
-        yield f"{parts} groups of rows", write(split)
+        yield write(split)
     streamed = export.to_streamed_tflite(graph, weights, qparams, names=False)
-    yield f"strip, {len(streamed.plan.calls)} calls", streamed.strip
-    yield "rest", streamed.rest
+    yield streamed.strip
+    yield streamed.rest
 
 
 def _arena(file: bytes) -> Arena:

@@ -1,6 +1,6 @@
 """Detection post-processing in the file: TFLite's custom operator TFLite_Detection_PostProcess.
 
-It decodes offsets from anchors, and chooses boxes by non-max suppression, as `zoo.decode_boxes` and
+It decodes offsets from anchors, and chooses boxes by non-max suppression, as `zoo.box_coder` and
 `zoo.non_max_suppression` do. LiteRT and TFLite Micro have it. It takes floats, not int8, so what the network
 returns is dequantized before it; scores are made of logits in float, too.
 """

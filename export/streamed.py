@@ -33,7 +33,7 @@ class Streamed:
 
     Attributes:
       strip: File that makes some rows of the map.
-      rest: File that makes the outputs of the map; its input is int8.
+      rest: File that makes the outputs of the map, which it takes in the type that `strip` gives.
       plan: Which rows, and both graphs.
       padding: For each channel of the image, what rows outside of it hold, as `strip` takes it.
     """
@@ -49,6 +49,7 @@ class Streamed:
         return json.dumps(
             {
                 "map_shape": [int(n) for n in self.plan.map_shape],
+                "map_type": self.plan.rest.tensors[self.plan.map_name].integer_type,
                 "rows": self.plan.rows,
                 "strip_rows": self.plan.strip_rows,
                 "calls": [list(call) for call in self.plan.calls],
@@ -86,12 +87,13 @@ def to_streamed_tflite(
       detection: Post-processing that follows a detector in the second file.
 
     Raises:
-      ValueError: see `quant.cut_strips` and `to_tflite`.
+      ValueError: if the image is not int8 in the graph; see `quant.cut_strips` and `to_tflite`.
     """
     if input_type not in (None, "int8", "uint8"):
         raise ValueError(
             f"input_type {input_type!r}: strips are bytes of an image; choose int8 or uint8"
         )
+    _check_bytes(graph)
     plan = cut_strips(graph, at, rows)
     plan = dataclasses.replace(plan, rest=fit_memory(plan.rest))
     strip_weights, rest_weights = (own_weights(g, weights) for g in (plan.strip, plan.rest))
@@ -113,6 +115,16 @@ def to_streamed_tflite(
         plan=plan,
         padding=_as_taken(padding, input_type),
     )
+
+
+def _check_bytes(graph: Graph) -> None:
+    """Raises ValueError if the image does not come in bytes."""
+    for name in graph.inputs:
+        if (kind := graph.tensors[name].integer_type) != "int8":
+            raise ValueError(
+                f"{name!r} is {kind} in the graph, but strips are bytes of an image: keep what reads it at 8 "
+                "bits (quant.widen), and its own name out of quant.keep_float"
+            )
 
 
 def _as_taken(padding: Int8[np.ndarray, " c"], input_type: InterfaceType | None) -> np.ndarray:
@@ -138,7 +150,8 @@ def run_streamed(
     ((port, tensor),) = strip.inputs.items()
     own = to_file(port, tensor, np.asarray(images))
     shape = (len(own), *plan.map_shape[1:])
-    made = np.zeros(shape, np.int8)
+    (entry,) = rest.inputs.values()
+    made = np.zeros(shape, entry.dtype)
     for first, row in plan.calls:
         part = np.broadcast_to(files.padding, (len(own), plan.strip_rows, *own.shape[2:])).copy()
         inside = own[:, max(first, 0) : first + plan.strip_rows]

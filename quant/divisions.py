@@ -12,11 +12,11 @@ from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, p
 
 
 def _divisor(node: Node) -> tuple[Value, np.ndarray] | None:
-    """Returns (x, d) of x / d, or of x * (1 / d), with d known."""
+    """Returns (x, d) of x / d, or of x * (1 / d), with d known and no weight, which may come to differ."""
     first, second = node.inputs if len(node.inputs) == 2 else (None, None)
     if node.kind == "mul" and isinstance(first, Known):
         first, second = second, first
-    if not isinstance(first, Symbol) or not isinstance(second, Known):
+    if not isinstance(first, Symbol) or not isinstance(second, Known) or second.name is not None:
         return None
     if node.kind == "div":
         return first, second.array
@@ -82,7 +82,8 @@ def division(node: Node, build: Builder) -> Value | None:
     if node.kind != "div" or not isinstance(node.inputs[1], Known):
         return None
     divisor = node.inputs[1]
-    inverse = Known(1 / divisor.array.astype(np.float64), divisor.name)
+    with np.errstate(divide="ignore"):
+        inverse = Known(1 / divisor.array.astype(np.float64), divisor.name)
     return build.emit("mul", [node.inputs[0], inverse], node.output.shape)
 
 

@@ -95,8 +95,8 @@ def _apart(build: Builder, value: Value) -> _Masked | None:
     if node.kind == "reshape":
         return _reshaped(build, node)
     first = _apart(build, node.inputs[0])
-    second = _apart(build, node.inputs[1]) if node.kind == "add" else None
-    if first is not None and second is not None:
+    second = _second(build, node)
+    if first is not None and second is not None and node.kind != "mul":
         values = _combined(build, node, first.values, second.values)
         hidden, conditions = min(first.hidden, second.hidden), first.conditions + second.conditions
         if values is None:
@@ -104,10 +104,21 @@ def _apart(build: Builder, value: Value) -> _Masked | None:
         return _Masked(values=values, conditions=conditions, hidden=hidden, exact=False)
     if first is not None:
         return _with(build, node, first, node.inputs[1], (first.values, node.inputs[1]))
-    second = second or (_apart(build, node.inputs[1]) if node.kind == "mul" else None)
     if second is None:
         return None
     return _with(build, node, second, node.inputs[0], (node.inputs[0], second.values))
+
+
+def _second(build: Builder, node: Node) -> _Masked | None:
+    """Returns the parts of a node's second operand; of what is subtracted, as they hide the difference."""
+    value = node.inputs[1]
+    if node.kind in ("add", "mul"):
+        return _apart(build, value)
+    two = _two_numbers(build, value) if node.kind == "sub" else None
+    found = None if two is None else _of_numbers(two[0], -two[1], -two[2])
+    if found is None or two is None:
+        return None
+    return dataclasses.replace(found, values=Known(np.asarray(min(two[1:]), np.float32)))
 
 
 def _choice(node: Node) -> _Masked | None:
@@ -153,7 +164,7 @@ def _two_numbers(build: Builder, value: Value) -> tuple[Value, float, float] | N
 def _of_numbers(condition: Value, first: float, second: float) -> _Masked | None:
     """Returns the parts of a choice between two numbers, one of which is a mask."""
     seen, hidden = (first, second) if first > second else (second, first)
-    if not hidden <= _MASK < seen:
+    if not hidden <= _MASK < seen < -_MASK:
         return None
     values = Known(np.asarray(seen, np.float32))
     return _Masked(values=values, conditions=((condition, first > second),), hidden=hidden)
@@ -200,13 +211,30 @@ def _with(
     number = _number(other)
     if node.kind in ("mul", "div") and not (number is not None and 0 < number < np.inf):
         return None  # a factor may be negative, and then shows what was hidden
+    if number is None and _reach(other) > -_MASK:
+        return None  # a summand may be as large, and then shows it too
     values = _combined(build, node, *operands)
     if values is None:
         return None
     if number is None:
         return dataclasses.replace(found, values=values, exact=False)
-    hidden = float(_ON_ARRAYS[node.kind](found.hidden, number))
+    with np.errstate(over="ignore"):  # float32's lowest number, doubled, is infinity
+        hidden = float(_ON_ARRAYS[node.kind](np.float32(found.hidden), np.float32(number)))
     return dataclasses.replace(found, values=values, hidden=hidden)
+
+
+def _reach(value: Value) -> float:
+    """Returns the largest magnitude of the constants that a value is made of by arithmetic and choices."""
+    reach, waiting, seen = 0.0, [value], set[Value]()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Known):
+            reach = max(reach, float(np.abs(part.array).max(initial=0)))
+        elif part not in seen:
+            seen.add(part)
+            node = producer(part, "select", "reshape", "broadcast", *_ON_ARRAYS)
+            waiting += [] if node is None else node.inputs
+    return reach
 
 
 def _combined(build: Builder, node: Node, first: Value, second: Value) -> Value | None:

@@ -15,6 +15,8 @@ from attokit.quant.graph import Graph, Note, Tensor
 from attokit.quant.ops.kind import Op
 from attokit.quant.row_windows import CONVOLUTIONS, ROW, SLICES, Reads, Rows, Window, window
 
+_MOST_JOINED = 10
+
 
 def split_rows(graph: Graph, start: str, end: str, parts: int) -> Graph:
     """Returns a graph that computes the ops between two maps in several groups of rows.
@@ -45,9 +47,9 @@ def split_rows(graph: Graph, start: str, end: str, parts: int) -> Graph:
         ops += part.ops
         made += part.tensors
         ranges |= part.constant_ranges
-    ops.append(
-        Op(kind="concatenation", inputs=tuple(names), outputs=(end,), attributes={"axis": ROW})
-    )
+    joining, joined = _joined(graph.tensors[end], list(zip(names, groups, strict=True)))
+    ops += joining
+    made += joined
     first = next(i for i, op in enumerate(graph.ops) if op in region.ops)
     kept = [op for op in graph.ops if op not in region.ops]
     before = sum(op not in region.ops for op in graph.ops[:first])
@@ -60,6 +62,35 @@ def split_rows(graph: Graph, start: str, end: str, parts: int) -> Graph:
         constant_ranges={**graph.constant_ranges, **ranges},
         notes=(*graph.notes, Note(f"{start} to {end} in {parts} groups of rows", "")),
     )
+
+
+def _joined(whole: Tensor, parts: list[tuple[str, Rows]]) -> tuple[list[Op], list[Tensor]]:
+    """Returns the ops that put groups of rows together, and what they make beside the whole.
+
+    TFLite Micro joins ten tensors at most, so more are joined ten by ten first.
+    """
+    ops: list[Op] = []
+    made: list[Tensor] = []
+
+    def join(names: list[str], output: str) -> None:
+        attributes = {"axis": ROW}
+        ops.append(
+            Op(kind="concatenation", inputs=tuple(names), outputs=(output,), attributes=attributes)
+        )
+
+    while len(parts) > _MOST_JOINED:
+        pieces = [parts[i : i + _MOST_JOINED] for i in range(0, len(parts), _MOST_JOINED)]
+        parts = []
+        for piece in pieces:
+            rows = Rows(piece[0][1].first, piece[-1][1].end)
+            shape = list(whole.shape)
+            shape[ROW] = rows.end - rows.first
+            name = f"{whole.name}/joined_{rows.first}_{rows.end}"
+            made.append(dataclasses.replace(whole, name=name, shape=tuple(shape)))
+            join([n for n, _ in piece], name)
+            parts.append((name, rows))
+    join([name for name, _ in parts], whole.name)
+    return ops, made
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,6 +14,8 @@ from jaxtyping import Int8
 
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.integer import integer
+from attokit.quant.live_bytes import bytes_of
+from attokit.quant.ops import table
 from attokit.quant.params import QParams
 from attokit.quant.plan import Ranges
 from attokit.quant.row_windows import ROW, Rows, Window
@@ -188,7 +190,7 @@ def _smallest(graph: Graph, image: str) -> Region:
     best: tuple[int, Region] | None = None
     problem = f"{image!r} is no map [b, h, w, c]"
     for name, tensor in graph.tensors.items():
-        if name == image or len(tensor.shape) != 4:
+        if name in (image, *graph.outputs) or len(tensor.shape) != 4:
             continue
         try:
             region = Region.between(graph, image, name)
@@ -198,7 +200,7 @@ def _smallest(graph: Graph, image: str) -> Region:
         except ValueError as err:
             problem = str(err)
             continue
-        size = int(np.prod(tensor.shape))
+        size = bytes_of(graph, name)
         if best is None or size <= best[0]:
             best = size, region
     if best is None:
@@ -225,7 +227,7 @@ def _padded_map(region: Region, needs: Iterable[Mapping[str, Rows]]) -> str | No
                     continue
                 if not _lie_outside(region, op.outputs[0], need):
                     padded[name] = None
-                elif own != Window():
+                elif own != Window() or not table.OPS[op.kind].elementwise:
                     raise ValueError(
                         f"{op.outputs[0]!r} is padded above or below, and strips of the image have no such "
                         "rows after a convolution: choose an earlier map"

@@ -1,5 +1,6 @@
 """Activations of 16 bits: for a whole graph, or for the ops that patterns name."""
 
+import fnmatch
 from collections.abc import Sequence
 
 from attokit.quant.graph import Graph
@@ -22,9 +23,16 @@ def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str]
         it is in any case.
 
     Raises:
-      ValueError: if a pattern fits no op, or an op has no kernel for int16 in any runtime.
+      ValueError: if a pattern fits no op, or none but such as stay float32, or an op has no kernel for int16 in any runtime.
     """
-    able = {name: op for name, op in real_ops(graph).items() if not graph.is_float(op)}
+    ops = real_ops(graph)
+    able = {name: op for name, op in ops.items() if not graph.is_float(op)}
+    for pattern in (*patterns, *keep):
+        if pattern != "*" and fnmatch.filter(ops, pattern) and not fnmatch.filter(able, pattern):
+            raise ValueError(
+                f"all that {pattern!r} fits stays float32 (quant.keep_float): leave the pattern out, or "
+                "name fewer there"
+            )
     names = matching(able, patterns) - matching(able, keep)
     chosen = {id(able[name]): able[name] for name in able if name in names}
     unable = [op for op in chosen.values() if table.OPS[op.kind].wide is None]
@@ -62,5 +70,6 @@ def _refuse(unable: Sequence[Op], whose: str) -> None:
         more = f" (nor of {len(unable) - 1} others)" if len(unable) > 1 else ""
         raise ValueError(
             f"there is no kernel of {first.kind} for int16 in {whose}, which {first.outputs[0]!r}{where} "
-            f"wants{more}: keep 8 bits there, quant.widen(graph, keep={names})"
+            f"wants{more}: keep 8 bits there, quant.widen(graph, keep={names}) or --int8, or leave it to "
+            "float32, quant.keep_float or --float32"
         )

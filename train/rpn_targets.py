@@ -14,6 +14,7 @@ from attokit.train.balanced_sample import sample_balanced
 from attokit.zoo.box_coder import RPN_WEIGHTS, encode_boxes
 from attokit.zoo.iou import box_area, pairwise_iou
 
+_LAST_BITS = 1e-6
 _COVERED = 0.5  # share of a box on one that does not count: then it is no mistake either
 
 
@@ -89,8 +90,9 @@ def match_anchors_to_objects(
     overlaps = pairwise_iou(boxes_xyxy, anchors_xyxy, valid=labels > 0)  # [g, n]
     best = overlaps.max(0)
     of_object = overlaps.max(1, keepdims=True)
-    # Every anchor that overlaps an object as much as its best one, so that none is without (ties too).
-    low_quality = jnp.any((overlaps == of_object) & (of_object > 0), axis=0)
+    # Every anchor that overlaps an object as much as its best one, so that none is without (ties too). Not by
+    # equality: a compiler may compute both sides apart, with another last bit.
+    low_quality = jnp.any((overlaps >= of_object * (1 - _LAST_BITS)) & (of_object > 0), axis=0)
     positive = (best >= config.positive) | low_quality
     ignored = is_covered(anchors_xyxy, boxes_xyxy, labels < 0)
     return AnchorMatches(

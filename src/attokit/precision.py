@@ -36,9 +36,14 @@ class Precision:
         """Returns the graph in these types.
 
         Raises:
-          ValueError: if a pattern fits nothing, or an op has no kernel for int16.
+          ValueError: if a pattern fits nothing, all would be float32, or an op has no kernel for int16.
         """
         graph = keep_float(graph, self.float32) if self.float32 else graph
+        if self.float32 and not any(t.quantized for t in graph.tensors.values()):
+            raise ValueError(
+                f"float32 {', '.join(self.float32)} leaves nothing to quantize: attokit export --float "
+                "writes float32 files, of which no more is asked"
+            )
         return widen(graph, self.int16, keep=self.int8) if self.int16 else graph
 
     def settings(self) -> dict[str, list[str]]:

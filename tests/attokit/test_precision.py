@@ -36,6 +36,14 @@ def test_metadata_and_back(own):
     [
         (lambda: Precision(int8=("a",)), "int8 a changes nothing"),
         (lambda: Precision(int16=("nothing",)).apply(_graph()), "no tensor .* fits 'nothing'"),
+        (
+            lambda: Precision(int16=("tanh",), float32=("t*",)).apply(_graph()),
+            r"all that 'tanh' fits stays float32 .*: leave the pattern out",
+        ),
+        (
+            lambda: Precision(float32=("*",)).apply(_graph()),
+            r"float32 \* leaves nothing to quantize",
+        ),
         (lambda: precision_of({"int16": "3"}), "are damaged: quantize again"),
         (lambda: precision_of({"int16": "[a"}), "are damaged: quantize again"),
     ],

@@ -1,12 +1,15 @@
+import dataclasses
 import json
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from row_networks import Network, calibrated
 from traced import normal, variables_of
 
-from attokit import export, zoo
+from attokit import export, quant, zoo
 from attokit.zoo.conv_norm import ConvNorm
 
 
@@ -60,7 +63,7 @@ def test_the_plan_is_json(by_rows):
     assert plan["calls"] == [[-1, 0], [3, 1]]
     assert plan["strip_rows"] == export.inspect(files.strip).inputs["input"].shape[1] == 13
     assert plan["map_shape"] == list(export.inspect(files.rest).main.tensors[0].shape)
-    assert plan["padding_type"] == "int8"
+    assert plan["padding_type"] == plan["map_type"] == "int8"
 
 
 def test_strips_need_less_memory(network, by_rows):
@@ -68,6 +71,65 @@ def test_strips_need_less_memory(network, by_rows):
     assert export.inspect(by_rows[1].strip).peak_ram < export.inspect(whole).peak_ram
 
 
+def _of_a_convolution() -> Network:
+    def function(v, x):
+        y = zoo.conv(255 * x - 117.0, v["a"], strides=2, padding="SAME")
+        return {"y": jnp.tanh(y).mean((1, 2))}
+
+    return calibrated(function, {"a": normal(3, 3, 1, 2)}, (1, 9, 6, 1))
+
+
+def _in_other_types(network, change) -> Network:
+    graph = change(network.graph)
+    qparams = quant.calibrate(graph, network.weights, [network.images])
+    return dataclasses.replace(network, graph=graph, qparams=qparams)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda graph: quant.keep_float(graph, ["conv_2d", "tanh", "mean"]), "float32"),
+        (lambda graph: quant.widen(graph, ["conv_2d", "tanh", "mean"]), "int16"),
+    ],
+)
+def test_the_map_may_have_another_type(change, wanted):
+    own = _in_other_types(_of_a_convolution(), change)
+    files = _files(own, at="tanh")
+    assert json.loads(files.schedule)["map_type"] == wanted
+    assert export.inspect(files.rest).inputs["tanh"].dtype == wanted
+    want = own.outputs(kernels="reference")
+    found = export.run_streamed(files, own.images, kernels="reference")["y"]
+    np.testing.assert_array_equal(found, want)
+    assert len(np.unique(want)) > 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda graph: quant.widen(graph), lambda graph: quant.keep_float(graph, ["input"])],
+)
+def test_refuses_images_that_are_no_bytes(network, change):
+    other = dataclasses.replace(network, graph=change(network.graph))
+    with pytest.raises(ValueError, match=r"'input' is \w+ in the graph, but strips are bytes"):
+        _files(other)
+
+
 def test_refuses_floats(network):
     with pytest.raises(ValueError, match="input_type 'float32'"):
         _files(network, input_type="float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size"), [("rnnpool_vww", (96, 96, 3)), ("rnnpool_face_m4", (64, 96, 1))]
+)
+def test_networks_of_the_zoo(name, size):
+    model = zoo.create(name, image_size=size)
+    variables = jax.jit(model.init)(jax.random.key(0), normal(1, *size))
+    large = calibrated(model.apply, variables, (1, *size))
+    one = export.to_tflite(large.graph, large.weights, large.qparams, target="micro")
+    files = _files(large)
+    for kernels in ("reference", "micro", "xnnpack"):
+        want = export.run(one, large.images, kernels=kernels)
+        found = export.run_streamed(files, large.images, kernels=kernels)
+        assert all(np.array_equal(found[key], want[key]) for key in want)
+        assert all(np.ptp(values.astype(np.int16)) > 0 for values in want.values())

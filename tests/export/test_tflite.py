@@ -114,7 +114,7 @@ def test_files_for_tflite_micro_have_no_scales_of_biases(small):
     assert len(biases) == 3  # the dense layer has none of its own, and gets zeros
     assert not any(t.scale.size for t in biases)
     assert info.parameters == whole.parameters
-    for kernels in ("reference", "micro", "xnnpack"):
+    for kernels in ("reference", "micro"):  # XNNPACK leaves dense layers without them to LiteRT
         found = export.run(file, small.images, kernels=kernels)["output"]
         np.testing.assert_array_equal(
             found, export.run(small.file, small.images, kernels=kernels)["output"]

@@ -67,6 +67,14 @@ CASES = {  # function of (variables, x, padding); kinds of the graph
         lambda _, x, p: _softmax((jnp.where(_CAUSAL, x, -1e9) + _hide(p)) / 2),
         ["reshape", "mul", "logical_and", "select", "softmax"],
     ),
+    "subtracted padding": (
+        lambda _, x, p: _softmax(x / 2 - 1e9 * (1 - p[:, None, None, :].astype(jnp.float32))),
+        ["mul", "reshape", "select", "softmax"],
+    ),
+    "lowest number, doubled": (
+        lambda _, x, p: _softmax(jnp.where(_CAUSAL, x, jnp.finfo(x.dtype).min) * 2),
+        ["mul", "select", "softmax"],
+    ),
     "padding told otherwise": (
         lambda _, x, p: _softmax(jnp.where(_CAUSAL, x, -1e9) + jnp.where(p[:, None, None], -1e9, 0)),
         None,
@@ -82,7 +90,7 @@ CASES = {  # function of (variables, x, padding); kinds of the graph
 }  # fmt: skip
 
 
-_IN_INTEGERS = ("minus 10,000", "trained bias", "padding and causal")
+_IN_INTEGERS = ("padding and causal", "subtracted padding")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -132,6 +140,25 @@ def test_where_a_mask_is_no_mask_any_more_it_stays(function, refused):
             quant.calibrate(graph, weights, [_X], input_range=None)
 
 
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda x: np.where(_CAUSAL, 0, 1e9).astype(np.float32)[None, None],
+        lambda x: jnp.where(x[..., :1] > 9, 0.5, 1e9),
+        lambda x: -jnp.where(_CAUSAL, x[..., ::-1], -1e9),
+        lambda x: jnp.where(x[..., :1] > 9, -1e9, 1e9),
+    ],
+)
+def test_what_another_summand_shows_again_stays_before_it(shown):
+    def function(_, x):
+        return _softmax(jnp.where(_CAUSAL, x, -1e9) + shown(x))
+
+    graph, weights = quant.trace(function, (), _X)
+    assert kinds(graph)[-2:] in (["add", "softmax"], ["sub", "softmax"])
+    assert error(graph, weights, function, (), _X) < 1e-6
+
+
+@pytest.mark.slow
 def test_attention_with_a_mask_and_a_bias_equals_its_file():
     def attend(_, q, k, p):
         scores = jnp.einsum("bqd,bkd->bqk", q, k)

@@ -57,6 +57,7 @@ def test_from_the_mask_to_the_softmax_all_may_stay_float():
     np.testing.assert_allclose(found, _masked_early((), _X), atol=0.02)
 
 
+@pytest.mark.slow
 def test_what_only_moves_a_mask_may():
     def function(_, x):
         hidden = jnp.where(_MASK, x, -1e9)

@@ -42,7 +42,6 @@ FUNCTIONS = {
     "dropout": _with_dropout,
     "noise": lambda _, x: x + jax.random.normal(KEY, x.shape),
     "an old key": lambda _, x: x * jax.random.uniform(jax.random.PRNGKey(0), (1, 4)),
-    "gamma": lambda _, x: x + jax.random.gamma(KEY, 2.0, (1, 1)),
     "inside of a loop": _in_a_loop,
     "carried by a loop": _carried_by_a_loop,
     "stochastic depth": _stochastic_depth,

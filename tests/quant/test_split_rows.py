@@ -1,10 +1,12 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from row_networks import Network, calibrated, convolutions
 from traced import normal
 
-from attokit import export, zoo
+from attokit import export, quant, zoo
 from attokit.quant import split_rows
 
 
@@ -35,6 +37,26 @@ def test_inner_regions_and_regions_in_regions(network):
     split = split_rows(graph, graph.ops[0].outputs[0], residual, 4)
     again = split_rows(split, "input", graph.ops[0].outputs[0], 2)
     np.testing.assert_array_equal(network.outputs(again), network.outputs())
+
+
+def test_more_groups_than_tflite_micro_joins(network):
+    residual = next(op for op in network.graph.ops if op.kind == "add").outputs[0]
+    split = split_rows(network.graph, "input", residual, 13)
+    assert max(len(op.inputs) for op in split.ops if op.kind == "concatenation") == 10
+    np.testing.assert_array_equal(network.outputs(split), network.outputs())
+
+
+def test_int16_and_float32_split_as_int8_does(network):
+    wide = quant.widen(network.graph, ["conv_2d_2", "add"])
+    mixed = quant.keep_float(wide, ["conv_2d_1", "depthwise_conv_2d", "logistic"])
+    qparams = quant.calibrate(mixed, network.weights, [network.images])
+    own = dataclasses.replace(network, graph=mixed, qparams=qparams)
+    split = split_rows(mixed, "input", _last_map(network), 2)
+    types = {tensor.integer_type for name, tensor in split.tensors.items() if "/rows_1" in name}
+    assert types == {"int8", "int16", "float32"}
+    want = own.outputs(kernels="reference")
+    np.testing.assert_array_equal(own.outputs(split, kernels="reference"), want)
+    assert len(np.unique(want)) == 5
 
 
 def test_verify_knows_every_part():

@@ -68,7 +68,19 @@ def test_recurrent_pooling_is_cut_after_it():
     assert strips.strip_rows == 9  # 2 (4 - 1) + 3
 
 
-def test_refuses_the_last_map():
+def test_refuses_what_strips_cannot_make(two):
+    with pytest.raises(ValueError, match=r"rows=6: .* has 5 rows"):
+        cut_strips(two.graph, rows=6)
+    last = two.graph.ops[-1].inputs[0]
+    with pytest.raises(ValueError, match=r"no such rows after a convolution"):
+        cut_strips(two.graph, last)
+    mixed = calibrated(
+        lambda v, x: _two({"a": v["a"], "b": v["b"]}, zoo.conv(x, v["mix"])),
+        {"mix": normal(1, 1, 2, 2), "a": normal(3, 3, 2, 3), "b": normal(3, 3, 3, 2)},
+        (1, 9, 8, 2),
+    )
+    with pytest.raises(ValueError, match=r"no such rows after a convolution"):
+        cut_strips(mixed.graph, mixed.graph.ops[1].outputs[0])
     graph, _ = trace(lambda v, x: zoo.conv(x, v), normal(1, 1, 2, 1), normal(1, 4, 4, 2))
     with pytest.raises(ValueError, match="leaves the graph, and nothing would be left"):
         cut_strips(graph, graph.outputs[0])
@@ -88,12 +100,7 @@ def test_refuses_strips_that_are_not_alike():
         cut_strips(graph)
 
 
-def test_refuses_what_strips_cannot_make(two):
-    with pytest.raises(ValueError, match=r"rows=6: .* has 5 rows"):
-        cut_strips(two.graph, rows=6)
-    last = two.graph.ops[-1].inputs[0]
-    with pytest.raises(ValueError, match=r"no such rows after a convolution"):
-        cut_strips(two.graph, last)
+def test_refuses_images_that_the_rest_needs():
     pair = calibrated(
         lambda v, x: (x * v["a"].reshape(1, 1, 1, 2)).mean((1, 2)) + x[:, 0, 0],
         {"a": normal(2)},

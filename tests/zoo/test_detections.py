@@ -43,7 +43,7 @@ def _by_loops(logits, offsets, boxes, valid):
     return kept[: CONFIG.count]
 
 
-@pytest.mark.parametrize("shapes", [CLASSES, 1])
+@pytest.mark.parametrize("shapes", [CLASSES, pytest.param(1, marks=pytest.mark.slow)])
 def test_is_the_loop_over_regions_and_classes(shapes):
     rng = np.random.default_rng(shapes)
     corner = rng.random((25, 2)) * [50, 36]

@@ -40,6 +40,7 @@ def test_counts_of_ours_are_half_and_a_fifth():
     assert (config.proposals.count, config.detections.count) == (1000, 100)
 
 
+@pytest.mark.slow
 def test_counts_of_the_small_one():
     info = zoo.info("atto_mask_rcnn_lite")
     assert (info.parameters, info.macs) == (1_361_007, 348_589_120)
@@ -93,6 +94,7 @@ def _tiny_outputs():
     return variables, outputs
 
 
+@pytest.mark.slow
 def test_outputs_have_fixed_shapes_and_padding_is_zeros():
     _, outputs = _tiny_outputs()
     for whole, _ in outputs:
@@ -115,6 +117,7 @@ def test_outputs_have_fixed_shapes_and_padding_is_zeros():
             assert not np.any(whole[name][~valid])
 
 
+@pytest.mark.slow
 def test_stages_by_themselves_are_the_detector():
     _, outputs = _tiny_outputs()
     for whole, (proposals, found, masks) in outputs:
@@ -162,9 +165,8 @@ def test_training_reaches_every_parameter():
     assert all(jax.tree.leaves(moved))
 
 
-@pytest.mark.parametrize(
-    "backbone", ["mobilenet_v2_035", pytest.param("resnet50", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["mobilenet_v2_035", "resnet50"])
 def test_any_backbone_will_do(backbone):
     model = zoo.create("atto_mask_rcnn_lite", backbone=backbone)
     images = jax.ShapeDtypeStruct((1, 64, 96, 3), jnp.float32)
@@ -198,17 +200,16 @@ def test_refuses_bad_configs():
 
 
 def test_anchors_are_as_many_as_outputs():
-    model = zoo.create("atto_mask_rcnn_lite")
+    model = _tiny()
     size = (50, 70)  # no multiple of anything
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
 
     def outputs(module, images):
         return module.score_anchors(module.extract(images))
 
-    objectness, _ = jax.eval_shape(
-        functools.partial(model.apply, method=outputs), variables, images
+    (objectness, _), _ = jax.eval_shape(
+        functools.partial(model.init_with_output, method=outputs), jax.random.key(0), images
     )
     assert objectness.shape == (1, sum(map(len, model.config.anchors(size))))
-    assert model.config.strides == (4, 8, 16, 32)
+    assert model.config.strides == (16, 32)
     assert zoo.config("atto_mask_rcnn").strides == (4, 8, 16, 32, 64)

@@ -57,7 +57,7 @@ _plain = functools.partial(propose, anchors_xyxy=ANCHORS, image_size=SIZE)
 _propose = jit(_plain, static_argnames="config")
 
 
-@pytest.mark.parametrize("per_level", [40, 10])
+@pytest.mark.parametrize("per_level", [40, pytest.param(10, marks=pytest.mark.slow)])
 def test_is_the_loop_over_anchors(per_level):
     objectness, offsets = _outputs()
     config = dataclasses.replace(CONFIG, per_level=per_level)

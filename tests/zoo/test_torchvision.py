@@ -1,6 +1,5 @@
 import re
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -57,21 +56,16 @@ def _zeros(shapes):
     return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes}
 
 
-def test_the_names_of_a_detector_and_of_its_published_file():
-    state = _zeros(_detector_shapes(21))
+def test_the_names_of_a_detector_today_and_in_its_published_file():
+    state = {}
+    for name, values in _zeros(_detector_shapes(21)).items():
+        old = re.sub(r"(fpn\.\w+_blocks\.\d)\.0\.", r"\1.", name)
+        old = old.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+        old = re.sub(r"mask_head\.(\d)\.0\.", lambda m: f"mask_head.mask_fcn{int(m[1]) + 1}.", old)
+        state[old if name.endswith("weight") else name] = values  # half of each
+    assert sum(name.startswith("roi_heads.mask_head.mask_fcn") for name in state) == 4
     variables = zoo.variables_from_torchvision("mask_rcnn_r50_fpn", state)
     assert zoo.count_parameters(variables) == 44_077_773
-    published = {}
-    for name, values in state.items():
-        name = re.sub(r"(fpn\.\w+_blocks\.\d)\.0\.", r"\1.", name)
-        name = name.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
-        name = re.sub(
-            r"mask_head\.(\d)\.0\.", lambda m: f"mask_head.mask_fcn{int(m[1]) + 1}.", name
-        )
-        published[name] = values
-    assert len(published.keys() - state.keys()) == 26
-    same = zoo.variables_from_torchvision("mask_rcnn_r50_fpn", published)
-    assert jax.tree.structure(same) == jax.tree.structure(variables)
 
 
 def test_other_classes_and_epsilons():

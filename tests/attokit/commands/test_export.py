@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -43,6 +44,32 @@ def test_same_input_same_bytes(run_dir):
     before = (run_dir / "model.tflite").read_bytes()
     assert main(["export", str(run_dir)]) == 0
     assert (run_dir / "model.tflite").read_bytes() == before
+
+
+def test_two_files_and_the_plan(tiny, tmp_path, capsys):
+    file = tmp_path / "tiny.tflite"
+    arguments = ["--streamed", "--rows", "2", "--input-type", "uint8", "--output", str(file)]
+    assert main(["export", "tiny", *arguments]) == 0
+    assert "strips of 5 rows" in capsys.readouterr().out
+    assert not file.exists()
+    plan = json.loads((tmp_path / "tiny_strips.json").read_text())
+    strip, rest = (export.inspect(tmp_path / f"tiny_{part}.tflite") for part in ("strip", "rest"))
+    assert strip.inputs["input"].shape[1] == plan["strip_rows"] == 5
+    assert [t.shape for t in rest.inputs.values()] == [tuple(plan["map_shape"])]
+    assert plan["padding"] == [0]
+    assert main(["export", "tiny", "--streamed", "--float", "--output", str(file)]) == 1
+    assert "leave --float out" in capsys.readouterr().err
+
+
+def test_less_memory_and_no_names(tiny, tmp_path, capsys):
+    files = [tmp_path / name for name in ("plain.tflite", "small.tflite")]
+    for file, options in zip(files, ([], ["--fit-memory", "--strip-names"]), strict=True):
+        assert main(["export", "tiny", *options, "--output", str(file)]) == 0
+    plain, small = map(export.inspect, files)
+    assert small.size < plain.size
+    assert small.peak_ram <= plain.peak_ram
+    assert {t.name for t in small.main.tensors} == {""}
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize(
