@@ -70,12 +70,15 @@ def wake_scene_source(
     label = FASHION_MNIST.index(garment)
     every = load_garments(split, folder)
     others = _without(every, label)
-    config = dataclasses.replace(config, garments=(max(1, config.garments[0]), config.garments[1]))
+    least = max(1, config.garments[0])
 
     def read_one(index: int) -> Batch:
         rng = np.random.default_rng((seed, _STREAMS[split], label, index))
         wanted = bool(rng.integers(2))
-        scene = draw_scene(rng, every if wanted else others, size, config)
+        # Drawn once, or scenes that show it would be fuller than others.
+        count = int(rng.integers(least, config.garments[1] + 1))
+        one = dataclasses.replace(config, garments=(count, count))
+        scene = draw_scene(rng, every if wanted else others, size, one)
         tries = 1
         while wanted and not _shows(scene, label):
             if tries == _TRIES:
@@ -83,7 +86,7 @@ def wake_scene_source(
                     f"none of {tries} scenes showed {garment!r} on {_LEAST_SHARE:.1%} of its pixels: "
                     f"raise scale, which is {config.scale}"
                 )
-            scene, tries = draw_scene(rng, every, size, config), tries + 1
+            scene, tries = draw_scene(rng, every, size, one), tries + 1
         return {"images": scene.image, "labels": np.asarray(wanted, np.int32)}
 
     return RecordSource(length, read_one)
