@@ -77,9 +77,7 @@ def _bounded(name: Activation, wide: Wide | None) -> OpKind:
 
 
 # Where reals enter and leave: `quant.fake_quant` rounds and scales them, with their gradients.
-DEQUANTIZE = OpKind(
-    name="dequantize", compute=_compute_quantize, elementwise=True, wide=Wide()
-)
+DEQUANTIZE = OpKind(name="dequantize", compute=_compute_quantize, elementwise=True, wide=Wide())
 QUANTIZE = OpKind(
     name="quantize",
     compute=_compute_quantize,
