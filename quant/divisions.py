@@ -11,7 +11,14 @@ from attokit.quant.lowering.reduction import kept_shape
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer, unshaped
 
 
-def _divisor(node: Node) -> tuple[Value, np.ndarray] | None:
+def _divided(node: Node, kind: str) -> tuple[Node, np.ndarray] | None:
+    """Returns a sum of a kind and what it is divided by, reshaped between or not."""
+    dividend, divisor = _divisor(node) or (None, None)
+    total = None if dividend is None else producer(unshaped(dividend), kind)
+    return None if total is None or divisor is None else (total, divisor)
+
+
+def _divisor(node: Node) -> tuple[Symbol, np.ndarray] | None:
     """Returns (x, d) of x / d, or of x * (1 / d), with d known and no weight, which may come to differ."""
     first, second = node.inputs if len(node.inputs) == 2 else (None, None)
     if node.kind == "mul" and isinstance(first, Known):
@@ -26,13 +33,10 @@ def _divisor(node: Node) -> tuple[Value, np.ndarray] | None:
 
 def mean(node: Node, build: Builder) -> Value | None:
     """A sum over axes, divided by the number of summands."""
-    pair = _divisor(node)
-    if pair is None:
+    found = _divided(node, "sum")
+    if found is None:
         return None
-    dividend, divisor = pair
-    total = producer(unshaped(dividend), "sum")
-    if total is None:
-        return None
+    total, divisor = found
     values, axes = total.inputs[0], total.attributes["axes"]
     count = math.prod(values.shape[axis] for axis in axes)
     if not np.allclose(divisor, count, rtol=1e-6):
@@ -47,13 +51,10 @@ def mean(node: Node, build: Builder) -> Value | None:
 
 def average_pool(node: Node, build: Builder) -> Value | None:
     """A sum over windows, divided by the number of cells in each."""
-    pair = _divisor(node)
-    if pair is None:
+    found = _divided(node, "window_sum")
+    if found is None:
         return None
-    dividend, divisor = pair
-    total = producer(unshaped(dividend), "window_sum")
-    if total is None:
-        return None
+    total, divisor = found
     images, windows = total.inputs[0], total.attributes["windows"]
     assert isinstance(images, Symbol)  # what is known was summed while tracing
     whole = math.prod(windows.sizes)

@@ -16,9 +16,8 @@ Arrays = list[np.ndarray]
 
 def evaluate(eqn: Any, arrays: Arrays) -> Arrays:
     """Returns the outputs of a jaxpr equation whose inputs are all known."""
-    function = NUMPY.get(eqn.primitive.name)
-    if function is not None:
-        out = eqn.outvars[0].aval
+    function, out = NUMPY.get(eqn.primitive.name), eqn.outvars[0].aval
+    if function is not None and not jax.dtypes.issubdtype(out.dtype, jax.dtypes.prng_key):
         return [np.asarray(function(eqn.params, *arrays), out.dtype)]
     with jax.ensure_compile_time_eval():
         result = eqn.primitive.bind(*map(jax.numpy.asarray, arrays), **eqn.params)

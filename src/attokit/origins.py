@@ -117,7 +117,8 @@ def _ending_otherwise(
         raise ValueError(f"overrides {', '.join(fields)} change nothing of the run: leave them out")
     other = dataclasses.replace(run, overrides={**run.overrides, **fields})
     try:
-        changed = precision.apply(other.trace()[0])
+        changed = other.trace()[0]
+        changed = precision.fitting(changed).apply(changed)
         check_same_body(graph, changed)
     except ValueError as err:
         raise ValueError(

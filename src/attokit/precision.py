@@ -1,10 +1,12 @@
 """Types of ops as the command line takes them: patterns of names that are not int8."""
 
 import dataclasses
+import fnmatch
 import json
 from collections.abc import Mapping
 
 from attokit.quant import Graph, keep_float, widen
+from attokit.quant.retyping import real_ops
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,15 @@ class Precision:
                 "writes float32 files, of which no more is asked"
             )
         return widen(graph, self.int16, keep=self.int8) if self.int16 else graph
+
+    def fitting(self, graph: Graph) -> "Precision":
+        """Returns this without patterns that fit nothing of a graph, as of one that ends otherwise."""
+        names = [*real_ops(graph), *graph.inputs]
+        kept = {
+            field: tuple(p for p in patterns if fnmatch.filter(names, p))
+            for field, patterns in dataclasses.asdict(self).items()
+        }
+        return Precision(**kept | ({} if kept["int16"] else {"int8": ()}))
 
     def settings(self) -> dict[str, list[str]]:
         """Returns what is named, for a JSON file."""

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from attokit import checkpoints, export
 from attokit.origins import is_name, open_origin, own_file
 from attokit.precision import Precision
-from attokit.runs import open_run
+from attokit.runs import load_quantized, open_run, save_quantized
 
 
 def test_run(finished):
@@ -97,6 +98,16 @@ def test_only_the_end_of_a_run_may_change(segmented):
     ):
         with pytest.raises(ValueError, match=text):
             open_origin(folder, overrides=overrides)
+
+
+def test_types_of_an_end_that_is_gone_are_left_out(segmented, tmp_path):
+    run = open_run(shutil.copytree(segmented[0], tmp_path / "run"))
+    (end,) = open_origin(str(run.path)).graph.outputs
+    weights, qparams = load_quantized(run.quantized_path)
+    own = Precision(float32=(end,))
+    save_quantized(run.quantized_path, weights, qparams, own.metadata())
+    assert [op.outputs for op in open_origin(str(run.path)).graph.float_ops] == [(end,)]
+    assert not open_origin(str(run.path), overrides=["output=quarter"]).graph.float_ops
 
 
 def test_own_file(segmented):

@@ -22,6 +22,13 @@ def test_patterns_choose_types_and_int16_leaves_what_is_float32():
     assert not Precision() and Precision().apply(graph) is graph
 
 
+def test_patterns_of_an_end_that_is_not_there_are_left_out():
+    own = Precision(int16=("head", "tanh"), int8=("head",), float32=("look*", "resize*"))
+    fitting = own.fitting(_graph())
+    assert fitting == Precision(int16=("tanh",), float32=("look*",))
+    assert Precision(int16=("head",), int8=("tanh",)).fitting(_graph()) == Precision()
+
+
 @pytest.mark.parametrize(
     "own",
     [Precision(), Precision(int16=("a,b*", "c"), int8=("c",)), Precision(float32=("[a-c]/*",))],

@@ -26,6 +26,18 @@ def test_a_file_is_its_graph_tensor_by_tensor(small, kernels):
     assert "ok" in str(report)
 
 
+def test_an_entry_of_a_table_on_a_tie():
+    scale, zero_point = np.float32(0.0173601), np.float32(-33)
+    x = scale * (np.arange(-128, 128, dtype=np.float32) - zero_point)[None]
+    assert (np.tanh(x, dtype=np.float64).astype(np.float32) * 128 == 88.5).any()
+    graph, weights = quant.trace(lambda _, x: jnp.tanh(x), (), x)
+    qparams = {"input": quant.QuantParams(jnp.asarray(scale), jnp.asarray(zero_point))}
+    file = export.to_tflite(graph, weights, qparams)
+    assert export.verify(file, graph, weights, qparams, x).exact
+    report = export.verify(file, graph, weights, qparams, x, kernels="xnnpack")
+    assert report.ok and sum(row.differing for row in report.rows) <= 2
+
+
 def test_the_first_tensor_that_differs_is_named(small):
     weights = {**small.weights, "deep": small.weights["deep"] * jnp.float32(1.5)}
     report = export.verify(small.file, small.graph, weights, small.qparams, small.images)

@@ -46,6 +46,7 @@ FUNCTIONS = {
     "carried by a loop": _carried_by_a_loop,
     "stochastic depth": _stochastic_depth,
     "projection": lambda _, x: x @ jax.random.normal(KEY, (4, 5)),
+    "permutation": lambda _, x: x[:, jax.random.permutation(KEY, 4)],
     "as an output": lambda _, x: (x, jax.random.normal(KEY, (2,))),
 }
 

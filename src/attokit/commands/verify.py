@@ -7,7 +7,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from attokit import export
+from attokit import export, quant
 from attokit.datasets import load_dataset
 from attokit.origins import Origin, is_name, open_origin, own_file
 from attokit.precision import Precision
@@ -30,6 +30,7 @@ class Options:
       int16: What attokit export was given.
       int8: Likewise.
       float32: Likewise.
+      fit_memory: Likewise.
       kernels: Whose runtime: reference (LiteRT's reference kernels), xnnpack (LiteRT as it comes)
         or micro (TFLite Micro).
       images: How many test images to run, or of another split where there is no test.
@@ -43,6 +44,7 @@ class Options:
     int16: tuple[str, ...] = ()
     int8: tuple[str, ...] = ()
     float32: tuple[str, ...] = ()
+    fit_memory: bool = False
     kernels: Kernels = "reference"
     images: int = 4
     random_images: bool = False
@@ -68,8 +70,9 @@ def run(options: Options, console: Console) -> int:
         precision=Precision(int16=options.int16, int8=options.int8, float32=options.float32),
     )
     inputs = _images(options, origin).astype(np.float32) / np.float32(255)
+    graph = quant.fit_memory(origin.graph) if options.fit_memory else origin.graph
     report = export.verify(
-        file, origin.graph, origin.weights, origin.qparams, inputs, kernels=options.kernels
+        file, graph, origin.weights, origin.qparams, inputs, kernels=options.kernels
     )
     print(report)
     return 0 if report.ok else 1

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from attokit import quant
 from attokit.cli import main
 from attokit.runs import load_quantized, open_run, save_quantized
 
@@ -32,6 +33,16 @@ def test_file_of_a_name(tiny, tmp_path, monkeypatch, capsys):
     for other in (["tiny"], ["other.tflite", "--source", "tiny", "--overrides", "width=8"]):
         assert main(["verify", *other]) == 1
         assert "it was written from another graph" in capsys.readouterr().err
+
+
+def test_file_that_was_fitted_into_memory(run_dir, monkeypatch, capsys):
+    # The network is too small to be split unless asked for.
+    monkeypatch.setattr(
+        quant, "fit_memory", lambda graph: quant.split_rows(graph, "input", "conv", 2)
+    )
+    assert main(["export", str(run_dir), "--fit-memory"]) == 0
+    assert main(["verify", str(run_dir), "--fit-memory"]) == 0
+    assert "conv/rows_1" in capsys.readouterr().out
 
 
 def test_bad_source(run_dir, tmp_path, capsys):
