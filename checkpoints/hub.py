@@ -63,6 +63,25 @@ class Weights:
 
 WEIGHTS: Mapping[str, Weights] = MappingProxyType(
     {
+        "attendseg_lite.scenes": Weights(
+            model="attendseg_lite",
+            overrides=MappingProxyType({"num_classes": 11, "image_size": (128, 128, 3)}),
+            source="package:attendseg_lite_scenes.safetensors",
+            sha256="850b3a1712af91a54fc1d0f850d9169ae723f256c9f1d0921942ba50656e83e4",
+            size=1557124,
+            preprocessing=MappingProxyType(
+                {
+                    "image_shape": (128, 128, 3),
+                    "range": (0.0, 1.0),
+                    "class_names": class_names.SCENES,
+                }
+            ),
+            metrics=MappingProxyType({"mean_iou": 0.7454, "int8_file_mean_iou": 0.7414}),
+            recipe="attendseg_lite_scenes",
+            commit="3136a01",
+            license="Apache-2.0",
+            data="scenes",
+        ),
         "attonet_d.fashion_mnist": Weights(
             model="attonet_d",
             overrides=MappingProxyType({"num_classes": 10, "small_images": True}),

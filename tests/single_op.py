@@ -18,6 +18,11 @@ from attokit.export.activations import activations
 from attokit.export.run import to_file
 from attokit.quant.ops import table
 
+# Kernel sets that the default run tries; the slow run tries all of them, in many draws.
+_MICRO, _XNNPACK = (pytest.param(k, marks=pytest.mark.slow) for k in ("micro", "xnnpack"))
+REFERENCE_FIRST = ["reference", _MICRO, _XNNPACK]
+MICRO_LAST = ["reference", "xnnpack", _MICRO]  # whose kernels are LiteRT's reference kernels
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:

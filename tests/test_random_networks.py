@@ -45,13 +45,13 @@ def _check_file(network, kernels="reference"):
     assert report.ok, report.summary
 
 
-@settings(max_examples=10, **_SLOW)
+@settings(max_examples=6, **_SLOW)
 @given(networks)
 def test_a_graph_is_its_function(network):
     _check_float(network)
 
 
-@settings(max_examples=5, **_SLOW)
+@settings(max_examples=3, **_SLOW)
 @given(networks)
 def test_a_file_is_its_graph(network):
     _check_file(network)

@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 
 from attokit.export import expectation
 from attokit.quant import fake_quant
 
 
+@pytest.mark.slow
 def test_ops_alone_compute_what_they_compute_in_the_graph(small):
     arguments = small.graph, small.weights, small.qparams, "reference"
     whole = expectation.end_to_end(*arguments, (small.images,))

@@ -135,6 +135,7 @@ def _kinds(name: str, size: int, options: dict) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_segmenter_is_bit_exact_and_int8_up_to_its_class_ids():
     options = {
         "output": "argmax",

@@ -107,6 +107,7 @@ def test_everything_has_a_finite_gradient():
         assert np.abs(value.scale).max() > 0, name
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_of_weights_and_scales():
     graph, weights, qparams = traced()
     target = graph(weights, X)["logits"] + 0.1

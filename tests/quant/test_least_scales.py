@@ -47,6 +47,7 @@ def test_the_integer_graph_widens_alike(chain):
     np.testing.assert_array_equal(found, quant.fake_quant(graph)(weights, qparams, X))
 
 
+@pytest.mark.slow
 def test_a_bounded_scale_gets_no_gradient(chain):
     graph, weights, qparams = chain
     (output,) = graph.outputs

@@ -63,6 +63,7 @@ def _dequantized(graph, weights, qparams):
     return {name: jnp.asarray(value, jnp.float32) for name, value in result.items()}
 
 
+@pytest.mark.slow
 def test_gradients_equal_the_float_ops_at_the_dequantized_values():
     graph, weights = quant.trace(_all, V, X, Y)
     qparams = _widened(graph, quant.calibrate(graph, weights, [(X, Y)], input_range=None), 1.3)

@@ -124,6 +124,7 @@ def test_a_network_of_int16_is_its_file(kernels):
     assert {t.dtype for t in export.inspect(file).main.tensors if not t.constant} == {"int16"}
 
 
+@pytest.mark.slow
 def test_with_kernels_that_int8_holds_int16_is_nearer_to_the_float_graph_by_far():
     (graph, weights, images), (wide, qparams) = _network(), _calibrated()
     scales = {n: np.asarray(qparams[n].scale) for n in weights}

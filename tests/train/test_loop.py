@@ -119,6 +119,7 @@ def test_interrupted_run_resumes_bit_for_bit(forward, network, dataset, tmp_path
     assert finals[0] == finals[1]
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_evaluates_it(forward, network, dataset, tmp_path):
     first = fit(CONFIG, forward, *network, dataset, tmp_path, console=_console())
     again = fit(CONFIG, forward, *network, dataset, tmp_path, resume=True, console=_console())

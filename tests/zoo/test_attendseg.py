@@ -51,6 +51,7 @@ def tiny():
     return model, jax.jit(model.init)(jax.random.key(0), images), images
 
 
+@pytest.mark.slow
 def test_every_parameter_gets_a_gradient(tiny):
     model, variables, images = tiny
     rng = np.random.default_rng(1)

@@ -57,6 +57,7 @@ def test_small_images_keep_their_resolution():
     assert variables["params"]["stem"]["conv"]["kernel"].shape[:3] == (3, 3, 1)
 
 
+@pytest.mark.slow
 def test_a_module_starts_as_its_shortcut_and_can_leave_it():
     module, x = AttoModule(Module(**ROW)), jax.random.normal(jax.random.key(1), (2, 4, 4, 16))
     variables = jax.jit(module.init)(jax.random.key(0), x)

@@ -15,6 +15,7 @@ def test_costs_are_the_published_ones():
     assert (info.image_size, info.num_classes) == ((513, 513, 3), 21)
 
 
+@pytest.mark.slow
 def test_features_stay_at_a_sixteenth_with_mobilenets_variables():
     images = jnp.zeros((1, 64, 64, 3), jnp.float32)
     model = zoo.create(NAME)
@@ -31,6 +32,7 @@ def test_features_stay_at_a_sixteenth_with_mobilenets_variables():
     assert shapes == {(4, 4), (1, 1)}  # the features, and their average over the image
 
 
+@pytest.mark.slow
 def test_dilated_blocks_see_what_is_two_cells_away():
     block = InvertedResidual(features=4, expansion=2, stride=1, dilation=2)
     x = jnp.asarray(np.random.default_rng(0).random((1, 7, 7, 4)), jnp.float32)

@@ -35,6 +35,7 @@ def _assert_close(got, want):
     np.testing.assert_allclose(got, want, atol=1e-9 * np.abs(want).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -52,6 +53,7 @@ def test_a_detector_computes_what_edgeml_does(name):
     _assert_close(got["scores"], want[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["rnnpool_vww", pytest.param("rnnpool_vww_2", marks=pytest.mark.slow)]
 )
@@ -72,6 +74,7 @@ def _pool_state():
     return {name.removeprefix("pool."): v for name, v in torch.state.items()}, x, vector
 
 
+@pytest.mark.slow
 def test_an_rnnpool_computes_what_edgeml_does():
     state, x, want = _pool_state()
     patches = jnp.asarray(x.transpose(0, 2, 3, 1), jnp.float32)

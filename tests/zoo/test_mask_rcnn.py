@@ -30,6 +30,7 @@ def test_counts_of_the_reference_implementation():
     assert round(info.macs / 1e9, 1) == 115.0
 
 
+@pytest.mark.slow
 def test_counts_of_ours_are_half_and_a_fifth():
     info = zoo.info("atto_mask_rcnn")
     assert (info.parameters, info.macs) == (8_944_837, 21_743_222_784)

@@ -21,6 +21,7 @@ def test_counts_of_the_reference_implementation(name):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["batch_stats"])) == statistics
 
 
+@pytest.mark.slow
 def test_activations_and_gates_are_ops_of_the_target():
     model = zoo.create("mobilenet_v3_small", num_classes=5)
     images = jnp.ones((1, 32, 32, 3))

@@ -90,6 +90,7 @@ def test_no_box_above_the_threshold():
     assert np.array_equal(indices[valid], [1, 0])  # without NaN and padding
 
 
+@pytest.mark.slow
 def test_groups_are_apart():
     boxes, scores = _random(3)
     groups = np.random.default_rng(0).integers(0, 3, N)

@@ -91,6 +91,7 @@ def test_data_of_another_task(finished, segmented, capsys):
     assert "not what is known here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_views_of_a_segmentation_model(segmented, capsys):
     run, file = str(segmented[0]), str(segmented[0] / "model.tflite")
     found = {}

@@ -71,6 +71,7 @@ def test_bad_input(finished, capsys, arguments, text):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_qat_of_a_segmentation_model_with_some_scales_and_four_bits(segmented_dir, capsys):
     before_weights, before = load_quantized(segmented_dir / "quantized.safetensors")
     arguments = [
@@ -127,6 +128,7 @@ def test_refuses_before_any_work(finished, monkeypatch, arguments):
     assert main(["quantize", str(finished[0]), *arguments]) == 1
 
 
+@pytest.mark.slow
 def test_ptq_in_place_of_qat_and_back(run_dir):
     first = load_quantized(run_dir / "quantized.safetensors")
     short = ["--calibration-images", "32"]

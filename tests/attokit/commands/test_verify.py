@@ -21,6 +21,7 @@ def test_other_weights_differ(run_dir, capsys):
     assert "DIFFERENT" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_file_of_a_name(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     made_of = ["--data", "fashion_mnist_subset", "--overrides", "width=8"]

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from single_op import Case, check_int16, largest_difference
+from single_op import MICRO_LAST, Case, check_int16, largest_difference
 
 from attokit.zoo.convolution import conv
 
@@ -168,7 +168,7 @@ MORE_CASES = {
 }
 
 
-@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("kernels", MICRO_LAST)
 @pytest.mark.parametrize("name", CASES)
 def test_every_element_equals_the_runtime(name, kernels):
     assert largest_difference(CASES[name], kernels, draws=4) == 0

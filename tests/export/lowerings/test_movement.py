@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from single_op import Case, check_int16, largest_difference
+from single_op import REFERENCE_FIRST, Case, check_int16, largest_difference
 
 _CONSTANT = np.linspace(-1, 1, 2 * 7 * 6, dtype=np.float32).reshape(2, 7, 6, 1)
 
@@ -73,7 +73,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("kernels", REFERENCE_FIRST)
 @pytest.mark.parametrize("name", CASES)
 def test_every_element_equals_the_runtime(name, kernels):
     assert largest_difference(CASES[name], kernels, draws=2) == 0
