@@ -78,16 +78,14 @@ def wake_scene_source(
         # Drawn once, or scenes that show it would be fuller than others.
         count = int(rng.integers(least, config.garments[1] + 1))
         one = dataclasses.replace(config, garments=(count, count))
-        scene = draw_scene(rng, every if wanted else others, size, one)
-        tries = 1
-        while wanted and not _shows(scene, label):
-            if tries == _TRIES:
-                raise ValueError(
-                    f"none of {tries} scenes showed {garment!r} on {_LEAST_SHARE:.1%} of its pixels: "
-                    f"raise scale, which is {config.scale}"
-                )
-            scene, tries = draw_scene(rng, every, size, one), tries + 1
-        return {"images": scene.image, "labels": np.asarray(wanted, np.int32)}
+        for _ in range(_TRIES):
+            scene = draw_scene(rng, every if wanted else others, size, one)
+            if not wanted or _shows(scene, label):
+                return {"images": scene.image, "labels": np.asarray(wanted, np.int32)}
+        raise ValueError(
+            f"none of {_TRIES} scenes showed {garment!r} on {_LEAST_SHARE:.1%} of its pixels: "
+            f"raise scale, which is {config.scale}"
+        )
 
     return RecordSource(length, read_one)
 
