@@ -12,9 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attokit.zoo.iou import box_area, pairwise_iou
 
-_COVERED = (
-    0.5  # share of an anchor on an object that does not count: then the anchor does not either
-)
+_COVERED = 0.5  # share of a box on one that does not count: then it is no mistake either
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,16 +90,16 @@ def match_anchors(
     return Matches(
         box=jnp.where(owner >= 0, owner, overlaps.argmax(0).astype(jnp.int32)),
         positive=positive,
-        negative=~positive & ~_covered(boxes_xyxy, labels < 0, anchors_xyxy),
+        negative=~positive & ~is_covered(anchors_xyxy, boxes_xyxy, labels < 0),
     )
 
 
-def _covered(
-    boxes: Float[Array, "n 4"], ignored: Bool[Array, " n"], anchors: Float[Array, "p 4"]
-) -> Bool[Array, " p"]:
-    """Returns which anchors lie on a box that does not count, by share of the anchor."""
-    boxes = jnp.where(ignored[:, None], boxes, 0.0)
-    low = jnp.maximum(boxes[:, None, :2], anchors[None, :, :2])
-    high = jnp.minimum(boxes[:, None, 2:], anchors[None, :, 2:])
-    overlap = jnp.maximum(high - low, 0.0).prod(-1)  # [n, p]
-    return (overlap > _COVERED * box_area(anchors)[None]).any(0)
+def is_covered(
+    boxes_xyxy: Float[Array, "n 4"], others_xyxy: Float[Array, "g 4"], count: Bool[Array, " g"]
+) -> Bool[Array, " n"]:
+    """Returns which boxes lie by more than half of themselves on one of the others that count."""
+    others = jnp.where(count[:, None], others_xyxy, 0.0)
+    low = jnp.maximum(boxes_xyxy[:, None, :2], others[None, :, :2])
+    high = jnp.minimum(boxes_xyxy[:, None, 2:], others[None, :, 2:])
+    common = jnp.maximum(high - low, 0.0).prod(-1)  # [n, g]
+    return jnp.any(common > _COVERED * box_area(boxes_xyxy)[:, None], axis=1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from attokit.train.balanced_sample import sample_balanced
-from attokit.train.rpn_targets import is_covered
+from attokit.train.matching import is_covered
 from attokit.zoo.box_coder import encode_boxes
 from attokit.zoo.detections import BOX_WEIGHTS
 from attokit.zoo.iou import pairwise_iou

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from attokit.train.balanced_sample import sample_balanced
+from attokit.train.matching import is_covered
 from attokit.zoo.box_coder import RPN_WEIGHTS, encode_boxes
-from attokit.zoo.iou import box_area, pairwise_iou
+from attokit.zoo.iou import pairwise_iou
 
 _LAST_BITS = 1e-6
-_COVERED = 0.5  # share of a box on one that does not count: then it is no mistake either
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,14 +132,3 @@ def anchor_targets(
     return jax.lax.stop_gradient(
         AnchorTargets(sample.places, sample.positive, sample.valid, offsets)
     )
-
-
-def is_covered(
-    boxes_xyxy: Float[Array, "n 4"], others_xyxy: Float[Array, "g 4"], count: Bool[Array, " g"]
-) -> Bool[Array, " n"]:
-    """Returns which boxes lie by more than half of themselves on one of the others that count."""
-    others = jnp.where(count[:, None], others_xyxy, 0.0)
-    low = jnp.maximum(boxes_xyxy[:, None, :2], others[None, :, :2])
-    high = jnp.minimum(boxes_xyxy[:, None, 2:], others[None, :, 2:])
-    common = jnp.maximum(high - low, 0.0).prod(-1)  # [n, g]
-    return jnp.any(common > _COVERED * box_area(boxes_xyxy)[:, None], axis=1)

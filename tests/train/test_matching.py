@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from attokit.train.average_precision import iou_matrix
-from attokit.train.matching import MatchConfig, match_anchors
+from attokit.train.matching import MatchConfig, is_covered, match_anchors
 from attokit.zoo.box_coder import cxcywh_to_xyxy
 from attokit.zoo.prior_boxes import prior_boxes_cxcywh
 
@@ -118,3 +118,10 @@ def test_a_batch_is_its_images():
 def test_thresholds_rise():
     with pytest.raises(ValueError, match=r"reserve=0.1, positive=0.6, good=0.5: give rising"):
         MatchConfig(positive=0.6)
+
+
+def test_more_than_half_of_a_box_is_covered():
+    boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 5]], np.float32)
+    others = np.array([[0, 0, 9, 2.5], [0, 0, 9, 9]], np.float32)
+    got = jax.jit(is_covered)(boxes, others, np.array([True, False]))
+    assert np.array_equal(got, [True, False])

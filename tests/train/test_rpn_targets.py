@@ -8,7 +8,6 @@ from traced import jit
 from attokit.train.rpn_targets import (
     RPNTargetConfig,
     anchor_targets,
-    is_covered,
     match_anchors_to_objects,
 )
 from attokit.zoo.anchors import anchor_boxes_xyxy
@@ -102,13 +101,6 @@ def test_an_image_without_objects_has_only_negatives():
     assert not np.any(targets.positive)
     assert np.all(targets.valid)
     assert np.all(np.isfinite(targets.offsets))
-
-
-def test_more_than_half_of_a_box_is_covered():
-    boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 5]], np.float32)
-    others = np.array([[0, 0, 9, 2.5], [0, 0, 9, 9]], np.float32)
-    got = jit(is_covered)(boxes, others, np.array([True, False]))
-    assert np.array_equal(got, [True, False])
 
 
 def test_refuses_thresholds_that_cross():
