@@ -20,12 +20,10 @@ from types import MappingProxyType
 from typing import Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attokit.zoo.backbone import Backbone, StridedMap
 from attokit.zoo.conv_norm import ConvNorm
-from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.sizes import check_positive
 
 STAGES = (3, 4, 6, 3)
@@ -132,15 +130,6 @@ class AttoNet(Backbone):
                 x = AttoModule(module, name=name)(x, train=train)
                 reached *= module.stride
                 yield reached, x
-
-    @nn.nowrap
-    def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
-        """Returns the logits of the last map."""
-        del train
-        x = jnp.mean(x, axis=(1, 2))  # [b, c]
-        return nn.Dense(
-            self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
-        )(x)
 
 
 class AttoModule(nn.Module):

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from attokit.zoo.initialization import lecun_fan_in
 
 # Pixels of the image from cell to cell, and the map.
 StridedMap = tuple[int, Float[Array, "b h w c"]]
@@ -33,8 +36,8 @@ class FeatureMap:
 class Backbone(nn.Module):
     """A classifier whose body can be had alone.
 
-    A family gives `stages`, the layers of its body, and `classify`, what it makes of their last map, both marked
-    `nn.nowrap`: they are parts of the call, and values are named after layers, not after them. Parameters of
+    A family gives `stages`, the layers of its body, and may give `classify`, what it makes of their last map, both
+    marked `nn.nowrap`: they are parts of the call, and values are named after layers, not after them. Parameters of
     the body have the same names with and without the head, so weights of the whole serve the body.
 
     Attributes:
@@ -62,8 +65,12 @@ class Backbone(nn.Module):
 
     @nn.nowrap
     def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
-        """Returns the logits of the last map."""
-        raise NotImplementedError
+        """Returns the logits of the last map: of its mean, unless a family has more of a head."""
+        del train
+        x = jnp.mean(x, axis=(1, 2))  # [b, c]
+        return nn.Dense(
+            self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
+        )(x)
 
 
 def name_maps(maps: Iterable[StridedMap]) -> dict[str, Float[Array, "b h w c"]]:

@@ -5,12 +5,10 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attokit.zoo.backbone import Backbone, StridedMap
 from attokit.zoo.conv_norm import ConvNorm
-from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.sizes import check_positive
 
 _STEM = 32
@@ -77,15 +75,6 @@ class MobileNetV1(Backbone):
             )(x, train=train)
             reached *= stride
             yield reached, x
-
-    @nn.nowrap
-    def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
-        """Returns the logits of the last map."""
-        del train
-        x = jnp.mean(x, axis=(1, 2))  # [b, c]
-        return nn.Dense(
-            self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
-        )(x)
 
     def _channels(self, channels: int) -> int:
         return max(8, int(channels * self.config.width) // 8 * 8)

@@ -12,13 +12,11 @@ from types import MappingProxyType
 from typing import Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attokit.zoo.backbone import Backbone, StridedMap
 from attokit.zoo.conv_norm import ConvNorm
 from attokit.zoo.convolution import Padding
-from attokit.zoo.initialization import lecun_fan_in
 from attokit.zoo.sizes import check_choice, check_positive
 from attokit.zoo.standardize import check_standardization, standardize
 
@@ -87,15 +85,6 @@ class ResNet(Backbone):
                     name=f"stage{stage}_block{block}",
                 )(x, train=train)
                 yield reached, x
-
-    @nn.nowrap
-    def classify(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b k"]:
-        """Returns the logits of the last map."""
-        del train
-        x = jnp.mean(x, axis=(1, 2))  # [b, c]
-        return nn.Dense(
-            self.config.num_classes, dtype=x.dtype, kernel_init=lecun_fan_in, name="head"
-        )(x)
 
     def _padding(self, kernel: int) -> Padding:
         symmetric = ((kernel // 2, kernel // 2),) * 2
