@@ -5,6 +5,8 @@ exact area (as from 2010 on), one answer per object, objects marked difficult ne
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,6 +24,8 @@ class Found:
       true_boxes_xyxy: Of objects.
       true_labels: Of objects; minus the class where one does not count.
       true_images: Of objects.
+      masks: Of answers, run lengths as `train.mask_rle` has them; empty where only boxes are compared.
+      true_masks: Of objects.
     """
 
     boxes_xyxy: Float[np.ndarray, "d 4"]
@@ -31,6 +35,8 @@ class Found:
     true_boxes_xyxy: Float[np.ndarray, "g 4"]
     true_labels: Int[np.ndarray, " g"]
     true_images: Int[np.ndarray, " g"]
+    masks: Sequence[Mapping[str, Any]] = ()
+    true_masks: Sequence[Mapping[str, Any]] = ()
 
 
 def iou_matrix(

@@ -48,6 +48,26 @@ def compact_instances(
     return pictures
 
 
+def cut_picture(
+    picture: UInt8[np.ndarray, "m m"],
+    box_xyxy: Float[np.ndarray, " 4"],
+    part_xyxy: Float[np.ndarray, " 4"],
+) -> UInt8[np.ndarray, "m m"]:
+    """Returns the picture of a part of a box, by area, from that of the whole.
+
+    Args:
+      picture: Of the box.
+      box_xyxy: Of some width and height.
+      part_xyxy: Inside of it, of some width and height.
+    """
+    cells = len(picture)
+    scale = cells / (box_xyxy[2:] - box_xyxy[:2])
+    low, high = (part_xyxy[:2] - box_xyxy[:2]) * scale, (part_xyxy[2:] - box_xyxy[:2]) * scale
+    rows = _shares(low[1], high[1], cells, cells)
+    columns = _shares(low[0], high[0], cells, cells)
+    return np.round(rows @ picture.astype(np.float64) @ columns.T).astype(np.uint8)
+
+
 def mask_targets(
     masks: UInt8[Array, "g m m"],
     boxes_xyxy: Float[Array, "g 4"],

@@ -62,7 +62,7 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
         height, width, channels = image_shape or (128, 128, 3)
         return load_scenes(
             (height, width),
-            task="detection" if task == "detection" else "segmentation",
+            task="segmentation" if task is None or task == "classification" else task,
             channels=channels,
             folder=data.removeprefix(SCENES).removeprefix(":") or None,
         )
