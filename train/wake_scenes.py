@@ -12,8 +12,10 @@ import numpy as np
 from attokit.checkpoints.class_names import FASHION_MNIST
 from attokit.train.dataset import Batch, Dataset, RecordSource
 from attokit.train.garments import Garments, load_garments
-from attokit.train.scene_drawing import DEFAULT, Scene, SceneConfig, check_size, draw_scene
+from attokit.train.scene_drawing import Scene, SceneConfig, check_size, draw_scene
 
+# Fewer and larger than elsewhere: one bit for a whole image teaches little.
+DEFAULT = SceneConfig(garments=(1, 3), scale=(0.4, 0.8))
 _LEAST_SHARE = 0.005  # of the pixels
 _TRIES = 500  # one scene of a single garment in ten shows it
 _STREAMS = {"train": 2, "test": 3}  # of the generator; scenes for other tasks have 0 and 1

@@ -21,6 +21,7 @@ if __name__ != "attokit.zoo":
     )
 
 from attokit.zoo.attendseg import AttendSeg, AttendSegConfig
+from attokit.zoo.attendseg_lite import AttendSegLite, AttendSegLiteConfig
 from attokit.zoo.attention_condenser import AttentionCondenser, CondenserConfig
 from attokit.zoo.attonet import AttoNet, AttoNetConfig
 from attokit.zoo.backbone import Backbone, FeatureMap
@@ -42,6 +43,8 @@ from attokit.zoo.torchvision import variables_from_torchvision
 __all__ = [
     "AttendSeg",
     "AttendSegConfig",
+    "AttendSegLite",
+    "AttendSegLiteConfig",
     "AttentionCondenser",
     "AttoNet",
     "AttoNetConfig",

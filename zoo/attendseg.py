@@ -9,8 +9,6 @@ finer one up to 1/4 resized, added to that stage's features through a 1x1 convol
 
 Deviation: the layer table of the paper was not at hand.  Widths, depths and the order of layers are this
 project's, within the published 1.19M parameters and the multiply-adds of the published ratio.
-`attendseg_lite` is no network of the paper: it is made for boards with a microcontroller, and its widths
-are multiples of 16, with which CPUs train fastest.
 Deviation: weights and activations are INT8 after quantization, as in every model here; the paper
 quantizes weights to 8 bits and says no more.
 """
@@ -204,16 +202,6 @@ VARIANTS: Mapping[str, AttendSegConfig] = MappingProxyType(
                 Stage(width=256, bottleneck=112, condensed=64, depth=1),
             ),
             refinement=(48, 64, 96),
-        ),
-        "attendseg_lite": AttendSegConfig(
-            stem=16,
-            stages=(
-                Stage(width=32, bottleneck=32, condensed=16, depth=1),
-                Stage(width=96, bottleneck=64, condensed=32, depth=2),
-                Stage(width=128, bottleneck=64, condensed=32, depth=3),
-            ),
-            refinement=(32, 64),
-            image_size=(256, 256, 3),
         ),
     }
 )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from attokit.zoo import (
     attendseg,
+    attendseg_lite,
     backbones,
     deeplab_v3,
     edgesegnet,
@@ -31,6 +32,14 @@ _FAMILIES = (
         variants=attendseg.VARIANTS,
         source="https://arxiv.org/abs/2104.14623",
         module=attendseg,
+        task="segmentation",
+    ),
+    Family(
+        name="AttendSeg-Lite",
+        build=attendseg_lite.AttendSegLite,
+        variants=attendseg_lite.VARIANTS,
+        source="https://arxiv.org/abs/2104.14623",
+        module=attendseg_lite,
         task="segmentation",
     ),
     Family(
