@@ -143,8 +143,8 @@ def test_a_segmenter_is_bit_exact_and_int8_up_to_its_class_ids():
         "stages": tuple(Stage(width=w, bottleneck=8, condensed=8, depth=1) for w in (8, 16)),
         "refinement": (8,),
     }
-    _check("attendseg_lite", 32, options, "reference")
-    *rest, last = _kinds("attendseg_lite", 32, options)
+    _check("attendseg", 32, options, "reference")
+    *rest, last = _kinds("attendseg", 32, options)
     assert {dtype for _, dtype in rest} == {"int8"}
     assert last == ("ARG_MAX", "int32")
 
