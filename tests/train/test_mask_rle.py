@@ -8,6 +8,7 @@ from attokit.train.mask_rle import (
     pack_bits,
     paste_mask,
     rle_areas,
+    rle_iou,
     unpack_bits,
 )
 
@@ -20,6 +21,14 @@ def test_run_lengths_hold_every_pixel():
     np.testing.assert_array_equal(decode_masks(rles), MASKS)
     np.testing.assert_array_equal(rle_areas(rles), MASKS.sum((1, 2)))
     assert encode_masks(MASKS[:0]) == [] and rle_areas([]).shape == (0,)
+
+
+def test_overlaps():
+    half = MASKS.copy()
+    half[:, :, 6:] = False
+    rles, halves = encode_masks(MASKS), encode_masks(half)
+    want = [(MASKS[0] & m).sum() / (MASKS[0] | m).sum() for m in half]
+    np.testing.assert_allclose(rle_iou(rles[0], halves), want, rtol=1e-6)
 
 
 def test_bits_hold_every_pixel():
