@@ -25,6 +25,7 @@ from attokit.train.forward import Forward, flax_forward, split_variables
 from attokit.train.garments import Garments, load_garments
 from attokit.train.hard_threshold import hard_threshold, iterative_hard_thresholding
 from attokit.train.image_folder import load_image_folder, read_image
+from attokit.train.instance_folder import load_instance_folder
 from attokit.train.instance_metrics import InstancePrecision
 from attokit.train.instance_segmentation import instance_segmentation_task
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
@@ -140,6 +141,7 @@ __all__ = [
     "load_fashion_mnist_subset",
     "load_garments",
     "load_image_folder",
+    "load_instance_folder",
     "load_scenes",
     "load_segmentation_folder",
     "load_tfds",

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
 
 from attokit.train.anchor_sampling import aim_at_object
-from attokit.train.box_geometry import keep_inside, mirror_boxes
+from attokit.train.box_geometry import clip_boxes, keep_inside, mirror_boxes
 from attokit.train.dataset import IGNORE, Batch
 from attokit.train.mask_targets import cut_picture
 from attokit.train.padded_boxes import box_areas
@@ -312,7 +312,7 @@ def move_pictures(
     """
     if config.resizes or config.crop_padding:
         whole = _scaled_boxes(config, draw, boxes_xyxy, size)
-        inside = np.clip(whole, 0, np.array([[[size[1], size[0]] * 2]], np.float32))
+        inside = clip_boxes(whole, size)
         cut = np.any(inside != whole, -1) & (box_areas(inside) > 0)
         pictures = pictures.copy()
         for place in zip(*np.nonzero(cut), strict=True):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.train.average_precision import Found
+from attokit.train.average_precision import Found, average_precision
 from attokit.train.coco_average_precision import AREAS, coco_precision_by_area
 from attokit.train.mask_rle import encode_masks, paste_mask, unpack_bits
 from attokit.train.metrics import Collected
@@ -21,11 +21,12 @@ _AT_50, _AT_75 = 0, 5  # positions among COCO's thresholds
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class InstancePrecision(Collected):
-    """COCO's average precision of boxes and of masks.
+    """COCO's and VOC's average precision of boxes and of masks.
 
     `compute` gives, for `box` and for `mask`: `box_ap` (the mean over classes and IoU 0.50 to 0.95), `box_ap50`,
     `box_ap75`, `box_ap_small`, `box_ap_medium` and `box_ap_large` (0 where a split has no object of such an area),
-    and `box_ap50_by_class`, NaN for classes that no object has. Objects are their exact pixels where batches
+    `box_voc_ap50` (the exact area under the curve, as PASCAL VOC has it) and `box_ap50_by_class`, NaN for classes that
+    no object has. Objects are their exact pixels where batches
     have `instance_bits`, else their pictures pasted. Masks become run lengths batch by batch, on the host.
 
     Attributes:
@@ -159,6 +160,11 @@ class InstancePrecision(Collected):
                 f"{kind}_ap75": precision[0, _AT_75],
             } | {f"{kind}_ap_{area}": precision[i] for i, area in enumerate(AREAS) if i}
             values |= {name: np.asarray(mean_of_known(numbers)) for name, numbers in means.items()}
+            voc = [
+                average_precision(found, label, by_masks=kind == "mask")
+                for label in range(1, self.num_classes)
+            ]
+            values[f"{kind}_voc_ap50"] = np.asarray(mean_of_known(np.array(voc)))
             values[f"{kind}_ap50_by_class"] = precision[0, _AT_50]
         return values
 

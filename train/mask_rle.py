@@ -34,6 +34,13 @@ def rle_areas(rles: Sequence[Rle]) -> Float[np.ndarray, " n"]:
     return np.asarray(mask.area(list(rles)) if rles else [], np.float64)
 
 
+def rle_iou(rle: Rle, others: Sequence[Rle]) -> Float[np.ndarray, " n"]:
+    """Returns the intersection over union of a mask with every other one, of which there is at least one."""
+    from faster_coco_eval import mask
+
+    return np.asarray(mask.iou([rle], list(others), [0] * len(others)), np.float64)[0]
+
+
 def paste_mask(
     picture: Num[np.ndarray, "m m"], box_xyxy: Float[np.ndarray, " 4"], size: tuple[int, int]
 ) -> Bool[np.ndarray, "h w"]:
