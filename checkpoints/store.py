@@ -6,10 +6,12 @@ half-written. The latest are kept, and the best by one metric.
 
 import math
 import pathlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
@@ -88,38 +90,72 @@ class CheckpointStore:
         )
 
     def restore(
-        self, abstract_state: PyTree, step: int | None = None
+        self,
+        abstract_state: PyTree,
+        step: int | None = None,
+        *,
+        on_damage: Callable[[str], None] = warnings.warn,
     ) -> tuple[int, PyTree, dict[str, Any]]:
         """Returns the step, the state and the data position of a checkpoint.
+
+        A newest checkpoint that cannot be read is set aside, beside the folder, where an older one
+        can be: whatever made it unreadable, the run goes on from the one before.
 
         Args:
           abstract_state: Shapes, dtypes and shardings to restore into
             (`jax.ShapeDtypeStruct` leaves); the mesh may differ from the one that saved.
-          step: Which one; the latest if None.
+          step: Which one; the latest that can be read if None.
+          on_damage: Takes one line for each checkpoint that was set aside.
 
         Raises:
           ValueError: if there is no such checkpoint, or it does not fit `abstract_state`.
         """
-        step = self.latest_step if step is None else step
-        if step not in self.steps:
+        wanted = self.steps[::-1] if step is None else [s for s in self.steps if s == step]
+        if not wanted:
             raise ValueError(
                 f"no checkpoint {'' if step is None else step} in {self.folder}: "
                 f"there is {', '.join(map(str, self.steps)) or 'none'}"
             )
-        try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract_state),
-                    position=ocp.args.JsonRestore(),
-                ),
-            )
-        except (ValueError, KeyError, TypeError) as err:
-            raise ValueError(
-                f"checkpoint {step} in {self.folder} does not fit this run: {err}; use the model "
-                "and the config that wrote it"
-            ) from err
-        return step, restored["state"], restored["position"]
+        failures: dict[int, Exception] = {}
+        for candidate in wanted:
+            try:
+                restored = self._read(candidate, abstract_state)
+            except (ValueError, KeyError, TypeError, OSError, RuntimeError) as err:
+                failures[candidate] = err
+                continue
+            for damaged, err in failures.items():
+                on_damage(self._set_aside(damaged, candidate, err))
+            return candidate, restored["state"], restored["position"]
+        newest, first = next(iter(failures.items()))
+        raise ValueError(
+            f"checkpoint {newest} in {self.folder} does not fit this run: {first}; use the model "
+            "and the config that wrote it"
+        ) from first
+
+    def _read(self, step: int, abstract_state: PyTree) -> Any:
+        return self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract_state),
+                position=ocp.args.JsonRestore(),
+            ),
+        )
+
+    def _set_aside(self, damaged: int, instead: int, err: Exception) -> str:
+        """Moves a checkpoint out of the folder, so that its step can be saved again; returns what to say."""
+        place = self.folder.with_name(f"{self.folder.name}_damaged")
+        if jax.process_index() == 0:
+            place.mkdir(exist_ok=True)
+            target = place / f"{damaged}"
+            while target.exists():
+                target = target.with_name(f"{target.name}_")
+            (self.folder / f"{damaged}").rename(target)
+        self._manager.reload()
+        reason = " ".join(str(err).split())[:200]
+        return (
+            f"checkpoint {damaged} cannot be read ({type(err).__name__}: {reason}): going on from "
+            f"checkpoint {instead}; what is left of it is in {place}"
+        )
 
     @property
     def steps(self) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """The command line: finds the command, reads its options, turns errors into one line.
 
 A command is a module of `attokit.commands` and is imported only when it is asked for, so that
-`attokit --help` costs nothing. Exit codes: 0; 1 for any error; 130 after Ctrl-C.
+`attokit --help` costs nothing. Exit codes: 0, also when SIGTERM ended a training
+behind a checkpoint; 1 for any error; 130 after Ctrl-C.
 """
 
 import contextlib
@@ -58,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with quiet_background():
             return _run(name, arguments[1:])
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"attokit {name}: stopped", file=sys.stderr)
-        return 130
+        return getattr(stop, "exit_code", 130)
     except BrokenPipeError:  # `attokit list | head` is no error, but nothing more can be printed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

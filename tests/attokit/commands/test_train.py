@@ -9,7 +9,7 @@ from attokit.cli import main
 from attokit.runs import open_run
 
 SHORT = ["--model", "tiny", "--data", "fashion_mnist_subset", "--steps", "4", "--batch-size", "16",
-         "--mesh-data", "1", "--learning-rate", "0.01"]  # fmt: skip
+         "--mesh", "data=1", "--learning-rate", "0.01"]  # fmt: skip
 
 
 def test_trains_and_resumes(tiny, tmp_path, capsys):
@@ -33,7 +33,7 @@ def test_tfds_by_name(tiny, tmp_path, monkeypatch, capsys):
     builder.download_and_prepare()
     run_dir = str(tmp_path / "run")
     arguments = ["--data", "tfds:tiny_shapes", "--image-size", "8", "8", "1", "--steps", "1"]
-    arguments += ["--batch-size", "2", "--mesh-data", "1", "--run-dir", run_dir]
+    arguments += ["--batch-size", "2", "--mesh", "data=1", "--run-dir", run_dir]
     assert main(["train", "--model", "tiny", *arguments]) == 0
     assert open_run(tmp_path / "run").class_names == ("dark", "bright")
     capsys.readouterr()
