@@ -35,7 +35,7 @@ from attokit.train.progress import training_progress
 from attokit.train.run_folder import RunFolder
 from attokit.train.schedule import warmup_cosine
 from attokit.train.state import TrainState, abstract_state, place_state
-from attokit.train.step import TrainStep, compile_train_step, make_train_step
+from attokit.train.step import CompiledStep, TrainStep, compile_train_step, make_train_step
 from attokit.train.task import Task
 from attokit.train.task_choice import task_for
 
@@ -145,7 +145,7 @@ class _Run:
     eval_source: Source
     eval_split: str
     mesh: Mesh
-    train_step: TrainStep
+    train_step: CompiledStep
     state: TrainState
     step: int
     total_steps: int

@@ -1,5 +1,6 @@
 """One training step and one evaluation step, as pure functions and compiled for a mesh."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -92,27 +93,41 @@ def make_train_step(
     return train_step
 
 
+@dataclasses.dataclass(frozen=True)
+class CompiledStep:
+    """A training step on a mesh. It consumes (donates) the state that it is given.
+
+    Attributes:
+      program: The jitted function (state, batch, constants).
+      constants: On the devices.
+    """
+
+    program: Any
+    constants: PyTree
+
+    def __call__(
+        self, state: TrainState, batch: Mapping[str, Array]
+    ) -> tuple[TrainState, Metrics]:
+        """Returns the next state and the metrics of one step."""
+        return self.program(state, batch, self.constants)
+
+
 def compile_train_step(
     train_step: TrainStep, mesh: Mesh, shardings: PyTree, *, constants: PyTree = ()
-) -> TrainStep:
-    """Returns the step (state, batch) jitted for a mesh; it consumes (donates) the state that it is given.
+) -> CompiledStep:
+    """Returns the step jitted for a mesh.
 
     Arrays among the constants, such as a teacher's parameters, are spread over the mesh like the state and
     are arguments of the compiled program, not part of it.
     """
     kept = state_shardings(mesh, jax.eval_shape(lambda: constants))
-    compiled = jax.jit(
+    program = jax.jit(
         train_step,
         in_shardings=(shardings, batch_sharding(mesh), kept),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
     )
-    placed = jax.device_put(constants, kept)
-
-    def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Metrics]:
-        return compiled(state, batch, placed)
-
-    return step
+    return CompiledStep(program, jax.device_put(constants, kept))
 
 
 def make_eval_step(forward: Forward, task: Task) -> EvalStep:

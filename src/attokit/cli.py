@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "quickstart": "train, quantize, export and prove a small network: nothing else needed",
         "list": "the models and pretrained weights, with their cost",
         "info": "one model: parameters, multiply-adds, source, deviations",
+        "data": "pictures of what a data set shows a training, with the labels drawn",
         "train": "train a float network into a run folder",
         "evaluate": "metrics of a run, of pretrained weights or of a .tflite file",
         "quantize": "post-training quantization or QAT of a trained run",

@@ -22,7 +22,7 @@ def open_teacher(target: str, dataset: Dataset) -> Teacher:
     """
     path = pathlib.Path(target)
     if path.is_dir():
-        run = open_run(path)
+        run, target = open_run(path), str(path.resolve())
         model, overrides, names = run.model, run.overrides, run.class_names
         variables = run.variables()
     elif target in checkpoints.names():

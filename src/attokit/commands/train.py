@@ -74,10 +74,11 @@ def defaults(arguments: Sequence[str]) -> Options:
     values = dict(zip(arguments, [*arguments[1:], ""], strict=True))
     values |= dict(text.split("=", 1) for text in arguments if text.startswith("--recipe="))
     name = values.get("--recipe")
-    config = find_recipe(name).config if name else TrainConfig(epochs=10)
+    recipe = find_recipe(name) if name else None
+    config = recipe.config if recipe else TrainConfig(epochs=10)
     if any(text.split("=")[0] == "--steps" for text in arguments):
         config = dataclasses.replace(config, epochs=None, steps=1)
-    return Options(recipe=name, config=config)
+    return Options(recipe=name, config=config, split=recipe.split if recipe else "test")
 
 
 def run(options: Options, console: Console) -> None:
