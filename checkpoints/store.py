@@ -4,6 +4,7 @@ A checkpoint is written beside its final place and renamed, so a killed run leav
 half-written. The latest are kept, and the best by one metric.
 """
 
+import gc
 import math
 import pathlib
 import warnings
@@ -116,21 +117,31 @@ class CheckpointStore:
                 f"no checkpoint {'' if step is None else step} in {self.folder}: "
                 f"there is {', '.join(map(str, self.steps)) or 'none'}"
             )
-        failures: dict[int, Exception] = {}
+        failures: dict[int, str] = {}
         for candidate in wanted:
-            try:
-                restored = self._read(candidate, abstract_state)
-            except (ValueError, KeyError, TypeError, OSError, RuntimeError) as err:
-                failures[candidate] = err
+            restored = self._try(candidate, abstract_state, failures)
+            if restored is None:
                 continue
-            for damaged, err in failures.items():
-                on_damage(self._set_aside(damaged, candidate, err))
+            for damaged, reason in failures.items():
+                on_damage(self._set_aside(damaged, candidate, reason))
             return candidate, restored["state"], restored["position"]
-        newest, first = next(iter(failures.items()))
+        newest = next(iter(failures))
         raise ValueError(
-            f"checkpoint {newest} in {self.folder} does not fit this run: {first}; use the model "
-            "and the config that wrote it"
-        ) from first
+            f"checkpoint {newest} in {self.folder} does not fit this run: {failures[newest]}; use the "
+            "model and the config that wrote it"
+        )
+
+    def _try(self, step: int, abstract_state: PyTree, failures: dict[int, str]) -> Any:
+        """Returns what a checkpoint holds, or None, with the reason among the failures."""
+        with warnings.catch_warnings():
+            # Orbax leaves reads behind that it never awaited, which Python tells once they are collected.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            try:
+                return self._read(step, abstract_state)
+            except Exception as err:  # Orbax raises bare ones for damaged files
+                failures[step] = f"{type(err).__name__}: {' '.join(str(err).split())[:2000]}"
+            gc.collect()
+        return None
 
     def _read(self, step: int, abstract_state: PyTree) -> Any:
         return self._manager.restore(
@@ -141,7 +152,7 @@ class CheckpointStore:
             ),
         )
 
-    def _set_aside(self, damaged: int, instead: int, err: Exception) -> str:
+    def _set_aside(self, damaged: int, instead: int, reason: str) -> str:
         """Moves a checkpoint out of the folder, so that its step can be saved again; returns what to say."""
         place = self.folder.with_name(f"{self.folder.name}_damaged")
         if jax.process_index() == 0:
@@ -151,10 +162,9 @@ class CheckpointStore:
                 target = target.with_name(f"{target.name}_")
             (self.folder / f"{damaged}").rename(target)
         self._manager.reload()
-        reason = " ".join(str(err).split())[:200]
         return (
-            f"checkpoint {damaged} cannot be read ({type(err).__name__}: {reason}): going on from "
-            f"checkpoint {instead}; what is left of it is in {place}"
+            f"checkpoint {damaged} cannot be read ({reason[:200]}): going on from checkpoint {instead}; "
+            f"what is left of it is in {place}"
         )
 
     @property

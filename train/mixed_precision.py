@@ -42,7 +42,9 @@ def in_bfloat16(forward: Forward) -> Forward:
         params: PyTree, model_state: PyTree, inputs: PyTree, *, train: bool, key: Array
     ) -> tuple[Any, PyTree]:
         small = _cast((params, inputs), jnp.bfloat16)
-        outputs, changed = forward(small[0], model_state, small[1], train=train, key=key)
+        # Flax's own norms subtract their float32 statistics from what they get.
+        with jax.numpy_dtype_promotion("standard"):
+            outputs, changed = forward(small[0], model_state, small[1], train=train, key=key)
         same = jax.tree.map(lambda old, new: new.astype(old.dtype), model_state, changed)
         return _cast(outputs, jnp.float32), same
 

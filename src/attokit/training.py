@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 from rich.console import Console
 
 from attokit import zoo
@@ -107,6 +108,8 @@ def train_float(
             metadata={"model": model, task.best_metric: f"{result.metrics[task.best_metric]:.4f}"},
         )
         write_labels(run.path / "labels.txt", run.class_names)
+    if jax.process_count() > 1:  # no host says that it is done before the weights are there
+        multihost_utils.sync_global_devices("weights are written")
     return run, result
 
 

@@ -59,10 +59,6 @@ def _gradients(name, **overrides):
         jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype) or 1 / 0, new, old)
 
 
-def test_a_small_model_of_the_zoo():
-    _gradients("attonet_d", small_images=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.names())
 def test_every_model_of_the_zoo(name):

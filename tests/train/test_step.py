@@ -97,11 +97,13 @@ def _curve(dataset, mesh, steps):
     return losses, state
 
 
-def _check_curves(dataset, meshes, steps):
-    one, one_state = _curve(dataset, make_mesh(1), steps)
-    assert one[-1] < one[0]
-    for mesh in meshes:
-        many, state = _curve(dataset, make_mesh(*mesh), steps)
+@pytest.mark.slow
+def test_loss_curves_agree_on_every_mesh(dataset):
+    """Batch norm among the layers: it is that of the whole batch, whatever holds which rows."""
+    one, one_state = _curve(dataset, make_mesh(1), 50)
+    assert one[-1] < 0.8 * one[0]
+    for mesh in ((2, 1), (1, 4), (2, 4)):
+        many, state = _curve(dataset, make_mesh(*mesh), 50)
         # Sums over the batch are taken in another order, which 50 steps amplify.
         np.testing.assert_allclose(many, one, rtol=1e-3, err_msg=f"{mesh}")
         jax.tree.map(
@@ -109,15 +111,6 @@ def _check_curves(dataset, meshes, steps):
             state.model_state,
             one_state.model_state,
         )
-
-
-def test_batch_norm_is_that_of_the_whole_batch(dataset):
-    _check_curves(dataset, [(2, 2)], 4)
-
-
-@pytest.mark.slow
-def test_loss_curves_agree_on_every_mesh(dataset):
-    _check_curves(dataset, [(2, 1), (1, 4), (2, 4)], 50)
 
 
 @pytest.mark.slow

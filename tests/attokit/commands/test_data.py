@@ -11,9 +11,11 @@ def test_inspect_draws_examples(tiny, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "classification, train 96, test 37; images 8x8x1; 3 classes: dark, grey, bright" in out
     assert f"wrote {file}" in " ".join(out.split())
-    assert Image.open(file).size[0] > 500
+    with Image.open(file) as picture:
+        assert picture.size[0] > 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
 def test_scenes(tiny, tmp_path, task):
     file = tmp_path / "samples.png"

@@ -30,6 +30,7 @@ def test_trains_and_resumes(tiny, tmp_path, capsys):
     assert "resuming at step 4 of 4" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_settings_of_a_large_job(tiny, finished, tmp_path, capsys):
     folder = tmp_path / "run"
     options = ["--teacher", str(finished[0]), "--distillation-weight", "0.3", "--accumulate", "2"]
