@@ -133,14 +133,12 @@ class CheckpointStore:
 
     def _try(self, step: int, abstract_state: PyTree, failures: dict[int, str]) -> Any:
         """Returns what a checkpoint holds, or None, with the reason among the failures."""
-        with warnings.catch_warnings():
-            # Orbax leaves reads behind that it never awaited, which Python tells once they are collected.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            try:
-                return self._read(step, abstract_state)
-            except Exception as err:  # Orbax raises bare ones for damaged files
-                failures[step] = f"{type(err).__name__}: {' '.join(str(err).split())[:2000]}"
-            gc.collect()
+        try:
+            return self._read(step, abstract_state)
+        except Exception as err:  # Orbax raises bare ones for damaged files
+            failures[step] = f"{type(err).__name__}: {' '.join(str(err).split())[:2000]}"
+        # Orbax leaves reads behind that complain once they are collected: here, not in the midst of a run.
+        gc.collect()
         return None
 
     def _read(self, step: int, abstract_state: PyTree) -> Any:

@@ -83,15 +83,16 @@ def quiet_background() -> Iterator[None]:
         yield
         return
     logger = logging.getLogger("absl")
-    saved = logger.level, threading.excepthook, sys.excepthook
+    saved = logger.level, threading.excepthook, sys.excepthook, sys.unraisablehook
     logger.setLevel(logging.CRITICAL)
     threading.excepthook = lambda _: None
     sys.excepthook = lambda *_: None
+    sys.unraisablehook = lambda _: None
     try:
         yield
     finally:
         logger.setLevel(saved[0])
-        threading.excepthook, sys.excepthook = saved[1:]
+        threading.excepthook, sys.excepthook, sys.unraisablehook = saved[1:]
 
 
 def describe(error: Exception) -> str:

@@ -93,6 +93,7 @@ def _damage(folder, kind):
         shutil.rmtree(folder / "state")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's own reads
 @pytest.mark.parametrize(
     "kind",
     [
