@@ -39,7 +39,9 @@ def main():
         train.flax_forward(model), train.classification_task(), optimizer, ema_decay=0.99
     )
     total = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    print(f"{options.model}, {options.optimizer}, batch {options.batch}: state {total / 1e6:.1f} MB")
+    print(
+        f"{options.model}, {options.optimizer}, batch {options.batch}: state {total / 1e6:.1f} MB"
+    )
     print("| mesh | state per device | temporaries per device |\n| --- | --- | --- |")
     for data, fsdp in ((1, 1), (8, 1), (4, 2), (2, 4), (1, 8)):
         mesh = train.make_mesh(data, fsdp)

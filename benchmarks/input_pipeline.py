@@ -32,7 +32,9 @@ def write_images(folder, count, size):
         path = folder / ("train" if index % 8 else "test") / f"class{index % 4}" / f"{index}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = rng.integers(0, 256, (side // 8, side // 8, 3)).astype(np.uint8)
-        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(path, quality=90)
+        Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(
+            path, quality=90
+        )
 
 
 def reading_rate(source, batch_size, count, workers):
@@ -78,9 +80,7 @@ def main():
         write_images(pathlib.Path(folder), 256, options.size)
         dataset = train.load_image_folder(folder, (options.size, options.size, 3))
         for workers in options.workers:
-            rate = reading_rate(
-                dataset.split("train"), options.batch, options.batches, workers
-            )
+            rate = reading_rate(dataset.split("train"), options.batch, options.batches, workers)
             where = f"{workers} workers" if workers else "threads"
             print(f"reading by {where:12}{rate:10.0f} images/s", flush=True)
         rate = step_rate(options.model, dataset, options.batch, 3)

@@ -99,7 +99,11 @@ def main():
         rates["minimal"].append(minimal.run(options.steps))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, values in rates.items():
-        print(f"{name:8} {medians[name]:8.1f} images/s  (" + ", ".join(f"{v:.1f}" for v in values) + ")")
+        print(
+            f"{name:8} {medians[name]:8.1f} images/s  ("
+            + ", ".join(f"{v:.1f}" for v in values)
+            + ")"
+        )
     print(f"ratio    {medians['ours'] / medians['minimal']:8.3f}")
 
 

@@ -63,9 +63,17 @@ def main():
     import jax
     import numpy as np
 
-    from attokit.train import ArraySource, AugmentConfig, Dataset, Preempted, TrainConfig, fit
-    from attokit.train import flax_forward, split_variables
-    from attokit.train.mesh import make_mesh, parse_mesh, replicate
+    from attokit.train import (
+        ArraySource,
+        AugmentConfig,
+        Dataset,
+        Preempted,
+        TrainConfig,
+        fit,
+        flax_forward,
+        split_variables,
+    )
+    from attokit.train.mesh import named_mesh, replicate
     from attokit.zoo.conv_norm import ConvNorm
 
     class Network(nn.Module):
@@ -99,7 +107,7 @@ def main():
         result = fit(config, *network, dataset, options.run_dir, resume=options.resume)
     except Preempted as stop:
         return stop.exit_code
-    state = replicate(result.state, make_mesh(**parse_mesh(options.mesh)))
+    state = replicate(result.state, named_mesh(options.mesh))
     if jax.process_index() == 0:
         leaves = jax.tree_util.tree_leaves_with_path(state)
         arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}

@@ -33,7 +33,7 @@ from attokit.train.loader import EvalBatches, TrainBatches, iterate
 from attokit.train.loop import FitResult, NonFiniteLossError, fit
 from attokit.train.losses import softmax_cross_entropy
 from attokit.train.matching import MatchConfig, match_anchors
-from attokit.train.mesh import make_mesh, parse_mesh
+from attokit.train.mesh import make_mesh, named_mesh
 from attokit.train.metrics import (
     CalibrationError,
     Collected,
@@ -158,8 +158,8 @@ __all__ = [
     "match_anchors",
     "merge_metrics",
     "multibox_sums",
+    "named_mesh",
     "network_anchors",
-    "parse_mesh",
     "pixel_cross_entropy",
     "read_image",
     "read_metrics",

@@ -116,7 +116,8 @@ def _filtered(layer: _Layer, x: Array, kernel: Array) -> Array:
 
 def _filtered_forward(layer: _Layer, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     y = layer.convolve(x, kernel)
-    return y, (_sum_patches(x, y.shape[1:3], layer.patch), kernel)
+    _, height, width, _ = y.shape
+    return y, (_sum_patches(x, (height, width), layer.patch), kernel)
 
 
 def _filtered_backward(
@@ -131,7 +132,8 @@ def _filtered_backward(
     of_taps = jnp.einsum("bpqgi,bpqgo->igo", ours, theirs).reshape(kernel.shape[2:])
     taps = kernel.sum((0, 1)).reshape(channels // layer.groups, layer.groups, -1)
     of_patches = jnp.einsum("bpqgo,igo->bpqgi", theirs, taps).reshape(summed.shape)
-    of_x = _spread_patches(of_patches, layer.size, cotangent.shape[1:3], layer.patch)
+    _, height, width, _ = cotangent.shape
+    of_x = _spread_patches(of_patches, layer.size, (height, width), layer.patch)
     return of_x, jnp.broadcast_to(of_taps[None, None], kernel.shape)
 
 
@@ -184,7 +186,7 @@ def _call_filtered(module: Conv, x: Array, patch: int) -> Array:
     plain = module.clone(use_bias=False, parent=None, name=None)
 
     def convolve(x: Array, kernel: Array) -> Array:
-        return plain.apply({"params": {"kernel": kernel}}, x)
+        return jnp.asarray(plain.apply({"params": {"kernel": kernel}}, x))
 
     kernel = parameters["kernel"].astype(x.dtype)
     y = filtered_conv(convolve, x, kernel, patch=patch, groups=module.groups)

@@ -8,6 +8,7 @@ from typing import Self
 import jax
 from jax.experimental import multihost_utils
 
+
 class Preempted(KeyboardInterrupt):
     """SIGTERM: the machine is taken away, and nothing went wrong."""
 

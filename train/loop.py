@@ -24,7 +24,7 @@ from attokit.train.forward import Forward
 from attokit.train.gradient_filter import filter_gradients
 from attokit.train.interruption import Interruption
 from attokit.train.loader import TrainBatches, iterate
-from attokit.train.mesh import check_batch_size, make_mesh, parse_mesh, put_batch
+from attokit.train.mesh import check_batch_size, named_mesh, put_batch
 from attokit.train.metrics import Metrics, compute_metrics, merge_metrics
 from attokit.train.mixed_precision import in_bfloat16
 from attokit.train.mixing import check_mixing, mixed_task
@@ -107,9 +107,10 @@ def config_step(
         forward = filter_gradients(forward, config.filter_gradients, config.filter_patch)
     if config.compute_dtype == "bfloat16":
         forward = in_bfloat16(forward)
-    further = teacher and distillation(
-        teacher, config.distillation_weight, config.distillation_temperature
-    )
+    further = None
+    if teacher is not None:
+        weight, temperature = config.distillation_weight, config.distillation_temperature
+        further = distillation(teacher, weight, temperature)
     return make_train_step(
         forward,
         mixed_task(task) if config.augment.mixes else task,
@@ -312,7 +313,7 @@ def fit(
     task = task or task_for(dataset, config)
     train_source, eval_source = dataset.split("train"), dataset.split(eval_split)
     total_steps = config.total_steps(len(train_source))
-    mesh = make_mesh(**parse_mesh(config.mesh))
+    mesh = named_mesh(config.mesh)
     check_batch_size(config.batch_size, mesh, parts=config.accumulate)
     if config.augment.mixes:
         check_mixing(task)

@@ -62,6 +62,16 @@ def make_mesh(
     return Mesh(grid, ("data", "fsdp"))
 
 
+def named_mesh(text: str | None) -> Mesh:
+    """Returns the mesh of all devices that a text such as "data=4,fsdp=2" asks for, or None leaves open.
+
+    Raises:
+      ValueError: if the text names none, or the devices do not suffice.
+    """
+    axes = parse_mesh(text)
+    return make_mesh(axes.get("data"), axes.get("fsdp", 1))
+
+
 def check_batch_size(batch_size: int, mesh: Mesh, *, parts: int = 1) -> None:
     """Refuses a batch that the mesh does not divide.
 

@@ -71,7 +71,8 @@ def mixed_task(task: Task) -> Task:
         return {name: jnp.roll(values, -1, axis=0) for name, values in batch.items()}
 
     def shares(batch: Mapping[str, Array]) -> Float[Array, "b h w"]:
-        return own_share(batch["mix_shares"], batch["mix_boxes"], batch["images"].shape[1:3])
+        _, height, width, _ = batch["images"].shape
+        return own_share(batch["mix_shares"], batch["mix_boxes"], (height, width))
 
     def inputs(batch: Mapping[str, Array]) -> PyTree:
         images = task.inputs(batch)
@@ -92,4 +93,3 @@ def check_mixing(task: Task) -> None:
         raise ValueError(
             f"mixup and cutmix blend one label per image, and the task is {task.name}: set them to 0"
         )
-

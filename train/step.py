@@ -105,9 +105,7 @@ class CompiledStep:
     program: Any
     constants: PyTree
 
-    def __call__(
-        self, state: TrainState, batch: Mapping[str, Array]
-    ) -> tuple[TrainState, Metrics]:
+    def __call__(self, state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Metrics]:
         """Returns the next state and the metrics of one step."""
         return self.program(state, batch, self.constants)
 

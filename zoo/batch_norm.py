@@ -46,7 +46,8 @@ class BatchNorm(nn.Module):
         if self.use_running_average:
             mean, var = running_mean.value, running_var.value
             lead = (None,) * (x.ndim - 1)
-            normed = (x.astype(jnp.float32) - mean[lead]) * (jax.lax.rsqrt(var + self.epsilon) * scale)[lead]
+            centred = x.astype(jnp.float32) - mean[lead]
+            normed = centred * (jax.lax.rsqrt(var + self.epsilon) * scale)[lead]
             return (normed + bias[lead]).astype(x.dtype)
         y, (mean, var) = normalize_by_batch(x, scale, bias, self.epsilon)
         if not self.is_initializing():

@@ -38,11 +38,10 @@ from attokit.train import (
     TrainConfig,
     evaluate,
     fit,
-    make_mesh,
     warmup_cosine,
 )
 from attokit.train.loop import config_optimizer
-from attokit.train.mesh import parse_mesh, replicated
+from attokit.train.mesh import named_mesh, replicated
 
 _MOST_AT_ONCE = 128
 _ACTIVATIONS_AT_ONCE = 1 << 28  # numbers of one batch in calibration: 1 GiB
@@ -232,7 +231,7 @@ class Quantizer:
         self, weights: Weights, qparams: QParams, source: Source, config: TrainConfig
     ) -> dict[str, float | np.ndarray]:
         """Returns the evaluation metrics of the integer graph over a split."""
-        mesh = make_mesh(**parse_mesh(config.mesh))
+        mesh = named_mesh(config.mesh)
         # As the loop places them, so that both share one compiled function.
         params, state = jax.device_put(
             (self._params(weights, qparams), dict(qparams)), replicated(mesh)

@@ -22,12 +22,10 @@ from attokit.train import (
     TrainConfig,
     fit,
     flax_forward,
-    make_mesh,
-    parse_mesh,
     split_variables,
     task_for,
 )
-from attokit.train.mesh import replicate
+from attokit.train.mesh import named_mesh, replicate
 
 
 def train_float(
@@ -99,7 +97,7 @@ def train_float(
     )
     run = open_run(pathlib.Path(run_dir))
     # A host holds its part of what `fsdp` spreads; together they make it whole, and one writes.
-    mesh = make_mesh(**parse_mesh(config.mesh))
+    mesh = named_mesh(config.mesh)
     shipped = replicate({"params": result.params, **result.model_state}, mesh)
     if jax.process_index() == 0:
         save_weights(

@@ -13,7 +13,11 @@ def _dataset(task, **arrays):
     names = ("background", "cat", "dog")
     source = [0]  # never read: a sheet is of a batch
     dataset = Dataset(
-        name="drawn", class_names=names, image_shape=(16, 24, 3), splits={"train": source}, task=task
+        name="drawn",
+        class_names=names,
+        image_shape=(16, 24, 3),
+        splits={"train": source},
+        task=task,
     )
     return dataset, {"images": images, **arrays}
 

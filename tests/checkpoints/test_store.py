@@ -131,6 +131,6 @@ def test_nothing_is_set_aside_where_no_checkpoint_fits(tmp_path):
         for step in (1, 2):
             store.save(step, _state(step), {})
         store.wait()
-        with pytest.raises(ValueError, match="checkpoint 2 in .* does not fit this run"):
+        with pytest.raises(ValueError, match=r"checkpoint 2 in .* does not fit this run"):
             store.restore(_abstract({"other": jnp.zeros(3)}))
         assert store.steps == (1, 2)

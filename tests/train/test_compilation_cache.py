@@ -25,5 +25,5 @@ def test_programs_are_kept(tmp_path, restored):
 
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot keep compiled programs in .*file"):
+    with pytest.raises(ValueError, match=r"cannot keep compiled programs in .*file"):
         keep_compiled(tmp_path / "file")

@@ -46,7 +46,7 @@ def test_pixels_as_patches_of_a_pointwise_kernel_give_the_true_gradient(groups):
         np.testing.assert_allclose(found, true, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("patch", [2, pytest.param(3, marks=SLOW)])  
+@pytest.mark.parametrize("patch", [2, pytest.param(3, marks=SLOW)])
 def test_a_cotangent_that_is_constant_in_patches_gives_the_true_gradient(patch):
     side = 9 if patch == 3 else 8
     convolve, x, taps, cotangent = _problem(side=side)
@@ -73,7 +73,9 @@ def test_by_the_definition(window):
             for j in range(count):
                 rows, columns = (slice(max(0, k * width - low), max(0, (k + 1) * width - low))
                                  for k in (i, j))  # fmt: skip
-                own = np.asarray(cotangent)[n, i * patch : (i + 1) * patch, j * patch : (j + 1) * patch]
+                own = np.asarray(cotangent)[
+                    n, i * patch : (i + 1) * patch, j * patch : (j + 1) * patch
+                ]
                 mean = own.mean((0, 1))
                 expected_x[n, rows, columns] = np.asarray(taps).sum((0, 1)) @ mean
                 summed += np.outer(np.asarray(x)[n, rows, columns].sum((0, 1)), mean)

@@ -49,7 +49,9 @@ class Options:
         if not 1 <= self.count <= 200:
             raise ValueError(f"count is {self.count}: give 1 to 200 examples")
         if self.augment.mixes:
-            raise ValueError("mixup and cutmix are part of the step, which no picture shows: set both to 0")
+            raise ValueError(
+                "mixup and cutmix are part of the step, which no picture shows: set both to 0"
+            )
 
 
 def run(options: Options, console: Console) -> None:
