@@ -4,12 +4,15 @@ A checkpoint is written beside its final place and renamed, so a killed run leav
 half-written. The latest are kept, and the best by one metric.
 """
 
+import gc
 import math
 import pathlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import jax
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
@@ -88,38 +91,79 @@ class CheckpointStore:
         )
 
     def restore(
-        self, abstract_state: PyTree, step: int | None = None
+        self,
+        abstract_state: PyTree,
+        step: int | None = None,
+        *,
+        on_damage: Callable[[str], None] = warnings.warn,
     ) -> tuple[int, PyTree, dict[str, Any]]:
         """Returns the step, the state and the data position of a checkpoint.
+
+        A newest checkpoint that cannot be read is set aside, beside the folder, where an older one
+        can be: whatever made it unreadable, the run goes on from the one before.
 
         Args:
           abstract_state: Shapes, dtypes and shardings to restore into
             (`jax.ShapeDtypeStruct` leaves); the mesh may differ from the one that saved.
-          step: Which one; the latest if None.
+          step: Which one; the latest that can be read if None.
+          on_damage: Takes one line for each checkpoint that was set aside.
 
         Raises:
           ValueError: if there is no such checkpoint, or it does not fit `abstract_state`.
         """
-        step = self.latest_step if step is None else step
-        if step not in self.steps:
+        wanted = self.steps[::-1] if step is None else [s for s in self.steps if s == step]
+        if not wanted:
             raise ValueError(
                 f"no checkpoint {'' if step is None else step} in {self.folder}: "
                 f"there is {', '.join(map(str, self.steps)) or 'none'}"
             )
+        failures: dict[int, str] = {}
+        for candidate in wanted:
+            restored = self._try(candidate, abstract_state, failures)
+            if restored is None:
+                continue
+            for damaged, reason in failures.items():
+                on_damage(self._set_aside(damaged, candidate, reason))
+            return candidate, restored["state"], restored["position"]
+        newest = next(iter(failures))
+        raise ValueError(
+            f"checkpoint {newest} in {self.folder} does not fit this run: {failures[newest]}; use the "
+            "model and the config that wrote it"
+        )
+
+    def _try(self, step: int, abstract_state: PyTree, failures: dict[int, str]) -> Any:
+        """Returns what a checkpoint holds, or None, with the reason among the failures."""
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract_state),
-                    position=ocp.args.JsonRestore(),
-                ),
-            )
-        except (ValueError, KeyError, TypeError) as err:
-            raise ValueError(
-                f"checkpoint {step} in {self.folder} does not fit this run: {err}; use the model "
-                "and the config that wrote it"
-            ) from err
-        return step, restored["state"], restored["position"]
+            return self._read(step, abstract_state)
+        except Exception as err:  # Orbax raises bare ones for damaged files
+            failures[step] = f"{type(err).__name__}: {' '.join(str(err).split())[:2000]}"
+        # Orbax leaves reads behind that complain once they are collected: here, not in the midst of a run.
+        gc.collect()
+        return None
+
+    def _read(self, step: int, abstract_state: PyTree) -> Any:
+        return self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract_state),
+                position=ocp.args.JsonRestore(),
+            ),
+        )
+
+    def _set_aside(self, damaged: int, instead: int, reason: str) -> str:
+        """Moves a checkpoint out of the folder, so that its step can be saved again; returns what to say."""
+        place = self.folder.with_name(f"{self.folder.name}_damaged")
+        if jax.process_index() == 0:
+            place.mkdir(exist_ok=True)
+            target = place / f"{damaged}"
+            while target.exists():
+                target = target.with_name(f"{target.name}_")
+            (self.folder / f"{damaged}").rename(target)
+        self._manager.reload()
+        return (
+            f"checkpoint {damaged} cannot be read ({reason[:200]}): going on from checkpoint {instead}; "
+            f"what is left of it is in {place}"
+        )
 
     @property
     def steps(self) -> tuple[int, ...]:

@@ -19,21 +19,25 @@ from attokit.train.detection import check_heads, detection_task
 from attokit.train.detection_folder import is_detection_folder, load_detection_folder
 from attokit.train.detection_metrics import AveragePrecision
 from attokit.train.detections import Detections, FindConfig, find_objects
+from attokit.train.distillation import Teacher, distillation, distillation_loss
 from attokit.train.evaluation import evaluate
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 from attokit.train.forward import Forward, flax_forward, split_variables
 from attokit.train.garments import Garments, load_garments
+from attokit.train.gradient_filter import filter_gradients, filtered_conv
 from attokit.train.hard_threshold import hard_threshold, iterative_hard_thresholding
+from attokit.train.hosts import join_hosts
 from attokit.train.image_folder import load_image_folder, read_image
 from attokit.train.instance_folder import load_instance_folder
 from attokit.train.instance_metrics import InstancePrecision
 from attokit.train.instance_segmentation import instance_segmentation_task
+from attokit.train.interruption import Preempted
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
 from attokit.train.loop import FitResult, NonFiniteLossError, fit
 from attokit.train.losses import softmax_cross_entropy
 from attokit.train.mask_rcnn import MaskRCNNTrainConfig
 from attokit.train.matching import MatchConfig, match_anchors
-from attokit.train.mesh import make_mesh
+from attokit.train.mesh import make_mesh, named_mesh
 from attokit.train.metrics import (
     CalibrationError,
     Collected,
@@ -99,12 +103,14 @@ __all__ = [
     "MetricTotals",
     "NonFiniteLossError",
     "PixelAccuracy",
+    "Preempted",
     "Recipe",
     "RecordSource",
     "Scene",
     "SceneConfig",
     "Source",
     "Task",
+    "Teacher",
     "TrainBatches",
     "TrainConfig",
     "TrainState",
@@ -120,9 +126,13 @@ __all__ = [
     "depth_task",
     "detection_task",
     "dice_loss",
+    "distillation",
+    "distillation_loss",
     "draw_augmentation",
     "draw_scene",
     "evaluate",
+    "filter_gradients",
+    "filtered_conv",
     "find_objects",
     "find_recipe",
     "fit",
@@ -136,6 +146,7 @@ __all__ = [
     "is_segmentation_folder",
     "iterate",
     "iterative_hard_thresholding",
+    "join_hosts",
     "load_detection_folder",
     "load_fashion_mnist",
     "load_fashion_mnist_subset",
@@ -155,6 +166,7 @@ __all__ = [
     "match_anchors",
     "merge_metrics",
     "multibox_sums",
+    "named_mesh",
     "network_anchors",
     "pixel_cross_entropy",
     "read_image",

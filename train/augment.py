@@ -1,4 +1,4 @@
-"""Image augmentation on whole batches: scale, padded crop, horizontal flip, colour jitter.
+"""Image augmentation on whole batches: scale, padded crop, horizontal flip, colour jitter, mixing.
 
 Maps and boxes that belong to the images are moved with them; only images change colour.
 
@@ -20,6 +20,7 @@ from attokit.train.anchor_sampling import aim_at_object
 from attokit.train.box_geometry import clip_boxes, keep_inside, mirror_boxes
 from attokit.train.dataset import IGNORE, Batch
 from attokit.train.mask_targets import cut_picture
+from attokit.train.mixing import draw_mixing
 from attokit.train.padded_boxes import box_areas
 from attokit.train.scaled_window import Window, scale_image, scale_map
 
@@ -50,6 +51,10 @@ class AugmentConfig:
       brightness: Largest relative change of all values; 0.2 means a factor in [0.8, 1.2].
       contrast: Largest relative change of the distance to the image's mean.
       saturation: Largest relative change of the distance to grey; needs three channels.
+      mixup: Alpha of the Beta distribution of the share to which an image is blended with another of its
+        batch, and its label with it; 0 for never. Classification only, as cutmix.
+      cutmix: Alpha of the Beta distribution of the share that a box of another image leaves of an image;
+        with mixup, each image gets one or the other.
     """
 
     crop_padding: int = 0
@@ -61,6 +66,8 @@ class AugmentConfig:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses negative padding and factors that could turn negative."""
@@ -85,6 +92,15 @@ class AugmentConfig:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}: give a number from 0 to 1")
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}: give 0, or a finite alpha above it")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with others."""
+        return bool(self.mixup or self.cutmix)
 
     @property
     def resizes(self) -> bool:
@@ -105,6 +121,8 @@ class Augmentation:
       place: Where in the room that scaling makes the crop lies: shares of height and width.
       aim: Shares that decide data-anchor sampling: whether, which object, which anchor, how far from
         its size, and where in the window's height and width.
+      mix_shares: Share of itself that an image keeps, as `mixing.draw_mixing` gives it.
+      mix_boxes: The box in which the next image of the batch covers it.
     """
 
     top: Int[np.ndarray, " b"]
@@ -114,6 +132,8 @@ class Augmentation:
     scale: Float[np.ndarray, " b"]
     place: Float[np.ndarray, "b 2"]
     aim: Float[np.ndarray, "b 6"]
+    mix_shares: Float[np.ndarray, " b"]
+    mix_boxes: Float[np.ndarray, "b 4"]
 
     def rows(self, rows: slice) -> "Augmentation":
         """Returns the draws of some images of the batch."""
@@ -130,7 +150,7 @@ def draw_augmentation(config: AugmentConfig, rng: np.random.Generator, count: in
     """
     smallest, largest = (float(end) for end in np.log(config.scale))
     spread = np.array([config.brightness, config.contrast, config.saturation], np.float32)
-    return Augmentation(
+    drawn = dict(
         top=rng.integers(0, 2 * config.crop_padding + 1, count),
         left=rng.integers(0, 2 * config.crop_padding + 1, count),
         flip=(rng.random(count) < 0.5) & config.flip,
@@ -139,6 +159,8 @@ def draw_augmentation(config: AugmentConfig, rng: np.random.Generator, count: in
         place=rng.random((count, 2)),
         aim=rng.random((count, 6)),
     )
+    shares, boxes = draw_mixing(rng, count, mixup=config.mixup, cutmix=config.cutmix)
+    return Augmentation(**drawn, mix_shares=shares, mix_boxes=boxes)
 
 
 def _crop(
@@ -380,4 +402,6 @@ def augment_batch(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Ba
         moved["boxes"], moved["box_labels"] = move_boxes(
             config, draw, batch["boxes"], batch["box_labels"], size
         )
+    if config.mixes:
+        moved |= {"mix_shares": draw.mix_shares, "mix_boxes": draw.mix_boxes}
     return batch | moved

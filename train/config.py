@@ -2,15 +2,23 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from attokit.train.augment import AugmentConfig
+from attokit.train.mesh import parse_mesh
+from attokit.train.mixed_precision import ComputeDtype, check_compute_dtype
 from attokit.train.optimizer import Optimizer, check_optimizer
 from attokit.train.pixel_losses import PixelLossName, find_pixel_loss
 
 # Fields that change neither the numbers nor the length of a run: a resumed run may differ.
 _FREE_FIELDS = frozenset(
-    {"log_every", "eval_every", "checkpoint_every", "eval_batch_size", "mesh_data", "mesh_fsdp"}
-)
+    {
+        "log_every", "eval_every", "checkpoint_every", "eval_batch_size", "mesh", "profile", "workers",
+    }
+)  # fmt: skip
+# Of older versions; `mesh` came in their place.
+_GONE_FIELDS = frozenset({"mesh_data", "mesh_fsdp"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,8 +29,14 @@ class TrainConfig:
       epochs: Passes over the training split.
       steps: Optimizer steps, instead of epochs.
       batch_size: Examples per step, over all hosts and devices.
+      accumulate: Parts into which a batch is cut, of which one at a time needs memory: same gradient,
+        but batch norm normalizes by the part.
+      compute_dtype: Type in which training computes; bfloat16 leaves the parameters, their average and
+        the optimizer in float32, and so are evaluation and what is shipped.
       optimizer: SGD with Nesterov momentum, AdamW, or Muon.
       learning_rate: The peak of the cosine.
+      rate_factors: Patterns of paths of parameters, each with a factor of its learning rate:
+        ("stem/*", 0.1). 0 freezes; the last pattern that fits counts.
       warmup_fraction: Share of the steps in which the rate rises from 0.
       final_fraction: Last rate as a share of the peak.
       momentum: SGD's and Muon's momentum, AdamW's beta 1.
@@ -31,6 +45,11 @@ class TrainConfig:
       label_smoothing: Share of the target spread over all classes.
       loss: Of the pixels, in segmentation; None for cross_entropy.
       class_weights: Of the pixels' classes, in segmentation; None for 1 each.
+      distillation_weight: Share of a teacher's loss in the loss, where there is a teacher.
+      distillation_temperature: By which the logits of both are divided there.
+      filter_gradients: Patterns of paths of convolutions whose gradients are taken from patches, which
+        costs less time and memory, and some accuracy (`gradient_filter`).
+      filter_patch: Side of those patches in pixels of the output.
       ema_decay: Decay of the moving average that is evaluated and shipped, or None.
       seed: Of the order of examples, augmentation and dropout.
       augment: How training images are varied.
@@ -38,15 +57,20 @@ class TrainConfig:
       eval_every: Steps between evaluations, each with a checkpoint; None for once an epoch.
       checkpoint_every: Steps between further checkpoints, or None.
       eval_batch_size: Examples per evaluation step; None for `batch_size`.
-      mesh_data: Ways to split the batch; None for all devices that `mesh_fsdp` leaves.
-      mesh_fsdp: Ways to split the parameters.
+      mesh: Ways to split the work: data=4,fsdp=2 splits the batch over 8 devices and the parameters over
+        2; what is left out takes all devices that there are (data) or 1 (fsdp).
+      profile: Steps to record for a profiler, from the third on, into the run folder; None for none.
+      workers: Processes that read and augment batches; 0 for threads of this one.
     """
 
     epochs: float | None = None
     steps: int | None = None
     batch_size: int = 128
+    accumulate: int = 1
+    compute_dtype: ComputeDtype = "float32"
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1
+    rate_factors: tuple[tuple[str, float], ...] = ()
     warmup_fraction: float = 0.05
     final_fraction: float = 0.0
     momentum: float = 0.9
@@ -55,6 +79,10 @@ class TrainConfig:
     label_smoothing: float = 0.0
     loss: PixelLossName | None = None
     class_weights: tuple[float, ...] | None = None
+    distillation_weight: float = 0.5
+    distillation_temperature: float = 2.0
+    filter_gradients: tuple[str, ...] = ()
+    filter_patch: int = 2
     ema_decay: float | None = None
     seed: int = 0
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
@@ -62,8 +90,9 @@ class TrainConfig:
     eval_every: int | None = None
     checkpoint_every: int | None = None
     eval_batch_size: int | None = None
-    mesh_data: int | None = None
-    mesh_fsdp: int = 1
+    mesh: str | None = None
+    profile: int | None = None
+    workers: int = 0
 
     def __post_init__(self) -> None:
         """Refuses what cannot run, with the value."""
@@ -74,17 +103,34 @@ class TrainConfig:
         check_optimizer(self.optimizer)
         for name in (
             "epochs", "steps", "batch_size", "learning_rate", "clip_norm", "log_every",
-            "eval_every", "checkpoint_every", "eval_batch_size", "mesh_data", "mesh_fsdp",
+            "eval_every", "checkpoint_every", "eval_batch_size", "accumulate", "profile",
+            "distillation_temperature", "filter_patch",
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}: give a number above 0")
-        for name in ("warmup_fraction", "final_fraction", "momentum"):
+        for name in ("warmup_fraction", "final_fraction", "momentum", "distillation_weight"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}: give a number from 0 to 1")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing is {self.label_smoothing}: give 0 to below 1")
+        check_compute_dtype(self.compute_dtype)
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide into accumulate={self.accumulate} parts: "
+                "choose a divisor"
+            )
+        parse_mesh(self.mesh)
+        # JSON knows no tuples.
+        factors = tuple((pattern, float(factor)) for pattern, factor in self.rate_factors)
+        object.__setattr__(self, "rate_factors", factors)
+        object.__setattr__(self, "filter_gradients", tuple(self.filter_gradients))
+        wrong = [pair for pair in factors if not 0 <= pair[1] < float("inf")]
+        if wrong:
+            raise ValueError(f"rate_factors hold {wrong[0]}: give a factor of 0 (frozen) or more")
+        if self.workers < 0:
+            raise ValueError(f"workers is {self.workers}: give 0 or more processes")
         if self.loss is not None:
             find_pixel_loss(self.loss)
         if self.class_weights is not None:  # JSON knows no tuples
@@ -106,6 +152,17 @@ class TrainConfig:
     def steps_between_evaluations(self, train_size: int) -> int:
         """Returns `eval_every`, or the steps of one epoch."""
         return self.eval_every or max(1, round(train_size / self.batch_size))
+
+
+def read_config(saved: Mapping[str, Any]) -> TrainConfig:
+    """Returns the settings that a file holds, also of an older version.
+
+    Raises:
+      TypeError: if there is a setting that no version knew.
+      ValueError: if a value is wrong.
+    """
+    known = {name: value for name, value in saved.items() if name not in _GONE_FIELDS}
+    return TrainConfig(**known | {"augment": AugmentConfig(**saved["augment"])})
 
 
 def decisive_differences(saved: dict, config: TrainConfig) -> list[str]:

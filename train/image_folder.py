@@ -76,13 +76,21 @@ def image_folder_source(
 
 
 def load_image_folder(
-    folder: str | pathlib.Path, image_shape: tuple[int, int, int] = (224, 224, 3)
+    folder: str | pathlib.Path,
+    image_shape: tuple[int, int, int] = (224, 224, 3),
+    *,
+    every: int = 1,
 ) -> Dataset:
     """Returns the data set of a folder `SPLIT/CLASS/IMAGE`, such as `train/cat/1.jpg`.
 
     Classes are the folders of `train`, sorted by name. Images are resized to cover
     `image_shape` and cropped at the centre when they are read. Names that start with a dot are
     skipped.
+
+    Args:
+      folder: Where it lies.
+      image_shape: Height, width and channels.
+      every: Of so many classes the first is taken, for a part of a large set; 1 takes all.
 
     Raises:
       ValueError: if there is no `train`, a split has other classes, or nothing is an image.
@@ -103,7 +111,8 @@ def load_image_folder(
                 f"{split} has classes {', '.join(sorted(unknown))} that {folder / 'train'} lacks: "
                 "use the same class folders in every split"
             )
-        splits[split.name] = image_folder_source(split, class_names, image_shape)
+        splits[split.name] = image_folder_source(split, class_names[::every], image_shape)
+    class_names = class_names[::every]
     return Dataset(
         name=folder.name, class_names=class_names, image_shape=image_shape, splits=splits
     )

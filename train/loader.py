@@ -112,11 +112,26 @@ class EvalBatches:
 
 
 def iterate(
-    batches: TrainBatches | EvalBatches, *, threads: int = 2, ahead: int = 4
+    batches: TrainBatches | EvalBatches,
+    *,
+    start: int = 0,
+    threads: int = 2,
+    ahead: int = 4,
+    workers: int = 0,
 ) -> grain.DatasetIterator:
-    """Returns a Grain iterator over batches, which threads read ahead.
+    """Returns a Grain iterator over batches, which are read ahead.
 
-    It has `get_state` and `set_state`, which checkpoints keep beside the model.
+    Args:
+      batches: What to iterate over.
+      start: The first of them: the step at which a run goes on.
+      threads: That read, in this process or in each worker.
+      ahead: Batches that may wait.
+      workers: Processes that read instead of this one: decoding and augmentation in Python hold its lock.
+        They give the same batches in the same order.
     """
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    return iter(grain.MapDataset.source(batches).to_iter_dataset(options))
+    dataset = grain.MapDataset.source(batches)[start:].to_iter_dataset(options)
+    if workers:
+        # Grain serializes the data set for each worker, so its sources must be picklable.
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, ahead))
+    return iter(dataset)

@@ -18,18 +18,24 @@ from rich.console import Console
 from attokit.checkpoints.store import CheckpointStore
 from attokit.train.config import TrainConfig
 from attokit.train.dataset import Dataset, Source
+from attokit.train.distillation import Teacher, distillation
 from attokit.train.evaluation import evaluate
 from attokit.train.forward import Forward
+from attokit.train.gradient_filter import filter_gradients
 from attokit.train.interruption import Interruption
 from attokit.train.loader import TrainBatches, iterate
-from attokit.train.mesh import check_batch_size, make_mesh, put_batch
+from attokit.train.mesh import check_batch_size, named_mesh, put_batch
 from attokit.train.metrics import Metrics, compute_metrics, merge_metrics
+from attokit.train.mixed_precision import in_bfloat16
+from attokit.train.mixing import check_mixing, mixed_task
 from attokit.train.optimizer import make_optimizer
+from attokit.train.path_rates import path_rates, scale_updates, without_frozen_gradients
+from attokit.train.profiling import StepProfiler
 from attokit.train.progress import training_progress
 from attokit.train.run_folder import RunFolder
 from attokit.train.schedule import warmup_cosine
 from attokit.train.state import TrainState, abstract_state, place_state
-from attokit.train.step import TrainStep, compile_train_step, make_train_step
+from attokit.train.step import CompiledStep, TrainStep, compile_train_step, make_train_step
 from attokit.train.task import Task
 from attokit.train.task_choice import task_for
 
@@ -79,6 +85,42 @@ def config_optimizer(config: TrainConfig, train_size: int) -> optax.GradientTran
     )
 
 
+def config_step(
+    config: TrainConfig,
+    forward: Forward,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    teacher: Teacher | None = None,
+) -> TrainStep:
+    """Returns the pure training step that a config asks for.
+
+    Args:
+      config: The settings.
+      forward: The network.
+      task: The problem.
+      optimizer: What makes updates of gradients.
+      teacher: Of distillation; its variables are the step's third argument.
+    """
+    if config.rate_factors:
+        forward = without_frozen_gradients(forward, config.rate_factors)
+    if config.filter_gradients:
+        forward = filter_gradients(forward, config.filter_gradients, config.filter_patch)
+    if config.compute_dtype == "bfloat16":
+        forward = in_bfloat16(forward)
+    further = None
+    if teacher is not None:
+        weight, temperature = config.distillation_weight, config.distillation_temperature
+        further = distillation(teacher, weight, temperature)
+    return make_train_step(
+        forward,
+        mixed_task(task) if config.augment.mixes else task,
+        optimizer,
+        ema_decay=config.ema_decay,
+        parts=config.accumulate,
+        further_loss=further,
+    )
+
+
 def _scalars(metrics: Mapping[str, float | np.ndarray]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if isinstance(value, float)}
 
@@ -104,7 +146,7 @@ class _Run:
     eval_source: Source
     eval_split: str
     mesh: Mesh
-    train_step: TrainStep
+    train_step: CompiledStep
     state: TrainState
     step: int
     total_steps: int
@@ -112,6 +154,7 @@ class _Run:
     store: CheckpointStore
     folder: RunFolder
     console: Console
+    profiler: StepProfiler
     saved_metrics: Mapping[str, float | np.ndarray] = dataclasses.field(default_factory=dict)
     pending: Metrics | None = None
     rates: list[float] = dataclasses.field(default_factory=list)
@@ -120,8 +163,14 @@ class _Run:
         """Takes one step; waits for the device only when it is `_STEPS_AHEAD` behind."""
         batch = next(self.batches)
         self.task.check(batch)
-        self.state, metrics = self.train_step(self.state, put_batch(batch, self.mesh))
+        placed = put_batch(batch, self.mesh)
+        self.profiler.before_step()
+        # The step moves nothing between host and devices: what it needs is there.
+        with jax.transfer_guard("disallow"):
+            self.state, metrics = self.train_step(self.state, placed)
         self.step += 1
+        if self.profiler.after_step(metrics):
+            self.console.print(f"recorded steps into {self.profiler.folder}", soft_wrap=True)
         self.pending = metrics if self.pending is None else _merge(self.pending, metrics)
         waiting.append(metrics)
         if len(waiting) > _STEPS_AHEAD:
@@ -155,8 +204,8 @@ class _Run:
                 f"lower learning rate (now {self.config.learning_rate}) or gradient clipping "
                 f"(clip_norm, now {self.config.clip_norm})"
             )
-        position = {"step": self.step, "iterator": self.batches.get_state()}
-        self.store.save(self.step, self.state, position, metrics=metrics)
+        # The order of examples and all that varies them follow from the step alone.
+        self.store.save(self.step, self.state, {"step": self.step}, metrics=metrics)
 
     def evaluate(self, interruption: Interruption) -> None:
         """Evaluates, logs, prints one line and saves a checkpoint with the numbers."""
@@ -188,7 +237,7 @@ class _Run:
                 "training", total=self.total_steps, completed=self.step, loss="-", rate="-"
             )
             while self.step < self.total_steps:
-                interruption.check()
+                interruption.check(self.step)
                 self.advance(waiting)
                 progress.update(bar, completed=self.step)
                 last = self.step == self.total_steps
@@ -230,6 +279,7 @@ def fit(
     *,
     task: Task | None = None,
     optimizer: optax.GradientTransformation | None = None,
+    teacher: Teacher | None = None,
     eval_split: str = "test",
     resume: bool = False,
     extra: Mapping[str, Any] | None = None,
@@ -247,6 +297,7 @@ def fit(
       task: The problem; the data set's with the config's settings if None. Detection has to be
         given, since it needs the network's anchors (`task_for`).
       optimizer: Instead of the config's, for instance with rates per parameter.
+      teacher: A trained network to learn from as well (`distillation_weight`).
       eval_split: The split to evaluate on.
       resume: Go on from the newest checkpoint in `run_dir`, if there is one.
       extra: Further JSON values for `config.json`, such as the model's name.
@@ -262,35 +313,44 @@ def fit(
     task = task or task_for(dataset, config)
     train_source, eval_source = dataset.split("train"), dataset.split(eval_split)
     total_steps = config.total_steps(len(train_source))
-    mesh = make_mesh(config.mesh_data, config.mesh_fsdp)
-    check_batch_size(config.batch_size, mesh)
+    mesh = named_mesh(config.mesh)
+    check_batch_size(config.batch_size, mesh, parts=config.accumulate)
+    if config.augment.mixes:
+        check_mixing(task)
     optimizer = optimizer or config_optimizer(config, len(train_source))
+    if config.rate_factors:
+        path_rates(params, config.rate_factors)  # a wrong pattern, before any work
+        optimizer = optax.chain(optimizer, scale_updates(config.rate_factors))
     folder = RunFolder(run_dir, writes=jax.process_index() == 0)
     folder.start(config, {"dataset": dataset.name, **(extra or {})}, resume=resume)
     ema = config.ema_decay is not None
     state, shardings = place_state(params, model_state, optimizer, mesh, seed=config.seed, ema=ema)
-    batches = iterate(
-        TrainBatches(
-            train_source,
-            batch_size=config.batch_size,
-            steps=total_steps,
-            seed=config.seed,
-            augment=config.augment,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-    )
     step = 0
     store = CheckpointStore(
         folder.checkpoints, best_metric=task.best_metric, larger_is_better=task.larger_is_better
     )
     with store, Interruption() as interruption:
         if resume and store.latest_step is not None:
-            step, state, position = store.restore(abstract_state(state))
-            batches.set_state(position["iterator"])
+            step, state, _ = store.restore(
+                abstract_state(state), on_damage=lambda line: console.print(line, soft_wrap=True)
+            )
             console.print(f"resuming at step {step} of {total_steps}")
+        batches = iterate(
+            TrainBatches(
+                train_source,
+                batch_size=config.batch_size,
+                steps=total_steps,
+                seed=config.seed,
+                augment=config.augment,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            ),
+            start=step,
+            workers=config.workers,
+        )
         folder.open_logs(step)
-        pure_step = make_train_step(forward, task, optimizer, ema_decay=config.ema_decay)
+        pure_step = config_step(config, forward, task, optimizer, teacher)
+        constants = () if teacher is None else teacher.variables
         run = _Run(
             config=config,
             forward=forward,
@@ -299,7 +359,7 @@ def fit(
             eval_source=eval_source,
             eval_split=eval_split,
             mesh=mesh,
-            train_step=compile_train_step(pure_step, mesh, shardings),
+            train_step=compile_train_step(pure_step, mesh, shardings, constants=constants),
             state=state,
             step=step,
             total_steps=total_steps,
@@ -307,6 +367,7 @@ def fit(
             store=store,
             folder=folder,
             console=console,
+            profiler=StepProfiler(folder.path / "profile", config.profile),
         )
         del state  # the step donates it
         try:
@@ -322,10 +383,12 @@ def fit(
             store.wait()
             console.print(
                 f"stopped after step {run.step} of {total_steps}; the checkpoint is in "
-                f"{folder.path}: start it again with resume to go on"
+                f"{folder.path}: start it again with resume to go on (the same command, --resume)",
+                soft_wrap=True,
             )
             raise
         finally:
+            run.profiler.close()
             folder.close()
     final_params, final_model_state = run.state.inference
     return FitResult(

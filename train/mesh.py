@@ -12,6 +12,25 @@ from jaxtyping import PyTree
 _SMALLEST_SHARDED_SIZE = 1024
 
 
+def parse_mesh(text: str | None) -> dict[str, int]:
+    """Returns the axes that a text such as "data=4,fsdp=2" names, as `make_mesh` takes them.
+
+    An axis that is left out is for `make_mesh` to choose; None names none.
+
+    Raises:
+      ValueError: if the text is no such list.
+    """
+    axes: dict[str, int] = {}
+    for part in text.split(",") if text is not None else ():
+        name, _, ways = part.partition("=")
+        if name not in ("data", "fsdp") or name in axes or not ways.isdecimal() or int(ways) < 1:
+            raise ValueError(
+                f"mesh is {text!r}: write data=4,fsdp=2, both at least 1, or one of them alone"
+            )
+        axes[name] = int(ways)
+    return axes
+
+
 def make_mesh(
     data: int | None = None, fsdp: int = 1, *, devices: list[jax.Device] | None = None
 ) -> Mesh:
@@ -43,12 +62,32 @@ def make_mesh(
     return Mesh(grid, ("data", "fsdp"))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+def named_mesh(text: str | None) -> Mesh:
+    """Returns the mesh of all devices that a text such as "data=4,fsdp=2" asks for, or None leaves open.
+
+    Raises:
+      ValueError: if the text names none, or the devices do not suffice.
+    """
+    axes = parse_mesh(text)
+    return make_mesh(axes.get("data"), axes.get("fsdp", 1))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, *, parts: int = 1) -> None:
     """Refuses a batch that the mesh does not divide.
+
+    Args:
+      batch_size: Examples.
+      mesh: The devices.
+      parts: Into which the batch is cut first, for one after the other.
 
     Raises:
       ValueError: if it does not.
     """
+    if batch_size % (parts * mesh.size) and batch_size % mesh.size == 0:
+        raise ValueError(
+            f"each of the {parts} parts of a batch of {batch_size} does not divide by the {mesh.size} "
+            f"devices of mesh {dict(mesh.shape)}: choose a multiple of {parts * mesh.size}"
+        )
     if batch_size % mesh.size:
         raise ValueError(
             f"batch size {batch_size} does not divide by the {mesh.size} devices of mesh "
@@ -79,6 +118,11 @@ def leaf_sharding(mesh: Mesh, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
 def state_shardings(mesh: Mesh, abstract_state: PyTree) -> PyTree:
     """Returns a tree of shardings for a tree of shapes."""
     return jax.tree.map(lambda leaf: leaf_sharding(mesh, leaf), abstract_state)
+
+
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Returns a tree of which every device, and so every host, holds all."""
+    return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -20,7 +20,7 @@ class BatchNorm(nn.Module):
     """Normalizes each channel: by the batch in training, by running statistics in inference.
 
     Parameters `scale` and `bias`, statistics `mean` and `var` (collection `batch_stats`), all [c] and
-    float32; the result has the input's dtype. Under `jax.jit` a sharded batch counts as a whole.
+    float32; the result has the input's dtype, the arithmetic is float32. Under `jax.jit` a sharded batch counts as a whole.
 
     Attributes:
       use_running_average: Whether to normalize by the running statistics.
@@ -40,12 +40,14 @@ class BatchNorm(nn.Module):
         channels = (x.shape[-1],)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels)
-        scale = self.param("scale", self.scale_init, channels)
-        bias = self.param("bias", nn.initializers.zeros_init(), channels)
+        # Also where a step computes in bfloat16: the arithmetic of a norm is float32.
+        scale = self.param("scale", self.scale_init, channels).astype(jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), channels).astype(jnp.float32)
         if self.use_running_average:
             mean, var = running_mean.value, running_var.value
             lead = (None,) * (x.ndim - 1)
-            normed = (x - mean[lead]) * (jax.lax.rsqrt(var + self.epsilon) * scale)[lead]
+            centred = x.astype(jnp.float32) - mean[lead]
+            normed = centred * (jax.lax.rsqrt(var + self.epsilon) * scale)[lead]
             return (normed + bias[lead]).astype(x.dtype)
         y, (mean, var) = normalize_by_batch(x, scale, bias, self.epsilon)
         if not self.is_initializing():

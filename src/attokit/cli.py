@@ -1,7 +1,8 @@
 """The command line: finds the command, reads its options, turns errors into one line.
 
 A command is a module of `attokit.commands` and is imported only when it is asked for, so that
-`attokit --help` costs nothing. Exit codes: 0; 1 for any error; 130 after Ctrl-C.
+`attokit --help` costs nothing. Exit codes: 0, also when SIGTERM ended a training
+behind a checkpoint; 1 for any error; 130 after Ctrl-C.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "quickstart": "train, quantize, export and prove a small network: nothing else needed",
         "list": "the models and pretrained weights, with their cost",
         "info": "one model: parameters, multiply-adds, source, deviations",
+        "data": "pictures of what a data set shows a training, with the labels drawn",
         "train": "train a float network into a run folder",
         "evaluate": "metrics of a run, of pretrained weights or of a .tflite file",
         "quantize": "post-training quantization or QAT of a trained run",
@@ -58,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with quiet_background():
             return _run(name, arguments[1:])
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"attokit {name}: stopped", file=sys.stderr)
-        return 130
+        return getattr(stop, "exit_code", 130)
     except BrokenPipeError:  # `attokit list | head` is no error, but nothing more can be printed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -81,15 +83,16 @@ def quiet_background() -> Iterator[None]:
         yield
         return
     logger = logging.getLogger("absl")
-    saved = logger.level, threading.excepthook, sys.excepthook
+    saved = logger.level, threading.excepthook, sys.excepthook, sys.unraisablehook
     logger.setLevel(logging.CRITICAL)
     threading.excepthook = lambda _: None
     sys.excepthook = lambda *_: None
+    sys.unraisablehook = lambda _: None
     try:
         yield
     finally:
         logger.setLevel(saved[0])
-        threading.excepthook, sys.excepthook = saved[1:]
+        threading.excepthook, sys.excepthook, sys.unraisablehook = saved[1:]
 
 
 def describe(error: Exception) -> str:

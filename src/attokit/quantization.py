@@ -38,11 +38,10 @@ from attokit.train import (
     TrainConfig,
     evaluate,
     fit,
-    make_mesh,
     warmup_cosine,
 )
 from attokit.train.loop import config_optimizer
-from attokit.train.mesh import replicated
+from attokit.train.mesh import named_mesh, replicated
 
 _MOST_AT_ONCE = 128
 _ACTIVATIONS_AT_ONCE = 1 << 28  # numbers of one batch in calibration: 1 GiB
@@ -166,6 +165,10 @@ def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:
         "learning_rate": config.learning_rate / 10,
         "ema_decay": None if config.ema_decay is None else min(config.ema_decay, 0.95),
         "eval_every": None,
+        # The arithmetic is the file's own, and a graph's weights have other names than a network's.
+        "compute_dtype": "float32",
+        "rate_factors": (),
+        "filter_gradients": (),
     }
     return dataclasses.replace(config, **settings | changes)
 
@@ -228,7 +231,7 @@ class Quantizer:
         self, weights: Weights, qparams: QParams, source: Source, config: TrainConfig
     ) -> dict[str, float | np.ndarray]:
         """Returns the evaluation metrics of the integer graph over a split."""
-        mesh = make_mesh(config.mesh_data, config.mesh_fsdp)
+        mesh = named_mesh(config.mesh)
         # As the loop places them, so that both share one compiled function.
         params, state = jax.device_put(
             (self._params(weights, qparams), dict(qparams)), replicated(mesh)

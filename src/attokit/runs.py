@@ -25,7 +25,8 @@ from attokit.precision import Precision, precision_of
 from attokit.quant import Graph, QParams, QuantParams, trace
 from attokit.quant.graph import Weights
 from attokit.tasks import TASKS
-from attokit.train import AugmentConfig, Dataset, TrainConfig
+from attokit.train import Dataset, TrainConfig
+from attokit.train.config import read_config
 from attokit.zoo.registry import Task
 
 
@@ -145,7 +146,6 @@ def open_run(path: pathlib.Path) -> Run:
         )
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
-        config = dict(settings["config"])
         return Run(
             path=path,
             model=settings["model"],
@@ -154,7 +154,7 @@ def open_run(path: pathlib.Path) -> Run:
             task=_known_task(settings.get("task", "classification")),  # there was no other
             class_names=tuple(settings["class_names"]),
             image_shape=tuple(settings["image_shape"]),
-            config=TrainConfig(**config | {"augment": AugmentConfig(**config["augment"])}),
+            config=read_config(settings["config"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as err:
         raise ValueError(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 from rich.console import Console
 
 from attokit import zoo
@@ -17,11 +18,13 @@ from attokit.train import (
     FitResult,
     Forward,
     Task,
+    Teacher,
     TrainConfig,
     fit,
     split_variables,
     task_for,
 )
+from attokit.train.mesh import named_mesh, replicate
 
 
 def train_float(
@@ -36,6 +39,7 @@ def train_float(
     task: Task | None = None,
     forward: Forward | None = None,
     start: Run | None = None,
+    teacher: Teacher | None = None,
     resume: bool = False,
     console: Console | None = None,
 ) -> tuple[Run, FitResult]:
@@ -52,6 +56,7 @@ def train_float(
       task: As `fit` takes it; that of the data with the settings of `config` if None.
       forward: Of `zoo.create(model, **overrides)`; give it to evaluate again without compiling.
       start: The run whose trained weights to start from; random weights if None.
+      teacher: A trained network to learn from as well; see `attokit.teachers`.
       resume: Go on from the newest checkpoint.
       console: Where to print.
 
@@ -79,19 +84,29 @@ def train_float(
         dataset,
         run_dir,
         task=task,
+        teacher=teacher,
         eval_split=eval_split,
         resume=resume,
         extra=describe_run(model, overrides, data, dataset)
-        | {"start": None if start is None else str(start.path.resolve())},
+        | {
+            "start": None if start is None else str(start.path.resolve()),
+            "teacher": None if teacher is None else teacher.name,
+        },
         console=console,
     )
     run = open_run(pathlib.Path(run_dir))
-    save_weights(
-        run.weights_path,
-        {"params": result.params, **result.model_state},
-        metadata={"model": model, task.best_metric: f"{result.metrics[task.best_metric]:.4f}"},
-    )
-    write_labels(run.path / "labels.txt", run.class_names)
+    # A host holds its part of what `fsdp` spreads; together they make it whole, and one writes.
+    mesh = named_mesh(config.mesh)
+    shipped = replicate({"params": result.params, **result.model_state}, mesh)
+    if jax.process_index() == 0:
+        save_weights(
+            run.weights_path,
+            shipped,
+            metadata={"model": model, task.best_metric: f"{result.metrics[task.best_metric]:.4f}"},
+        )
+        write_labels(run.path / "labels.txt", run.class_names)
+    if jax.process_count() > 1:  # no host says that it is done before the weights are there
+        multihost_utils.sync_global_devices("weights are written")
     return run, result
 
 

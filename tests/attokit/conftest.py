@@ -19,7 +19,7 @@ from attokit.zoo.prior_boxes import prior_boxes_cxcywh
 
 SHAPE, PIXEL_SHAPE = (8, 8, 1), (16, 16, 3)
 BOX_SHAPE = (32, 32, 1)
-CONFIG = TrainConfig(steps=30, batch_size=16, learning_rate=0.2, weight_decay=0.0, mesh_data=1)
+CONFIG = TrainConfig(steps=30, batch_size=16, learning_rate=0.2, weight_decay=0.0, mesh="data=1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -238,7 +238,7 @@ def _segmented(tmp_path_factory):
     with patched(), contextlib.redirect_stdout(text):
         arguments = ["--model", "tiny_pixels", "--data", "scenes", "--run-dir", str(folder)]
         arguments += ["--steps", "40", "--batch-size", "16", "--learning-rate", "0.2"]
-        assert main(["train", *arguments, "--mesh-data", "1"]) == 0
+        assert main(["train", *arguments, "--mesh", "data=1"]) == 0
         assert main(["quantize", str(folder), "--calibration-images", "32"]) == 0
         assert main(["export", str(folder)]) == 0
     return folder, text.getvalue()
@@ -263,7 +263,7 @@ def _detected(tmp_path_factory):
     with patched(), contextlib.redirect_stdout(text):
         arguments = ["--model", "tiny_boxes", "--data", "scenes", "--run-dir", str(folder)]
         arguments += ["--steps", "150", "--batch-size", "16", "--optimizer", "adamw"]
-        arguments += ["--learning-rate", "0.01", "--mesh-data", "1", "--eval-every", "150"]
+        arguments += ["--learning-rate", "0.01", "--mesh", "data=1", "--eval-every", "150"]
         assert main(["train", *arguments]) == 0
         assert main(["quantize", str(folder), "--calibration-images", "32"]) == 0
         assert main(["export", str(folder)]) == 0

@@ -11,7 +11,7 @@ from attokit.runs import describe_run, load_quantized, open_run, save_quantized
 def test_open(finished, dataset):
     run = open_run(finished[0])
     assert (run.model, run.overrides, run.image_shape) == ("tiny", {}, (8, 8, 1))
-    assert run.config.mesh_data == 1
+    assert run.config.mesh == "data=1"
     settings = json.loads((finished[0] / "config.json").read_text())
     described = describe_run("tiny", {}, "fashion_mnist_subset", dataset)
     assert {name: settings[name] for name in described} == described

@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,3 +75,62 @@ def test_missing_and_foreign_checkpoints(tmp_path):
             store.restore(_abstract(_state(0)), 7)
         with pytest.raises(ValueError, match="does not fit this run"):
             store.restore(_abstract({"other": jnp.zeros(3)}))
+
+
+def _damage(folder, kind):
+    """Makes a checkpoint unreadable in one of the ways that disks and crashes do."""
+    files = sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest = files[-1]
+    content = largest.read_bytes()
+    if kind == "cut short":
+        largest.write_bytes(content[: len(content) // 2])
+    elif kind == "altered":
+        middle = len(content) // 2
+        largest.write_bytes(content[:middle] + bytes(x ^ 255 for x in content[middle:]))
+    elif kind == "a file is gone":
+        largest.unlink()
+    else:
+        shutil.rmtree(folder / "state")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's own reads
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cut short",
+        pytest.param("altered", marks=pytest.mark.slow),
+        pytest.param("a file is gone", marks=pytest.mark.slow),
+        pytest.param("the state is gone", marks=pytest.mark.slow),
+    ],
+)
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, kind):
+    state = {"w": jax.random.normal(jax.random.key(0), (64, 64)), "step": jnp.int32(4)}
+    folder = tmp_path / "checkpoints"
+    with CheckpointStore(folder, keep_latest=3) as store:
+        for step in (2, 4):
+            store.save(step, state | {"step": jnp.int32(step)}, {"at": step})
+    _damage(folder / "4", kind)
+    lines = []
+    with CheckpointStore(folder, keep_latest=3) as store:
+        step, found, position = store.restore(_abstract(state), on_damage=lines.append)
+        assert (step, position, int(found["step"])) == (2, {"at": 2}, 2)
+        np.testing.assert_array_equal(found["w"], state["w"])
+        (line,) = lines
+        assert line.startswith("checkpoint 4 cannot be read")
+        assert "going on from checkpoint 2" in line
+        assert store.steps == (2,)
+        assert (tmp_path / "checkpoints_damaged" / "4").is_dir()
+        assert store.save(4, state, {"at": 4})  # its step is free again
+        store.wait()
+        assert store.restore(_abstract(state))[0] == 4
+
+
+def test_nothing_is_set_aside_where_no_checkpoint_fits(tmp_path):
+    folder = tmp_path / "checkpoints"
+    with CheckpointStore(folder) as store:
+        for step in (1, 2):
+            store.save(step, _state(step), {})
+        store.wait()
+        with pytest.raises(ValueError, match=r"checkpoint 2 in .* does not fit this run"):
+            store.restore(_abstract({"other": jnp.zeros(3)}))
+        assert store.steps == (1, 2)

@@ -28,6 +28,8 @@ def _draw(top, left, flip=(False, False), color=None, scale=(1.0, 1.0), place=(0
         scale=np.array(scale),
         place=np.array([place, place]),
         aim=np.ones((2, 6)),
+        mix_shares=np.ones(2, np.float32),
+        mix_boxes=np.zeros((2, 4), np.float32),
     )
 
 

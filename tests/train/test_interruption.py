@@ -3,17 +3,21 @@ import signal
 
 import pytest
 
-from attokit.train.interruption import Interruption
+from attokit.train.interruption import Interruption, Preempted
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_waits_for_check(number):
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Preempted)]
+)
+def test_signal_waits_for_check(number, kind):
     before = signal.getsignal(number)
     with Interruption() as interruption:
         interruption.check()
         os.kill(os.getpid(), number)
-        with pytest.raises(KeyboardInterrupt):
-            interruption.check()
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            interruption.check(7)
+        assert stopped.type is kind
+    assert Preempted.exit_code == 0
     assert signal.getsignal(number) is before
 
 

@@ -26,7 +26,7 @@ CONFIG = TrainConfig(
     log_every=2,
     eval_every=6,
     checkpoint_every=4,
-    mesh_data=2,  # fewer devices compile faster
+    mesh="data=2",  # fewer devices compile faster
 )
 
 

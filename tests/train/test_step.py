@@ -1,14 +1,19 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attokit import zoo
+from attokit.train.forward import flax_forward, split_variables
+from attokit.train.loader import TrainBatches
 from attokit.train.mesh import make_mesh, put_batch
 from attokit.train.metrics import compute_metrics
 from attokit.train.optimizer import make_optimizer
 from attokit.train.state import place_state
 from attokit.train.step import compile_train_step, make_eval_step, make_train_step
 from attokit.train.task import classification_task
+from attokit.zoo.conv_norm import ConvNorm
 
 TASK = classification_task(label_smoothing=0.1)
 
@@ -65,3 +70,63 @@ def test_eval_step_ignores_filling(forward, network, dataset):
     alone = compute_metrics(step(*network, first | {"mask": mask[:5]}))
     assert masked["loss"] == pytest.approx(alone["loss"])
     np.testing.assert_array_equal(masked["confusion"], alone["confusion"])
+
+
+class _Norms(nn.Module):
+    """Batch norms of which a device that looked at its own rows alone would make others."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = ConvNorm(16, 3, strides=2)(x, train=train)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x).reshape(x.shape[0], -1)
+        return nn.Dense(3)(nn.relu(nn.Dense(64)(x)))
+
+
+def _curve(dataset, mesh, steps):
+    """Returns the loss of each step and the state after the last."""
+    model, optimizer = _Norms(), make_optimizer("sgd", 0.02, clip_norm=1.0)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+    state, shardings = place_state(*split_variables(variables), optimizer, mesh, seed=0)
+    pure = make_train_step(flax_forward(model), TASK, optimizer)
+    step = compile_train_step(pure, mesh, shardings)
+    batches = TrainBatches(dataset.split("train"), batch_size=16, steps=steps, seed=0)
+    losses = []
+    for index in range(steps):
+        state, metrics = step(state, put_batch(batches[index], mesh))
+        losses.append(compute_metrics(metrics)["loss"])
+    return losses, state
+
+
+@pytest.mark.slow
+def test_loss_curves_agree_on_every_mesh(dataset):
+    """Batch norm among the layers: it is that of the whole batch, whatever holds which rows."""
+    one, one_state = _curve(dataset, make_mesh(1), 50)
+    assert one[-1] < 0.8 * one[0]
+    for mesh in ((2, 1), (1, 4), (2, 4)):
+        many, state = _curve(dataset, make_mesh(*mesh), 50)
+        # Sums over the batch are taken in another order, which 50 steps amplify.
+        np.testing.assert_allclose(many, one, rtol=1e-3, err_msg=f"{mesh}")
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3),
+            state.model_state,
+            one_state.model_state,
+        )
+
+
+@pytest.mark.slow
+def test_memory_of_the_state_falls_with_fsdp():
+    model, optimizer = zoo.create("mobilenet_v2", num_classes=1000), make_optimizer("adamw", 1e-3)
+    images = jax.ShapeDtypeStruct((8, 64, 64, 3), jnp.uint8)
+    batch = {"images": images, "labels": jax.ShapeDtypeStruct((8,), jnp.int32)}
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    sizes = []
+    for ways in (1, 8):
+        mesh = make_mesh(1, ways)
+        state, shardings = place_state(*split_variables(variables), optimizer, mesh, seed=0)
+        pure = make_train_step(flax_forward(model), TASK, optimizer)
+        program = compile_train_step(pure, mesh, shardings).program
+        sizes.append(program.lower(state, batch, ()).compile().memory_analysis())
+    whole = 3 * 4 * sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert sizes[0].argument_size_in_bytes > whole
+    # What does not divide, and is small, stays on every device: norms and biases, 1 % here.
+    assert sizes[1].argument_size_in_bytes < 1.15 * sizes[0].argument_size_in_bytes / 8

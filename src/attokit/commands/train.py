@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Annotated
 
+import jax
 import tyro
 from rich.console import Console
 
@@ -13,7 +14,17 @@ from attokit.datasets import canonical, load_dataset
 from attokit.overrides import check_overrides, parse_overrides
 from attokit.runs import open_run
 from attokit.tasks import check_same_task, view_of
-from attokit.train import RECIPES, Dataset, TrainConfig, find_recipe, task_for, use_cpu_cores
+from attokit.teachers import open_teacher
+from attokit.train import (
+    RECIPES,
+    Dataset,
+    TrainConfig,
+    find_recipe,
+    join_hosts,
+    task_for,
+    use_cpu_cores,
+)
+from attokit.train.compilation_cache import keep_compiled
 from attokit.training import train_float
 
 
@@ -36,6 +47,8 @@ class Options:
       split: To evaluate on.
       run_dir: The run folder; runs/NAME of the recipe or model if left out.
       start: A run folder whose trained weights to start from, instead of random ones.
+      teacher: A run folder or pretrained weights of the same classes, to learn from as well (distillation).
+      compilation_cache: A folder that keeps compiled steps, so that the next start need not compile.
       resume: Go on from the newest checkpoint of the run folder.
       config: How to train.
     """
@@ -48,6 +61,8 @@ class Options:
     split: str = "test"
     run_dir: pathlib.Path | None = None
     start: pathlib.Path | None = None
+    teacher: str | None = None
+    compilation_cache: pathlib.Path | None = None
     resume: bool = False
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=lambda: TrainConfig(epochs=10)
@@ -59,15 +74,20 @@ def defaults(arguments: Sequence[str]) -> Options:
     values = dict(zip(arguments, [*arguments[1:], ""], strict=True))
     values |= dict(text.split("=", 1) for text in arguments if text.startswith("--recipe="))
     name = values.get("--recipe")
-    config = find_recipe(name).config if name else TrainConfig(epochs=10)
+    recipe = find_recipe(name) if name else None
+    config = recipe.config if recipe else TrainConfig(epochs=10)
     if any(text.split("=")[0] == "--steps" for text in arguments):
         config = dataclasses.replace(config, epochs=None, steps=1)
-    return Options(recipe=name, config=config)
+    return Options(recipe=name, config=config, split=recipe.split if recipe else "test")
 
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
+    join_hosts()
     use_cpu_cores()
+    console.quiet = jax.process_index() > 0
+    if options.compilation_cache is not None:
+        keep_compiled(options.compilation_cache)
     model, overrides, data, dataset = _problem(options)
     task = task_for(dataset, options.config, zoo.create(model, **overrides))
     run_dir = options.run_dir or pathlib.Path("runs") / (options.recipe or model)
@@ -81,6 +101,7 @@ def run(options: Options, console: Console) -> None:
         eval_split=options.split,
         task=task,
         start=open_run(options.start) if options.start is not None else None,
+        teacher=None if options.teacher is None else open_teacher(options.teacher, dataset),
         resume=options.resume,
         console=console,
     )

@@ -1,5 +1,8 @@
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from tiny_tfds import TinyShapes
@@ -9,7 +12,7 @@ from attokit.cli import main
 from attokit.runs import open_run
 
 SHORT = ["--model", "tiny", "--data", "fashion_mnist_subset", "--steps", "4", "--batch-size", "16",
-         "--mesh-data", "1", "--learning-rate", "0.01"]  # fmt: skip
+         "--mesh", "data=1", "--learning-rate", "0.01"]  # fmt: skip
 
 
 def test_trains_and_resumes(tiny, tmp_path, capsys):
@@ -27,13 +30,34 @@ def test_trains_and_resumes(tiny, tmp_path, capsys):
     assert "resuming at step 4 of 4" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_settings_of_a_large_job(tiny, finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    options = ["--teacher", str(finished[0]), "--distillation-weight", "0.3", "--accumulate", "2"]
+    options += ["--rate-factors", "conv/*", "0", "head/*", "0.5", "--augment.mixup", "0.2"]
+    options += ["--mesh", "data=2,fsdp=2", "--compute-dtype", "bfloat16", "--profile", "1"]
+    arguments = ["train", *SHORT, *options, "--run-dir", str(folder)]
+    assert main(arguments) == 0
+    assert f"recorded steps into {folder / 'profile'}" in " ".join(capsys.readouterr().out.split())
+    run = open_run(folder)
+    assert run.config.rate_factors == (("conv/*", 0.0), ("head/*", 0.5))
+    assert (run.config.mesh, run.config.compute_dtype) == ("data=2,fsdp=2", "bfloat16")
+    start = run.network().init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    trained = run.variables()["params"]
+    np.testing.assert_array_equal(trained["conv"]["kernel"], start["conv"]["kernel"])
+    assert not np.array_equal(trained["head"]["kernel"], start["head"]["kernel"])
+    assert list((folder / "profile").rglob("*.xplane.pb"))
+    assert main([*arguments, "--resume", "--teacher", "x"]) == 1
+    assert "teacher 'x' is no run folder" in capsys.readouterr().err
+
+
 def test_tfds_by_name(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
     builder = TinyShapes(data_dir=str(tmp_path / "tfds"), file_format="array_record")
     builder.download_and_prepare()
     run_dir = str(tmp_path / "run")
     arguments = ["--data", "tfds:tiny_shapes", "--image-size", "8", "8", "1", "--steps", "1"]
-    arguments += ["--batch-size", "2", "--mesh-data", "1", "--run-dir", run_dir]
+    arguments += ["--batch-size", "2", "--mesh", "data=1", "--run-dir", run_dir]
     assert main(["train", "--model", "tiny", *arguments]) == 0
     assert open_run(tmp_path / "run").class_names == ("dark", "bright")
     capsys.readouterr()
@@ -91,6 +115,12 @@ def test_recipe_gives_defaults(capsys):
             "the images of fashion_mnist_subset are (8, 8, 1)",
         ),
         (["--model", "tiny", "--epochs", "3", "--steps", "4"], "set exactly one"),
+        (["--model", "tiny", "--mesh", "data=two"], "mesh is 'data=two': write data=4,fsdp=2"),
+        (["--model", "tiny", "--batch-size", "10", "--accumulate", "4"], "choose a divisor"),
+        (
+            [*SHORT, "--rate-factors", "stem/*", "0"],
+            "no parameter has a path like 'stem/*' (of rate_factors): near are",
+        ),
         (["--model", "tiny", "--learning-rate", "-1"], "give a number above 0"),
         (["--learning_rat", "1"], "Perhaps you meant"),
     ],
