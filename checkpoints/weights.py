@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -33,6 +33,14 @@ def flatten_tree(tree: Tree) -> dict[str, np.ndarray]:
             )
         flat[name] = np.ascontiguousarray(array).reshape(array.shape)
     return flat
+
+
+def leaves_by_name(tree: Tree) -> dict[str, Any]:
+    """Returns the leaves of nested dicts, as they are, by the names that `flatten_tree` gives."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def nest_names(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -88,13 +96,16 @@ def save_weights(
             temporary.unlink(missing_ok=True)
 
 
-def load_weights(path: str | pathlib.Path, like: Tree | None = None) -> dict[str, Any]:
+def load_weights(
+    path: str | pathlib.Path, like: Tree | None = None, *, leave_out: Collection[str] = ()
+) -> dict[str, Any]:
     """Returns the variables of a safetensors file as nested dicts of numpy arrays.
 
     Args:
       path: The file.
       like: A tree of arrays or `jax.ShapeDtypeStruct` that the file must match in every name,
         shape and dtype; None takes what is there.
+      leave_out: Names, such as `params/head/kernel`, that are neither checked nor returned.
 
     Raises:
       ValueError: if the file is missing or damaged, or differs from `like`; every difference
@@ -105,11 +116,9 @@ def load_weights(path: str | pathlib.Path, like: Tree | None = None) -> dict[str
         flat = parse_tensors(path.read_bytes())
     except (OSError, safetensors.SafetensorError) as err:
         raise ValueError(f"cannot read weights from {path}: {err}; fetch the file again") from err
+    flat = {name: array for name, array in flat.items() if name not in leave_out}
     if like is not None:
-        expected = {
-            jax.tree_util.keystr(name, simple=True, separator="/"): leaf
-            for name, leaf in jax.tree_util.tree_leaves_with_path(like)
-        }
+        expected = {n: leaf for n, leaf in leaves_by_name(like).items() if n not in leave_out}
         lines = mismatches(flat, expected)
         if lines:
             raise ValueError(
