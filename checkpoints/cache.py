@@ -90,8 +90,9 @@ def obtain(
     path = cached_path(name, file)
     if local_path(file.source) is not None:
         return _checked(name, path, file)
-    if _matches(path, file):
-        return path
+    with _said_clearly(name, file):
+        if _matches(path, file):
+            return path
     if is_offline():
         state = "damaged" if path.exists() else "not in the cache"
         raise OfflineError(
@@ -133,7 +134,7 @@ def _checked(name: str, path: pathlib.Path, file: HubFile) -> pathlib.Path:
 def _matches(path: pathlib.Path, file: HubFile) -> bool:
     try:
         return describe_file(path) == (file.sha256, file.size)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -198,9 +198,9 @@ def _read_far(source: str, max_age_s: float, patience: Patience) -> bytes:
     """Returns an index as it is there, or, without a network, as it was."""
     url = public_url(source)
     kept = cache_folder() / "indexes" / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
-    known = kept.is_file()
+    known = _listed_before(kept)
     if known and (is_offline() or 0 <= time.time() - kept.stat().st_mtime < max_age_s):
-        return kept.read_bytes()
+        return known
     if is_offline():
         raise OfflineError(
             f"the list of {source} is not in the cache, and {OFFLINE} is set: unset it, or run "
@@ -210,14 +210,24 @@ def _read_far(source: str, max_age_s: float, patience: Patience) -> bytes:
         once = dataclasses.replace(patience, tries=1) if known else patience
         content = read(url, limit=_LARGEST_INDEX, patience=once)
     except UnreachableError as err:
-        if not known:
+        if known is None:
             raise
         _LOG.warning("%s; going on with what it listed before", err)
         with contextlib.suppress(OSError):
             os.utime(kept)  # or every look-up would wait for it as long
-        return kept.read_bytes()
+        return known
     parse_index(content, source)  # what is kept can be used
     _keep(kept, content)
+    return content
+
+
+def _listed_before(path: pathlib.Path) -> bytes | None:
+    """Returns an index that was kept, if it is there and whole."""
+    try:
+        content = path.read_bytes()
+        parse_index(content, str(path))
+    except (OSError, ValueError):
+        return None
     return content
 
 

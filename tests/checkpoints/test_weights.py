@@ -89,3 +89,13 @@ def test_damaged_file(tmp_path, content):
     (tmp_path / "w").write_bytes(content)
     with pytest.raises(ValueError, match="cannot read weights"):
         load_weights(tmp_path / "w")
+
+
+def test_what_is_left_out_may_differ(tmp_path):
+    save_weights(tmp_path / "w", {"a": np.zeros(2, np.float32), "head": {"b": np.zeros(3)}})
+    like = {"a": jax.ShapeDtypeStruct((2,), np.float32), "head": {"b": jax.ShapeDtypeStruct((4,), np.float32),
+            "new": jax.ShapeDtypeStruct((1,), np.float32)}}  # fmt: skip
+    loaded = load_weights(tmp_path / "w", like, leave_out={"head/b", "head/new"})
+    assert loaded.keys() == {"a"}
+    with pytest.raises(ValueError, match="in 1 places: missing: head/new;"):
+        load_weights(tmp_path / "w", like, leave_out={"head/b"})
