@@ -82,13 +82,17 @@ class Run:
         Raises:
           ValueError: if the training has not ended, or the file is damaged or another model's.
         """
+        self.check_trained()
+        like = jax.eval_shape(self.network().init, jax.random.key(0), self.example())
+        return load_weights(self.weights_path, like)
+
+    def check_trained(self) -> None:
+        """Raises ValueError if the training has not ended."""
         if not self.weights_path.exists():
             raise ValueError(
                 f"{self.path} has no trained weights: train it to the end "
                 "(attokit train ... --resume)"
             )
-        like = jax.eval_shape(self.network().init, jax.random.key(0), self.example())
-        return load_weights(self.weights_path, like)
 
     def trace(self) -> tuple[Graph, dict[str, Any]]:
         """Returns the graph of the float model and its weights."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from attokit import zoo
 from attokit.datasets import canonical, load_dataset
 from attokit.overrides import check_overrides, parse_overrides
-from attokit.runs import open_run
+from attokit.start_weights import open_start
 from attokit.tasks import check_same_task, view_of
 from attokit.train import RECIPES, Dataset, TrainConfig, find_recipe, task_for, use_cpu_cores
 from attokit.training import train_float
@@ -35,7 +35,10 @@ class Options:
         left out.
       split: To evaluate on.
       run_dir: The run folder; runs/NAME of the recipe or model if left out.
-      start: A run folder whose trained weights to start from, instead of random ones.
+      start: Trained weights to start from, instead of random ones: a run folder, the name of pretrained
+        weights (see attokit list --pretrained), or a safetensors file.
+      reset_head: The layers whose shapes depend on the number of classes start anew, all others from
+        --start: for other classes than those it knows.
       resume: Go on from the newest checkpoint of the run folder.
       config: How to train.
     """
@@ -47,7 +50,8 @@ class Options:
     image_size: tuple[int, int, int] | None = None
     split: str = "test"
     run_dir: pathlib.Path | None = None
-    start: pathlib.Path | None = None
+    start: str | None = None
+    reset_head: bool = False
     resume: bool = False
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=lambda: TrainConfig(epochs=10)
@@ -67,7 +71,14 @@ def defaults(arguments: Sequence[str]) -> Options:
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
+    if options.reset_head and options.start is None:
+        raise ValueError(
+            "--reset-head changes nothing of random weights: add --start, or leave it out"
+        )
     use_cpu_cores()
+    start = None
+    if options.start is not None:  # before a long download of data
+        start = open_start(options.start, reset_head=options.reset_head)
     model, overrides, data, dataset = _problem(options)
     task = task_for(dataset, options.config, zoo.create(model, **overrides))
     run_dir = options.run_dir or pathlib.Path("runs") / (options.recipe or model)
@@ -80,7 +91,7 @@ def run(options: Options, console: Console) -> None:
         run_dir,
         eval_split=options.split,
         task=task,
-        start=open_run(options.start) if options.start is not None else None,
+        start=start,
         resume=options.resume,
         console=console,
     )
