@@ -51,6 +51,11 @@ def describe_file(path: str | pathlib.Path) -> tuple[str, int]:
         return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
+def hash_bytes(content: bytes) -> tuple[str, int]:
+    """Returns the sha256 and the size of what a file holds, as `describe_file` does."""
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
 def cached_path(name: str, file: HubFile) -> pathlib.Path:
     """Returns where a file is, or will be once it is downloaded.
 

@@ -13,12 +13,16 @@ except ImportError:  # Windows
 
 @contextlib.contextmanager
 def exclusive(path: pathlib.Path) -> Iterator[bool]:
-    """Waits until no other process holds `path`, makes that file, and holds it.
+    """Waits until no other process holds `path`, a file that is made or a folder, and holds it.
 
     Yields whether it is held: not where the system or the file system has no such locks, and the caller
     must expect others.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    if fcntl is None:
+        yield False
+        return
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags, 0o666)
     try:
         yield _lock(descriptor)
     finally:
@@ -26,8 +30,6 @@ def exclusive(path: pathlib.Path) -> Iterator[bool]:
 
 
 def _lock(descriptor: int) -> bool:
-    if fcntl is None:
-        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:  # some network file systems

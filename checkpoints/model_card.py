@@ -29,6 +29,7 @@ def model_card(name: str, record: Weights) -> str:
         f"variables = checkpoints.load({name!r})",
         "```",
         "",
+        *_where(record),
         "| measured | |",
         "| --- | --- |",
         *(f"| {metric} | {value:.4g} |" for metric, value in sorted(record.metrics.items())),
@@ -42,6 +43,13 @@ def model_card(name: str, record: Weights) -> str:
         listed = ", ".join(f"{i} {text}" for i, text in enumerate(record.class_names))
         lines += ["Classes: " + listed + ".", ""]
     return "\n".join(lines)
+
+
+def _where(record: Weights) -> list[str]:
+    """Returns what must be said of weights that do not come with attokit."""
+    if record.source.startswith("package:"):
+        return []
+    return ["`ATTOKIT_HUB` must be the address of the folder with their `index.json`.", ""]
 
 
 def _settings(overrides: Mapping[str, Any]) -> str:

@@ -43,8 +43,8 @@ def leaves_by_name(tree: Tree) -> dict[str, Any]:
     }
 
 
-def nest_names(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns nested dicts from names joined with slashes: the inverse of `flatten_tree`."""
+def nest_names(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested dicts from names joined with slashes: the inverse of `leaves_by_name`."""
     tree: dict[str, Any] = {}
     for name, array in flat.items():
         *folders, last = name.split("/")

@@ -42,6 +42,8 @@ class Run:
       class_names: In the order of the class ids.
       image_shape: Height, width, channels.
       config: How it was trained.
+      start: What it started from: the name of pretrained weights or a path; None for random weights.
+      reset_head: Whether the head started anew.
     """
 
     path: pathlib.Path
@@ -52,6 +54,8 @@ class Run:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     config: TrainConfig
+    start: str | None = None
+    reset_head: bool = False
 
     @property
     def weights_path(self) -> pathlib.Path:
@@ -159,6 +163,8 @@ def open_run(path: pathlib.Path) -> Run:
             class_names=tuple(settings["class_names"]),
             image_shape=tuple(settings["image_shape"]),
             config=TrainConfig(**config | {"augment": AugmentConfig(**config["augment"])}),
+            start=settings.get("start"),
+            reset_head=settings.get("reset_head", False),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as err:
         raise ValueError(

@@ -111,10 +111,13 @@ def start_variables(
     head = head_names(model, overrides, image_shape)
     kept = flatten_tree(load_weights(start.path, like, leave_out=head))
     network = zoo.create(model, **overrides)
-    fresh = jax.jit(lambda key: network.init(key, jnp.zeros((1, *image_shape))))(
-        jax.random.key(seed)
-    )
-    values = {name: kept.get(name, array) for name, array in flatten_tree(fresh).items()}
+
+    @jax.jit  # which leaves out all that the head does not need
+    def fresh(key: jax.Array) -> dict[str, jax.Array]:
+        variables = leaves_by_name(network.init(key, jnp.zeros((1, *image_shape))))
+        return {name: leaf for name, leaf in variables.items() if name in head}
+
+    values = kept | flatten_tree(fresh(jax.random.key(seed)))
     return jax.tree.map(jnp.asarray, nest_names(values))
 
 

@@ -83,8 +83,10 @@ def train_float(
         eval_split=eval_split,
         resume=resume,
         extra=describe_run(model, overrides, data, dataset)
-        | {"start": None if start is None else start.name}
-        | ({"reset_head": True} if start is not None and start.reset_head else {}),
+        | {
+            "start": None if start is None else start.name,
+            "reset_head": start is not None and start.reset_head,
+        },
         console=console,
     )
     run = open_run(pathlib.Path(run_dir))
