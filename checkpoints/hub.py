@@ -190,7 +190,7 @@ def _read_here(path: pathlib.Path) -> bytes:
     except OSError as err:
         raise ValueError(
             f"cannot read {path}: {err.strerror or err}; give {HUB} a folder that attokit publish "
-            "wrote"
+            "wrote, or an address that begins with https:// or the like"
         ) from err
 
 

@@ -8,6 +8,7 @@ inside the folder of the index.
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from attokit.checkpoints.record import HubFile, Weights, check_name
 INDEX = "index.json"
 _FORMAT = "attokit-hub"
 _VERSION = 1
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TEXTS = ("model", "recipe", "commit", "license")
 _MAYBE_TEXTS = ("quantization", "data")
 _MAPPINGS = ("overrides", "preprocessing", "metrics")
@@ -57,7 +59,7 @@ def parse_index(text: str | bytes, where: str) -> dict[str, Weights]:
     """
     try:
         content = json.loads(text)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise ValueError(f"{where} is damaged: {err}; get or publish it again") from err
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{where} is no index of attokit's: give the folder that was published")
@@ -74,7 +76,7 @@ def parse_index(text: str | bytes, where: str) -> dict[str, Weights]:
     for name, entry in entries.items():
         try:
             table[name] = _record(name, entry)
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             problems.append(f"{name}: {err}")
     if problems:
         raise ValueError(f"{where} has records that cannot be used: {'; '.join(problems)}")
@@ -89,8 +91,7 @@ def _record(name: str, entry: Any) -> Weights:
     check_name(name, entry["model"])
     file = _file(entry["weights"])
     return Weights(
-        **{field: entry[field] for field in (*_TEXTS, *_MAYBE_TEXTS)},
-        **{field: _frozen(entry[field]) for field in _MAPPINGS},
+        **{field: _frozen(entry[field]) for field in (*_TEXTS, *_MAYBE_TEXTS, *_MAPPINGS)},
         **dataclasses.asdict(file),
         tflite=None if entry["tflite"] is None else _file(entry["tflite"]),
     )
@@ -120,7 +121,15 @@ def _file(entry: Any) -> HubFile:
 
 
 def _frozen(value: Any) -> Any:
-    """Returns JSON values as configs hold them: lists are tuples."""
+    """Returns JSON values as configs hold them: lists are tuples, and texts have one line.
+
+    Raises:
+      ValueError: if a text would command the terminal on which it is shown.
+    """
     if isinstance(value, list):
         return tuple(map(_frozen, value))
-    return {k: _frozen(v) for k, v in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {_frozen(k): _frozen(v) for k, v in value.items()}
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise ValueError(f"{value!r} has control characters, which no text here needs")
+    return value

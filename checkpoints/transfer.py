@@ -6,6 +6,7 @@ Only the standard library. What arrives is not trusted here: `cache` holds it to
 import dataclasses
 import email.message
 import http.client
+import logging
 import pathlib
 import re
 import ssl
@@ -27,6 +28,7 @@ _RANGE_REFUSED = 416
 _LONGEST_WAIT_S = 60.0
 # As much new data as this part of a file, and the failures are counted from the start again.
 _PARTS = 20
+_LOG = logging.getLogger(__name__)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -116,7 +118,7 @@ def download(
                     f"cannot download {url}: {err}, {failures} times in a row; {have:,} of {size:,} "
                     "bytes are kept, and the next try goes on from there"
                 ) from err
-            time.sleep(_wait(err, failures, patience))
+            _pause(url, err, failures, patience)
 
 
 def read(url: str, *, limit: int, patience: Patience) -> bytes:
@@ -137,13 +139,15 @@ def read(url: str, *, limit: int, patience: Patience) -> bytes:
                     f"cannot read {url}: {err}, {failures} times in a row; check the address and the "
                     "connection"
                 ) from err
-            time.sleep(_wait(err, failures, patience))
+            _pause(url, err, failures, patience)
 
 
-def _wait(error: _PassingError, failures: int, patience: Patience) -> float:
-    """Returns the seconds before the next try."""
+def _pause(url: str, error: _PassingError, failures: int, patience: Patience) -> None:
+    """Waits before the next try."""
     own = patience.first_wait_s * 2 ** (failures - 1)
-    return min(max(own, error.wait_s or 0.0), _LONGEST_WAIT_S)
+    seconds = min(max(own, error.wait_s or 0.0), _LONGEST_WAIT_S)
+    _LOG.info("%s: %s; the next try is in %g s", url, error, seconds)
+    time.sleep(seconds)
 
 
 def _size(path: pathlib.Path) -> int:

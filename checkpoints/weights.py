@@ -44,13 +44,21 @@ def leaves_by_name(tree: Tree) -> dict[str, Any]:
 
 
 def nest_names(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested dicts from names joined with slashes: the inverse of `leaves_by_name`."""
+    """Returns nested dicts from names joined with slashes: the inverse of `leaves_by_name`.
+
+    Raises:
+      ValueError: if a name is that of an array and of a dict.
+    """
     tree: dict[str, Any] = {}
-    for name, array in flat.items():
+    for name, array in sorted(flat.items()):
         *folders, last = name.split("/")
         node = tree
         for folder in folders:
             node = node.setdefault(folder, {})
+            if not isinstance(node, dict):
+                raise ValueError(
+                    f"{name!r} lies in {folder!r}, which is an array: rename one of them"
+                )
         node[last] = array
     return tree
 
@@ -116,6 +124,10 @@ def load_weights(
         flat = parse_tensors(path.read_bytes())
     except (OSError, safetensors.SafetensorError) as err:
         raise ValueError(f"cannot read weights from {path}: {err}; fetch the file again") from err
+    except KeyError as err:  # what the library says of a type that NumPy lacks
+        raise ValueError(
+            f"{path} holds arrays of type {err}, which NumPy lacks: convert them to float32"
+        ) from err
     flat = {name: array for name, array in flat.items() if name not in leave_out}
     if like is not None:
         expected = {n: leaf for n, leaf in leaves_by_name(like).items() if n not in leave_out}

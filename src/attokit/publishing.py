@@ -7,6 +7,7 @@ MODEL.TAG/README.md, labels.txt      the model card; the classes
 """
 
 import dataclasses
+import math
 import pathlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -112,7 +113,11 @@ def _metrics(run: Run) -> dict[str, float]:
     last: Mapping[str, Any] = {}
     if log.is_file():
         last = next((r for r in reversed(list(read_metrics(log))) if r["split"] != "train"), {})
-    found = {name: float(v) for name, v in last.items() if name not in ("step", "split")}
+    found = {
+        name: float(value)
+        for name, value in last.items()
+        if name not in ("step", "split") and math.isfinite(value)
+    }
     if run.quantized_path.exists():
         for name, text in load_metadata(run.quantized_path).items():
             if name in found:
@@ -175,7 +180,9 @@ def publish(folder: pathlib.Path, releases: Sequence[Release]) -> tuple[str, ...
         new = {release.name: release for release in releases if release.name not in table}
         for release in releases:
             # As it will be read: JSON knows no tuples inside of others.
-            (record,) = parse_index(index_text({release.name: release.record}), "").values()
+            (record,) = parse_index(
+                index_text({release.name: release.record}), release.name
+            ).values()
             if table.get(release.name, record) != record:
                 raise ValueError(
                     f"{folder} has other weights called {release.name}: what is published stays; "

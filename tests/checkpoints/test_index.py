@@ -41,6 +41,7 @@ def test_round_trip():
         ("{", "here is damaged: "),
         ("\xff", "here is damaged: "),
         ("[]", "is no index of attokit's"),
+        ("[" * 100_000, "here is damaged: "),
         ('{"format": "other"}', "is no index of attokit's"),
         (
             '{"format": "attokit-hub", "version": 2, "weights": 5}',
@@ -62,6 +63,9 @@ def test_what_is_no_index(text, error):
         ({"model": 3}, "model: of another type"),
         ({"metrics": {"accuracy": "high"}}, "metrics: of another type"),
         ({"overrides": None, "data": 3}, "data, overrides: of another type"),
+        ({"license": "MIT\x1b[2J"}, r"'MIT\\x1b\[2J' has control characters"),
+        ({"preprocessing": {"class_names": ["a\n"]}}, "has control characters"),
+        ({"metrics": {"\x07": 1.0}}, "has control characters"),
         ({"model": "other"}, r"call them other\.TAG"),
         ({"weights": None}, "a file needs path, sha256 and size"),
         ({"weights": {"path": "../w", "sha256": HASH, "size": 1}}, "'../w' may leave its folder"),

@@ -96,10 +96,12 @@ def test_gives_up_clearly(server, tmp_path, misbehaviours, text, requests):
     assert len(server.requests) == requests
 
 
-def test_waits_as_long_as_it_is_asked(server, tmp_path):
+def test_waits_as_long_as_it_is_asked_and_says_so(server, tmp_path, caplog):
+    caplog.set_level("INFO", "attokit")
     begin = time.monotonic()
     _download(server, tmp_path / "w", ("status", 503, 1))
     assert 1 <= time.monotonic() - begin < 10
+    assert "answers 503 Service Unavailable; the next try is in 1 s" in caplog.text
 
 
 def test_encrypted_addresses_do_not_lead_to_others():

@@ -57,7 +57,7 @@ def run(options: Options, console: Console) -> None:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _fetch(name: str, record: Weights, console: Console) -> dict[str, pathlib.Path]:

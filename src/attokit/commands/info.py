@@ -4,6 +4,7 @@ import dataclasses
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from attokit import checkpoints, zoo
@@ -29,7 +30,7 @@ class Options:
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
     table = Table(show_header=False)
-    record = checkpoints.find(options.name)
+    record = checkpoints.info(options.name) if "." in options.name else None
     if options.card:
         if record is None:
             raise ValueError(f"{options.name!r} has no card: give the name of pretrained weights")
@@ -62,4 +63,4 @@ def run(options: Options, console: Console) -> None:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else escape(str(value))

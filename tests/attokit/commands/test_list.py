@@ -52,10 +52,10 @@ def test_pretrained(finished, hub, capsys):
     assert "tiny.here" in capsys.readouterr().out
     index = folder / "index.json"
     text = index.read_text()
-    index.write_text(text.replace("tiny", "vgg"))
+    index.write_text(text.replace("tiny", "vgg").replace('"MIT"', '"[/red] [bold]"'))
     assert main(["list", "vgg*", "--pretrained"]) == 0
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "vgg.here" in out and "unknown to this version" in out
+    assert "vgg.here" in out and "[/red] [bold]" in out and "unknown to this version" in out
     index.write_text(
         text.replace("tiny.here", "attonet_d.fashion_mnist").replace("tiny", "attonet_d")
     )
