@@ -115,8 +115,8 @@ def download(
             failures, mark = (1, have) if advanced else (failures + 1, mark)
             if failures >= patience.tries:
                 raise UnreachableError(
-                    f"cannot download {url}: {err}, {failures} times in a row; {have:,} of {size:,} "
-                    "bytes are kept, and the next try goes on from there"
+                    f"cannot download {url}: {err}{_again(failures)}; {have:,} of {size:,} bytes are "
+                    "kept, and the next try goes on from there"
                 ) from err
             _pause(url, err, failures, patience)
 
@@ -136,10 +136,14 @@ def read(url: str, *, limit: int, patience: Patience) -> bytes:
             failures += 1
             if failures >= patience.tries:
                 raise UnreachableError(
-                    f"cannot read {url}: {err}, {failures} times in a row; check the address and the "
+                    f"cannot read {url}: {err}{_again(failures)}; check the address and the "
                     "connection"
                 ) from err
             _pause(url, err, failures, patience)
+
+
+def _again(failures: int) -> str:
+    return f", {failures} times in a row" if failures > 1 else ""
 
 
 def _pause(url: str, error: _PassingError, failures: int, patience: Patience) -> None:
@@ -264,4 +268,5 @@ def _asked_wait(headers: email.message.Message) -> float | None:
 def _reason(error: BaseException | str) -> str:
     if isinstance(error, TimeoutError):
         return "the server does not answer"
-    return str(error) or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) else None
+    return text or str(error) or type(error).__name__

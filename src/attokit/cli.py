@@ -98,14 +98,16 @@ def quiet_background() -> Iterator[None]:
 def _notices() -> Iterator[None]:
     """Shows what attokit logs, such as the download of weights that a command was given by name."""
     logger, handler = logging.getLogger("attokit"), logging.StreamHandler()
-    level = logger.level
+    level, propagates = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # libraries give the root logger a handler that would say it again
     try:
         yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+        logger.propagate = propagates
 
 
 def describe(error: Exception) -> str:
