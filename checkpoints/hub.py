@@ -1,171 +1,138 @@
-"""Pretrained weights by name: one table, `model.tag` to a checked file.
+"""Pretrained weights by name: those that come with this version, and those of a hub.
 
-To add weights: put the safetensors file into `checkpoints/assets/` (or anywhere a `file://`
-address reaches) and one row into `WEIGHTS`; `describe_file` gives its size and hash.
+`ATTOKIT_HUB` names a hub: a folder, here or behind an address, that `attokit publish` wrote.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
-import importlib.resources
+import logging
+import os
 import pathlib
-import urllib.parse
-import urllib.request
+import tempfile
+import time
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-from attokit.checkpoints import class_names
+from attokit.checkpoints.address import folder_address, local_path, public_url
+from attokit.checkpoints.cache import (
+    OFFLINE,
+    OfflineError,
+    cache_folder,
+    is_offline,
+    obtain,
+)
+from attokit.checkpoints.index import INDEX, parse_index
+from attokit.checkpoints.published import WEIGHTS
+from attokit.checkpoints.record import Weights
+from attokit.checkpoints.transfer import Patience, Progress, UnreachableError, read
 from attokit.checkpoints.weights import load_weights
 
-_PACKAGE_SCHEME = "package"
+HUB = "ATTOKIT_HUB"
+_LARGEST_INDEX = 1 << 24
+# A hub is asked again after that: one command looks up several names, and many may start at once.
+_FRESH_S = 60.0
+# For a name that was not there, as one that was published just now.
+_JUST_NOW_S = 2.0
+_LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Weights:
-    """One file of pretrained weights.
+def available() -> dict[str, Weights]:
+    """Returns all pretrained weights by name: this version's and the hub's.
 
-    Attributes:
-      model: Name in the zoo's registry.
-      overrides: Fields of the model's config that differ from the published one.
-      source: `package:NAME` for a file in `checkpoints/assets`, or a `file://` address.
-      sha256: Of the file, in hexadecimal digits.
-      size: Of the file, in bytes.
-      preprocessing: What the training images were: size, channels, range; names of the classes.
-      metrics: What was measured, by name.
-      recipe: Name in `train.RECIPES`, or the command that trained them.
-      quantization: Quantization recipe, or None for float weights.
-      commit: The revision that trained them.
-      license: SPDX identifier.
-      data: What they were trained on, as `attokit train --data` takes it, where that needs no folder;
-        else None.
+    A name that both have is this version's: what it means does not depend on the hub.
+
+    Raises:
+      ValueError: if `ATTOKIT_HUB` names no hub, or it cannot be read.
     """
-
-    model: str
-    overrides: Mapping[str, Any]
-    source: str
-    sha256: str
-    size: int
-    preprocessing: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    recipe: str
-    quantization: str | None = None
-    commit: str
-    license: str
-    data: str | None = None
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Names in the order of the class ids, if they are known."""
-        names = self.preprocessing.get("class_names")
-        return None if names is None else tuple(names)
+    return {**_hub_table(), **WEIGHTS}
 
 
-WEIGHTS: Mapping[str, Weights] = MappingProxyType(
-    {
-        "attendseg_lite.scenes": Weights(
-            model="attendseg_lite",
-            overrides=MappingProxyType({"num_classes": 11, "image_size": (128, 128, 3)}),
-            source="package:attendseg_lite_scenes.safetensors",
-            sha256="850b3a1712af91a54fc1d0f850d9169ae723f256c9f1d0921942ba50656e83e4",
-            size=1557124,
-            preprocessing=MappingProxyType(
-                {
-                    "image_shape": (128, 128, 3),
-                    "range": (0.0, 1.0),
-                    "class_names": class_names.SCENES,
-                }
-            ),
-            metrics=MappingProxyType({"mean_iou": 0.7454, "int8_file_mean_iou": 0.7414}),
-            recipe="attendseg_lite_scenes",
-            commit="3136a01",
-            license="Apache-2.0",
-            data="scenes",
-        ),
-        "attonet_d.fashion_mnist": Weights(
-            model="attonet_d",
-            overrides=MappingProxyType({"num_classes": 10, "small_images": True}),
-            source="package:attonet_d_fashion_mnist.safetensors",
-            sha256="e431a7d2092276af2a91ee56cf86fe03f7692e861b5acf869d510db737af82ba",
-            size=1281704,
-            preprocessing=MappingProxyType(
-                {
-                    "image_shape": (28, 28, 1),
-                    "range": (0.0, 1.0),
-                    "class_names": class_names.FASHION_MNIST,
-                }
-            ),
-            metrics=MappingProxyType(
-                {"accuracy": 0.9343, "top5_accuracy": 0.9996, "int8_file_accuracy": 0.9348}
-            ),
-            recipe="attonet_d_fashion_mnist, then 5 epochs without crops: see docs/results.md",
-            commit="e118501",
-            license="Apache-2.0",
-        ),
-    }
-)
+def hidden() -> tuple[str, ...]:
+    """Returns the names in the hub that mean other weights in this version, sorted."""
+    hub = _hub_table()
+    return tuple(sorted(n for n in hub.keys() & WEIGHTS if hub[n].sha256 != WEIGHTS[n].sha256))
 
 
-def names(table: Mapping[str, Weights] = WEIGHTS) -> tuple[str, ...]:
+def names(table: Mapping[str, Weights] | None = None) -> tuple[str, ...]:
     """Returns the names of all pretrained weights, sorted."""
-    return tuple(sorted(table))
+    return tuple(sorted(available() if table is None else table))
 
 
-def info(name: str, table: Mapping[str, Weights] = WEIGHTS) -> Weights:
+def find(name: str) -> Weights | None:
+    """Returns the record of pretrained weights, or None if nothing has that name.
+
+    The hub is only asked for what may be there: names with a dot that this version has not.
+    """
+    if name in WEIGHTS:
+        return WEIGHTS[name]
+    if "." not in name or "/" in name or os.sep in name:
+        return None
+    return _hub_table().get(name) or _hub_table(_JUST_NOW_S).get(name)
+
+
+def info(name: str, table: Mapping[str, Weights] | None = None) -> Weights:
     """Returns the record of pretrained weights.
 
     Raises:
       ValueError: if the name is unknown; the text offers near ones.
     """
-    if name in table:
-        return table[name]
+    record = find(name) if table is None else table.get(name)
+    if record is not None:
+        return record
+    table = available() if table is None else table
     near = difflib.get_close_matches(name, table, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}" if near else f"there are: {', '.join(names(table))}"
     raise ValueError(f"no weights {name!r}: {hint if table else 'the table is empty'}")
 
 
-def describe_file(path: str | pathlib.Path) -> tuple[str, int]:
-    """Returns the sha256 and the size of a file, as the table wants them."""
-    content = pathlib.Path(path).read_bytes()
-    return hashlib.sha256(content).hexdigest(), len(content)
-
-
-def _locate(source: str) -> pathlib.Path:
-    """Returns the local path of a source."""
-    address = urllib.parse.urlsplit(source)
-    if address.scheme == _PACKAGE_SCHEME:
-        assets = importlib.resources.files("attokit.checkpoints") / "assets"
-        return pathlib.Path(str(assets / address.path))
-    if address.scheme == "file":
-        return pathlib.Path(urllib.request.url2pathname(address.path))
-    raise ValueError(
-        f"weights from {source!r}: scheme {address.scheme!r} cannot be fetched; use a file:// "
-        "address or a file inside the package"
-    )
-
-
-def fetch(name: str, table: Mapping[str, Weights] = WEIGHTS) -> pathlib.Path:
+def fetch(
+    name: str,
+    table: Mapping[str, Weights] | None = None,
+    *,
+    patience: Patience | None = None,
+    progress: Progress | None = None,
+) -> pathlib.Path:
     """Returns the local path of pretrained weights, after checking size and sha256.
 
+    Weights that are far away are downloaded once, into the cache (`ATTOKIT_CACHE`).
+
+    Args:
+      name: A name of the table.
+      table: Another table than the published one.
+      patience: With a server that fails.
+      progress: Told how many bytes have arrived, and how many there are.
+
     Raises:
-      ValueError: if the name is unknown, or the file is missing or altered.
+      ValueError: if the name is unknown, or the file is missing or altered or cannot be downloaded.
     """
-    weights = info(name, table)
-    path = _locate(weights.source)
-    try:
-        found = describe_file(path)
-    except OSError as err:
-        raise ValueError(f"cannot read the weights {name!r} at {path}: {err}") from err
-    if found != (weights.sha256, weights.size):
-        raise ValueError(
-            f"{path} is not the file of {name!r}: {found[1]} bytes with sha256 {found[0]}, "
-            f"expected {weights.size} with {weights.sha256}; fetch or install it again"
-        )
-    return path
+    record = info(name, table)
+    return obtain(f"{name}.safetensors", record.file, patience=patience, progress=progress)
+
+
+def fetch_tflite(
+    name: str,
+    table: Mapping[str, Weights] | None = None,
+    *,
+    patience: Patience | None = None,
+    progress: Progress | None = None,
+) -> pathlib.Path:
+    """Returns the local path of the file for devices of pretrained weights, as `fetch` does.
+
+    Raises:
+      ValueError: as `fetch`, or if there is no such file.
+    """
+    file = info(name, table).tflite
+    if file is None:
+        raise ValueError(f"{name} has no .tflite file: attokit export {name} writes one")
+    return obtain(f"{name}.tflite", file, patience=patience, progress=progress)
 
 
 def load(
-    name: str, like: Mapping[str, Any] | None = None, table: Mapping[str, Weights] = WEIGHTS
+    name: str,
+    like: Mapping[str, Any] | None = None,
+    table: Mapping[str, Weights] | None = None,
 ) -> dict[str, Any]:
     """Returns pretrained variables, such as `load("attonet_d.fashion_mnist")`.
 
@@ -178,3 +145,101 @@ def load(
       ValueError: if the name is unknown, the file altered, or it does not fit `like`.
     """
     return load_weights(fetch(name, table), like)
+
+
+def read_hub(
+    address: str, *, max_age_s: float = _FRESH_S, patience: Patience | None = None
+) -> dict[str, Weights]:
+    """Returns the records of a hub.
+
+    Args:
+      address: A path or an address, as `ATTOKIT_HUB` has it.
+      max_age_s: How old what is known of it may be; older, and it is asked again.
+      patience: With a server that fails.
+
+    Raises:
+      ValueError: if it is no hub, one of a newer format, or cannot be read.
+    """
+    folder = folder_address(address)
+    source = f"{folder}/{INDEX}"
+    here = local_path(source)
+    if here is not None:
+        content = _read_here(here)
+    else:
+        content = _read_far(source, max_age_s, patience or Patience())
+    return {
+        name: dataclasses.replace(
+            record,
+            source=f"{folder}/{record.source}",
+            tflite=None
+            if record.tflite is None
+            else dataclasses.replace(record.tflite, source=f"{folder}/{record.tflite.source}"),
+        )
+        for name, record in parse_index(content, source).items()
+    }
+
+
+def _hub_table(max_age_s: float = _FRESH_S) -> dict[str, Weights]:
+    address = os.environ.get(HUB, "").strip()
+    return read_hub(address, max_age_s=max_age_s) if address else {}
+
+
+def _read_here(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise ValueError(
+            f"cannot read {path}: {err.strerror or err}; give {HUB} a folder that attokit publish "
+            "wrote, or an address that begins with https:// or the like"
+        ) from err
+
+
+def _read_far(source: str, max_age_s: float, patience: Patience) -> bytes:
+    """Returns an index as it is there, or, without a network, as it was."""
+    url = public_url(source)
+    kept = cache_folder() / "indexes" / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
+    known = _listed_before(kept)
+    if known and (is_offline() or 0 <= time.time() - kept.stat().st_mtime < max_age_s):
+        return known
+    if is_offline():
+        raise OfflineError(
+            f"the list of {source} is not in the cache, and {OFFLINE} is set: unset it, or run "
+            "attokit list --pretrained while there is a network"
+        )
+    try:
+        once = dataclasses.replace(patience, tries=1) if known else patience
+        content = read(url, limit=_LARGEST_INDEX, patience=once)
+    except UnreachableError as err:
+        if known is None:
+            raise
+        _LOG.warning("%s; going on with what it listed before", err)
+        with contextlib.suppress(OSError):
+            os.utime(kept)  # or every look-up would wait for it as long
+        return known
+    parse_index(content, source)  # what is kept can be used
+    _keep(kept, content)
+    return content
+
+
+def _listed_before(path: pathlib.Path) -> bytes | None:
+    """Returns an index that was kept, if it is there and whole."""
+    try:
+        content = path.read_bytes()
+        parse_index(content, str(path))
+    except (OSError, ValueError):
+        return None
+    return content
+
+
+def _keep(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file whole or not at all; where the cache cannot be written, it is asked for again."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise

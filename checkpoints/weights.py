@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -35,14 +35,30 @@ def flatten_tree(tree: Tree) -> dict[str, np.ndarray]:
     return flat
 
 
-def nest_names(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns nested dicts from names joined with slashes: the inverse of `flatten_tree`."""
+def leaves_by_name(tree: Tree) -> dict[str, Any]:
+    """Returns the leaves of nested dicts, as they are, by the names that `flatten_tree` gives."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def nest_names(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested dicts from names joined with slashes: the inverse of `leaves_by_name`.
+
+    Raises:
+      ValueError: if a name is that of an array and of a dict.
+    """
     tree: dict[str, Any] = {}
-    for name, array in flat.items():
+    for name, array in sorted(flat.items()):
         *folders, last = name.split("/")
         node = tree
         for folder in folders:
             node = node.setdefault(folder, {})
+            if not isinstance(node, dict):
+                raise ValueError(
+                    f"{name!r} lies in {folder!r}, which is an array: rename one of them"
+                )
         node[last] = array
     return tree
 
@@ -88,13 +104,16 @@ def save_weights(
             temporary.unlink(missing_ok=True)
 
 
-def load_weights(path: str | pathlib.Path, like: Tree | None = None) -> dict[str, Any]:
+def load_weights(
+    path: str | pathlib.Path, like: Tree | None = None, *, leave_out: Collection[str] = ()
+) -> dict[str, Any]:
     """Returns the variables of a safetensors file as nested dicts of numpy arrays.
 
     Args:
       path: The file.
       like: A tree of arrays or `jax.ShapeDtypeStruct` that the file must match in every name,
         shape and dtype; None takes what is there.
+      leave_out: Names, such as `params/head/kernel`, that are neither checked nor returned.
 
     Raises:
       ValueError: if the file is missing or damaged, or differs from `like`; every difference
@@ -105,11 +124,13 @@ def load_weights(path: str | pathlib.Path, like: Tree | None = None) -> dict[str
         flat = parse_tensors(path.read_bytes())
     except (OSError, safetensors.SafetensorError) as err:
         raise ValueError(f"cannot read weights from {path}: {err}; fetch the file again") from err
+    except KeyError as err:  # what the library says of a type that NumPy lacks
+        raise ValueError(
+            f"{path} holds arrays of type {err}, which NumPy lacks: convert them to float32"
+        ) from err
+    flat = {name: array for name, array in flat.items() if name not in leave_out}
     if like is not None:
-        expected = {
-            jax.tree_util.keystr(name, simple=True, separator="/"): leaf
-            for name, leaf in jax.tree_util.tree_leaves_with_path(like)
-        }
+        expected = {n: leaf for n, leaf in leaves_by_name(like).items() if n not in leave_out}
         lines = mismatches(flat, expected)
         if lines:
             raise ValueError(

@@ -16,6 +16,8 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+for _name in ("ATTOKIT_HUB", "ATTOKIT_CACHE", "ATTOKIT_OFFLINE"):  # no test knows the user's own
+    os.environ.pop(_name, None)
 
 import jax  # noqa: E402
 

@@ -1,9 +1,14 @@
 """What the README shows is run: its example, its commands, its table."""
 
+import importlib
+import itertools
 import pathlib
 import re
+import shlex
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from attokit import zoo
 
@@ -35,6 +40,47 @@ def test_every_command_named_has_help(capsys):
 def test_quickstart_command_is_the_one_the_tests_of_quickstart_run():
     assert "attokit quickstart --output" in _between("quickstart")
     assert "'.[micro]'" in _between("quickstart")  # or a row of its table stays empty
+
+
+def _commands(marker: str) -> list[list[str]]:
+    return [shlex.split(line) for line in _between(marker).splitlines()]
+
+
+def test_options_of_the_commands_for_pretrained_weights_are_known():
+    from attokit import cli
+
+    commands = [words[words.index("attokit") + 1 :] for words in _commands("pretrained")]
+    assert [words[0] for words in commands] == [
+        "list", "download", "train", "quantize", "publish", "evaluate"]  # fmt: skip
+    for name, *arguments in commands:
+        module = importlib.import_module(f"attokit.commands.{name}")
+        assert isinstance(cli._parse(name, module, arguments), module.Options)
+
+
+@pytest.mark.slow
+def test_commands_for_pretrained_weights_run(tmp_path, monkeypatch, capsys):
+    from attokit import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATTOKIT_CACHE", str(tmp_path / "cache"))
+    for split, name, i in itertools.product(("train", "test"), ("dark", "bright"), range(16)):
+        folder = pathlib.Path("FOLDER", split, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((28, 28), 20 + 200 * (name == "bright") + i, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    for words in _commands("pretrained"):
+        start = words.index("attokit")
+        if (
+            "train" in words
+        ):  # for one of the simulated devices the compiler needs a third of the time
+            words += ["--mesh-data", "1"]
+        with pytest.MonkeyPatch.context() as patch:
+            for setting in words[:start]:
+                patch.setenv(*setting.split("=", 1))
+            assert cli.main(words[start + 1 :]) == 0, (words, capsys.readouterr().err)
+    assert "attonet_d.v1 on 32 images" in " ".join(capsys.readouterr().out.split())
+    assert {p.name for p in (tmp_path / "release/attonet_d.v1").iterdir()} == {
+        "README.md", "labels.txt", "model.tflite", "weights.safetensors"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["attonet_d", "mobilenet_v1_025", "mobilenet_v2_035"])

@@ -36,6 +36,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "write a .tflite file",
         "verify": "compare a .tflite file with its graph, tensor by tensor",
         "inspect": "operators, types, cost and memory of any .tflite file",
+        "download": "pretrained weights by name, for use without a network or in other programs",
+        "publish": "write trained runs into a folder from which others download them",
         "predict": "classes of images, or pictures of what is where in them",
     }
 )
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name = arguments[0]
     try:
-        with quiet_background():
+        with quiet_background(), _notices():
             return _run(name, arguments[1:])
     except KeyboardInterrupt as stop:
         print(f"attokit {name}: stopped", file=sys.stderr)
@@ -93,6 +95,22 @@ def quiet_background() -> Iterator[None]:
     finally:
         logger.setLevel(saved[0])
         threading.excepthook, sys.excepthook, sys.unraisablehook = saved[1:]
+
+
+@contextlib.contextmanager
+def _notices() -> Iterator[None]:
+    """Shows what attokit logs, such as the download of weights that a command was given by name."""
+    logger, handler = logging.getLogger("attokit"), logging.StreamHandler()
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # libraries give the root logger a handler that would say it again
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
 
 
 def describe(error: Exception) -> str:

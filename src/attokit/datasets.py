@@ -106,5 +106,12 @@ def canonical(data: str) -> str:
     return _absolute(data)
 
 
+def portable(data: str) -> str | None:
+    """Returns the text if it means the same data on any machine, or None if it names a folder."""
+    named = data in (EMBEDDED, SCENES) or data.startswith(_TFDS)
+    drawn = data.startswith(_WAKE_SCENES) and ":" not in data.removeprefix(_WAKE_SCENES)
+    return data if named or drawn else None
+
+
 def _absolute(folder: str) -> str:
     return str(pathlib.Path(folder).absolute())

@@ -142,7 +142,7 @@ def own_file(target: str, *, as_float: bool = False, overrides: Sequence[str] = 
 
 def is_name(target: str) -> bool:
     """Returns whether pretrained weights or a model have a name."""
-    return target in checkpoints.names() or target in zoo.names()
+    return target in zoo.names() or checkpoints.find(target) is not None
 
 
 def _of_name(
@@ -150,7 +150,7 @@ def _of_name(
 ) -> Origin:
     """Returns pretrained weights, or a model with random ones, by name."""
     overrides = parse_overrides(texts)
-    record = checkpoints.info(target) if target in checkpoints.names() else None
+    record = checkpoints.find(target)
     if record is not None:
         model, overrides = record.model, dict(record.overrides) | overrides
         data = data or record.data

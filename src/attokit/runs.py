@@ -43,6 +43,8 @@ class Run:
       class_names: In the order of the class ids.
       image_shape: Height, width, channels.
       config: How it was trained.
+      start: What it started from: the name of pretrained weights or a path; None for random weights.
+      reset_head: Whether the head started anew.
     """
 
     path: pathlib.Path
@@ -53,6 +55,8 @@ class Run:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     config: TrainConfig
+    start: str | None = None
+    reset_head: bool = False
 
     @property
     def weights_path(self) -> pathlib.Path:
@@ -83,13 +87,17 @@ class Run:
         Raises:
           ValueError: if the training has not ended, or the file is damaged or another model's.
         """
+        self.check_trained()
+        like = jax.eval_shape(self.network().init, jax.random.key(0), self.example())
+        return load_weights(self.weights_path, like)
+
+    def check_trained(self) -> None:
+        """Raises ValueError if the training has not ended."""
         if not self.weights_path.exists():
             raise ValueError(
                 f"{self.path} has no trained weights: train it to the end "
                 "(attokit train ... --resume)"
             )
-        like = jax.eval_shape(self.network().init, jax.random.key(0), self.example())
-        return load_weights(self.weights_path, like)
 
     def trace(self) -> tuple[Graph, dict[str, Any]]:
         """Returns the graph of the float model and its weights."""
@@ -155,6 +163,8 @@ def open_run(path: pathlib.Path) -> Run:
             class_names=tuple(settings["class_names"]),
             image_shape=tuple(settings["image_shape"]),
             config=read_config(settings["config"]),
+            start=settings.get("start"),
+            reset_head=settings.get("reset_head", False),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as err:
         raise ValueError(

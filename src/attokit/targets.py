@@ -2,6 +2,9 @@
 
 import pathlib
 
+import jax
+import jax.numpy as jnp
+
 from attokit import checkpoints, zoo
 from attokit.predictor import Predictor, of_bytes
 from attokit.quant import fake_quant
@@ -36,7 +39,7 @@ def open_predictor(
         raise ValueError(f"{target!r} is no run folder: only a run has a quantized graph")
     if path.is_file():
         return file_predictor(path, labels, task=task, input_range=input_range)
-    if not path.is_dir() and target not in checkpoints.names():
+    if not path.is_dir() and checkpoints.find(target) is None:
         raise ValueError(
             f"{target!r} is no run folder, no .tflite file and no pretrained weights "
             f"({', '.join(checkpoints.names()) or 'there are none'}): check the path"
@@ -80,7 +83,8 @@ def pretrained_predictor(name: str) -> Predictor:
     record = checkpoints.info(name)
     config = zoo.config(record.model, **record.overrides)
     network = zoo.create(record.model, **record.overrides)
-    variables = checkpoints.load(name)
+    example = jax.ShapeDtypeStruct((1, *config.image_size), jnp.float32)
+    variables = checkpoints.load(name, jax.eval_shape(network.init, jax.random.key(0), example))
     return Predictor(
         name=name,
         task=zoo.task(record.model),

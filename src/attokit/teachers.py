@@ -25,8 +25,7 @@ def open_teacher(target: str, dataset: Dataset) -> Teacher:
         run, target = open_run(path), str(path.resolve())
         model, overrides, names = run.model, run.overrides, run.class_names
         variables = run.variables()
-    elif target in checkpoints.names():
-        record = checkpoints.info(target)
+    elif (record := checkpoints.find(target)) is not None:
         model, overrides = record.model, record.overrides
         names = record.class_names or ()
         variables = checkpoints.load(target)

@@ -9,9 +9,10 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 
 from attokit import zoo
-from attokit.checkpoints import load_weights, save_weights
+from attokit.checkpoints import save_weights
 from attokit.export import write
 from attokit.runs import Run, describe_run, open_run
+from attokit.start_weights import Start, start_variables
 from attokit.tasks import view_of
 from attokit.train import (
     Dataset,
@@ -38,7 +39,7 @@ def train_float(
     eval_split: str = "test",
     task: Task | None = None,
     forward: Forward | None = None,
-    start: Run | None = None,
+    start: Start | None = None,
     teacher: Teacher | None = None,
     resume: bool = False,
     console: Console | None = None,
@@ -55,7 +56,7 @@ def train_float(
       eval_split: The split to evaluate on.
       task: As `fit` takes it; that of the data with the settings of `config` if None.
       forward: Of `zoo.create(model, **overrides)`; give it to evaluate again without compiling.
-      start: The run whose trained weights to start from; random weights if None.
+      start: Trained weights to start from; random weights if None.
       teacher: A trained network to learn from as well; see `attokit.teachers`.
       resume: Go on from the newest checkpoint.
       console: Where to print.
@@ -75,8 +76,7 @@ def train_float(
             jax.random.key(config.seed)
         )
     else:
-        like = jax.eval_shape(network.init, jax.random.key(0), example)
-        variables = jax.tree.map(jax.numpy.asarray, load_weights(start.weights_path, like))
+        variables = start_variables(start, model, overrides, dataset.image_shape, seed=config.seed)
     result = fit(
         config,
         forward or task.forward(network),
@@ -89,8 +89,9 @@ def train_float(
         resume=resume,
         extra=describe_run(model, overrides, data, dataset)
         | {
-            "start": None if start is None else str(start.path.resolve()),
             "teacher": None if teacher is None else teacher.name,
+            "start": None if start is None else start.name,
+            "reset_head": start is not None and start.reset_head,
         },
         console=console,
     )

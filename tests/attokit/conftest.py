@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from attokit import checkpoints
+from attokit.checkpoints.index import INDEX, index_text
 from attokit.cli import main
 from attokit.quickstart import QuickstartConfig, quickstart
 from attokit.train import ArraySource, Dataset, Recipe, TrainConfig
@@ -274,6 +276,29 @@ def _detected(tmp_path_factory):
 def detected(_detected, tiny):
     """(folder, printed text) of a detector, trained, quantized, exported; look only."""
     return _detected
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A function that makes the weights of a run the only ones in the hub, under a name."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / INDEX).write_text(index_text({}))
+    monkeypatch.setenv("ATTOKIT_HUB", str(folder))
+    monkeypatch.setenv("ATTOKIT_CACHE", str(tmp_path / "cache"))
+
+    def publish(run_dir, name, class_names, *, data=None):
+        file = shutil.copy(run_dir / "weights.safetensors", folder)
+        sha256, size = checkpoints.describe_file(file)
+        record = checkpoints.Weights(
+            model=name.partition(".")[0], overrides={}, source="weights.safetensors",
+            sha256=sha256, size=size, preprocessing={"class_names": class_names}, metrics={},
+            recipe="none", commit="none", license="MIT", data=data,
+        )  # fmt: skip
+        (folder / INDEX).write_text(index_text({name: record}))
+        return folder
+
+    return publish
 
 
 @pytest.fixture

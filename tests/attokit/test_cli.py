@@ -118,3 +118,14 @@ def test_background_errors_stay_quiet(capsys):
         logging.getLogger("absl").error("once more")
     assert (threading.excepthook, sys.excepthook) == before
     assert capsys.readouterr().err == ""
+
+
+def test_notices_are_said_once(monkeypatch, capsys, caplog):
+    command = importlib.import_module("attokit.commands.list")
+    notice = logging.getLogger("attokit.somewhere")
+    monkeypatch.setattr(command, "run", lambda *_: notice.info("downloading"))
+    assert main(["list"]) == 0
+    assert capsys.readouterr().err == "downloading\n"
+    assert caplog.text == ""  # of the root logger, whose handlers libraries bring
+    notice.info("nobody asked")
+    assert capsys.readouterr().err == ""

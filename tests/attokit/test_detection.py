@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attokit import checkpoints
 from attokit.cli import main
 from attokit.detection import check_outputs, details, evaluate, predict, read_file
 from attokit.detector_metadata import METADATA
@@ -105,18 +104,8 @@ def test_a_model_by_name(tiny, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_pretrained_weights(detected, monkeypatch, boxes):
-    file = detected[0] / "weights.safetensors"
-    sha256, size = checkpoints.hub.describe_file(file)
-    record = checkpoints.Weights(
-        model="tiny_boxes", overrides={}, source=file.as_uri(), sha256=sha256, size=size,
-        preprocessing={"class_names": boxes.class_names}, metrics={}, recipe="", commit="",
-        license="",
-    )  # fmt: skip
-    table = {"tiny_boxes.scenes": record}
-    monkeypatch.setattr(checkpoints, "names", lambda: tuple(table))
-    monkeypatch.setattr(checkpoints, "info", lambda name: table[name])
-    monkeypatch.setattr(checkpoints, "load", lambda name: checkpoints.load_weights(file))
+def test_pretrained_weights(detected, hub, boxes):
+    hub(detected[0], "tiny_boxes.scenes", boxes.class_names)
     source = boxes.split("test")
     found, wanted = (
         evaluate(open_predictor(target), boxes, source)

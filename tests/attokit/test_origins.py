@@ -1,11 +1,9 @@
-import dataclasses
-import hashlib
 import shutil
 
 import numpy as np
 import pytest
 
-from attokit import checkpoints, export
+from attokit import export
 from attokit.origins import is_name, open_origin, own_file
 from attokit.precision import Precision
 from attokit.runs import load_quantized, open_run, save_quantized
@@ -20,18 +18,8 @@ def test_run(finished):
     assert open_origin(str(finished[0]), as_float=True).qparams is None
 
 
-def test_pretrained(finished, monkeypatch):
-    path = finished[0] / "weights.safetensors"
-    record = checkpoints.Weights(
-        model="tiny", overrides={}, source=path.as_uri(),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(), size=path.stat().st_size,
-        preprocessing={"class_names": ("a", "b", "c")}, metrics={}, recipe="none", commit="none",
-        license="MIT",
-    )  # fmt: skip
-    table = {"tiny.here": record}
-    monkeypatch.setattr(checkpoints, "names", lambda: tuple(table))
-    monkeypatch.setattr(checkpoints, "info", lambda name: table[name])
-    monkeypatch.setattr(checkpoints, "load", lambda _, like: checkpoints.load_weights(path, like))
+def test_pretrained(finished, hub):
+    hub(finished[0], "tiny.here", ("a", "b", "c"))
     assert is_name("tiny.here")
     with pytest.raises(ValueError, match="must be calibrated"):
         open_origin("tiny.here")
@@ -39,7 +27,7 @@ def test_pretrained(finished, monkeypatch):
     _, weights = open_run(finished[0]).trace()
     assert not origin.random
     assert origin.class_names == ("a", "b", "c")
-    table["tiny.here"] = dataclasses.replace(record, data="fashion_mnist_subset")
+    hub(finished[0], "tiny.here", ("a", "b", "c"), data="fashion_mnist_subset")
     own = open_origin("tiny.here")
     assert own.data == "fashion_mnist_subset"
     assert own.qparams is not None

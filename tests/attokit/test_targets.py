@@ -1,9 +1,6 @@
-import hashlib
-
 import numpy as np
 import pytest
 
-from attokit import checkpoints
 from attokit.classification import evaluate
 from attokit.targets import open_predictor
 
@@ -18,18 +15,9 @@ def test_run_and_file_agree(finished, dataset):
     np.testing.assert_allclose(file.outputs(images), graph.outputs(images), atol=scale)
 
 
-def test_pretrained(finished, monkeypatch, dataset):
-    file = finished[0] / "weights.safetensors"
-    record = checkpoints.Weights(
-        model="tiny", overrides={}, source=file.as_uri(),
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(), size=file.stat().st_size,
-        preprocessing={"class_names": ("dark", "grey", "bright")}, metrics={}, recipe="none",
-        commit="none", license="MIT", data="fashion_mnist_subset",
-    )  # fmt: skip
-    table = {"tiny.here": record}
-    monkeypatch.setattr(checkpoints, "names", lambda: tuple(table))
-    monkeypatch.setattr(checkpoints, "info", lambda name: table[name])
-    monkeypatch.setattr(checkpoints, "load", lambda name: checkpoints.load_weights(file))
+def test_pretrained(finished, hub, dataset):
+    names = ("dark", "grey", "bright")
+    hub(finished[0], "tiny.here", names, data="fashion_mnist_subset")
     predictor = open_predictor("tiny.here")
     assert (predictor.task, predictor.num_classes) == ("classification", 3)
     assert predictor.class_names == ("dark", "grey", "bright")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from attokit.runs import open_run
+from attokit.start_weights import open_start
 from attokit.training import train_float, write_labels
 
 
@@ -30,10 +31,10 @@ def test_labels(tmp_path):
 
 
 def test_starts_from_the_weights_of_another_run(finished, tiny, dataset, tmp_path, console):
-    first = open_run(finished[0])
+    first, start = open_run(finished[0]), open_start(str(finished[0]))
     config = dataclasses.replace(tiny.config, steps=1, learning_rate=1e-9)
     run, _ = train_float(
-        "tiny", first.overrides, "x", dataset, config, tmp_path / "run", start=first,
+        "tiny", first.overrides, "x", dataset, config, tmp_path / "run", start=start,
         console=console,
     )  # fmt: skip
     before, after = first.variables()["params"], run.variables()["params"]

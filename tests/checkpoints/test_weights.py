@@ -1,3 +1,6 @@
+import json
+import struct
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +52,11 @@ def test_names_and_nesting_are_inverse():
     assert sorted(flatten_tree(nest_names(flat))) == sorted(flat)
 
 
+def test_an_array_has_no_inside():
+    with pytest.raises(ValueError, match="'a/b/c' lies in 'b', which is an array"):
+        nest_names({"a/b/c": np.zeros(1), "a/b": np.zeros(1)})
+
+
 def test_transposed_arrays_are_stored_as_they_look(tmp_path):
     save_weights(tmp_path / "w", {"x": np.arange(6).reshape(2, 3).T})
     np.testing.assert_array_equal(load_weights(tmp_path / "w")["x"], [[0, 3], [1, 4], [2, 5]])
@@ -84,8 +92,25 @@ def test_what_cannot_be_stored(tmp_path):
         save_weights(tmp_path / "file" / "w", {"x": np.zeros(1)})
 
 
+def test_types_that_numpy_lacks(tmp_path):
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ValueError, match="holds arrays of type 'BF16', which NumPy lacks"):
+        load_weights(tmp_path / "w")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a safetensors file at all"])
 def test_damaged_file(tmp_path, content):
     (tmp_path / "w").write_bytes(content)
     with pytest.raises(ValueError, match="cannot read weights"):
         load_weights(tmp_path / "w")
+
+
+def test_what_is_left_out_may_differ(tmp_path):
+    save_weights(tmp_path / "w", {"a": np.zeros(2, np.float32), "head": {"b": np.zeros(3)}})
+    like = {"a": jax.ShapeDtypeStruct((2,), np.float32), "head": {"b": jax.ShapeDtypeStruct((4,), np.float32),
+            "new": jax.ShapeDtypeStruct((1,), np.float32)}}  # fmt: skip
+    loaded = load_weights(tmp_path / "w", like, leave_out={"head/b", "head/new"})
+    assert loaded.keys() == {"a"}
+    with pytest.raises(ValueError, match="in 1 places: missing: head/new;"):
+        load_weights(tmp_path / "w", like, leave_out={"head/b"})

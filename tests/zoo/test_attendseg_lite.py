@@ -28,7 +28,8 @@ def test_costs_are_within_the_budget():
 
 
 @pytest.mark.parametrize(
-    ("output", "shape"), [("full", (1, 50, 37, 3)), ("quarter", (1, 13, 10, 3)), ("argmax", (1, 50, 37))]
+    ("output", "shape"),
+    [("full", (1, 50, 37, 3)), ("quarter", (1, 13, 10, 3)), ("argmax", (1, 50, 37))],
 )
 def test_any_size_gives_answers_of_that_size(output, shape):
     model = AttendSegLite(dataclasses.replace(TINY, output=output))

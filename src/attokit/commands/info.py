@@ -4,6 +4,7 @@ import dataclasses
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from attokit import checkpoints, zoo
@@ -18,17 +19,24 @@ class Options:
       name: Of a model, or of pretrained weights.
       overrides: Fields of the model's config to set otherwise, such as num_classes=10
         small_images=true.
+      card: Prints the model card of pretrained weights, in Markdown, instead.
     """
 
     name: tyro.conf.Positional[str]
     overrides: tuple[str, ...] = ()
+    card: bool = False
 
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
     table = Table(show_header=False)
-    if options.name in checkpoints.names():
-        record = checkpoints.info(options.name)
+    record = checkpoints.info(options.name) if "." in options.name else None
+    if options.card:
+        if record is None:
+            raise ValueError(f"{options.name!r} has no card: give the name of pretrained weights")
+        print(checkpoints.model_card(options.name, record), end="")
+        return
+    if record is not None:
         overrides, model = dict(record.overrides), record.model
         for field in dataclasses.fields(record):
             table.add_row(field.name, _text(getattr(record, field.name)))
@@ -55,4 +63,4 @@ def run(options: Options, console: Console) -> None:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else escape(str(value))

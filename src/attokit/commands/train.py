@@ -12,7 +12,7 @@ from rich.console import Console
 from attokit import zoo
 from attokit.datasets import canonical, load_dataset
 from attokit.overrides import check_overrides, parse_overrides
-from attokit.runs import open_run
+from attokit.start_weights import open_start
 from attokit.tasks import check_same_task, view_of
 from attokit.teachers import open_teacher
 from attokit.train import (
@@ -46,7 +46,10 @@ class Options:
         left out.
       split: To evaluate on.
       run_dir: The run folder; runs/NAME of the recipe or model if left out.
-      start: A run folder whose trained weights to start from, instead of random ones.
+      start: Trained weights to start from, instead of random ones: a run folder, the name of pretrained
+        weights (see attokit list --pretrained), or a safetensors file.
+      reset_head: The layers whose shapes depend on the number of classes start anew, all others from
+        --start: for other classes than those it knows.
       teacher: A run folder or pretrained weights of the same classes, to learn from as well (distillation).
       compilation_cache: A folder that keeps compiled steps, so that the next start need not compile.
       resume: Go on from the newest checkpoint of the run folder.
@@ -60,7 +63,8 @@ class Options:
     image_size: tuple[int, int, int] | None = None
     split: str = "test"
     run_dir: pathlib.Path | None = None
-    start: pathlib.Path | None = None
+    start: str | None = None
+    reset_head: bool = False
     teacher: str | None = None
     compilation_cache: pathlib.Path | None = None
     resume: bool = False
@@ -83,11 +87,18 @@ def defaults(arguments: Sequence[str]) -> Options:
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
+    if options.reset_head and options.start is None:
+        raise ValueError(
+            "--reset-head changes nothing of random weights: add --start, or leave it out"
+        )
     join_hosts()
     use_cpu_cores()
     console.quiet = jax.process_index() > 0
     if options.compilation_cache is not None:
         keep_compiled(options.compilation_cache)
+    start = None
+    if options.start is not None:  # before a long download of data
+        start = open_start(options.start, reset_head=options.reset_head)
     model, overrides, data, dataset = _problem(options)
     task = task_for(dataset, options.config, zoo.create(model, **overrides))
     run_dir = options.run_dir or pathlib.Path("runs") / (options.recipe or model)
@@ -100,7 +111,7 @@ def run(options: Options, console: Console) -> None:
         run_dir,
         eval_split=options.split,
         task=task,
-        start=open_run(options.start) if options.start is not None else None,
+        start=start,
         teacher=None if options.teacher is None else open_teacher(options.teacher, dataset),
         resume=options.resume,
         console=console,

@@ -31,3 +31,12 @@ def test_task(tiny, capsys):
     assert main(["info", "tiny_pixels"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["│", "task", "│", "segmentation", "│"] in rows
+
+
+def test_cards(capsys):
+    assert main(["info", "attonet_d.fashion_mnist", "--card"]) == 0
+    assert "# attonet_d.fashion_mnist\n" in capsys.readouterr().out
+    assert main(["info", "attonet_d.fashion"]) == 1
+    assert "did you mean attonet_d.fashion_mnist" in capsys.readouterr().err
+    assert main(["info", "attonet_d", "--card"]) == 1
+    assert "has no card: give the name of pretrained weights" in capsys.readouterr().err

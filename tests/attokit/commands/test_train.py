@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import jax
@@ -5,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 from tiny_tfds import TinyShapes
 
 from attokit.checkpoints.weights import load_metadata
@@ -165,3 +167,54 @@ def test_segmentation_run(segmented):
     assert run.overrides == {"num_classes": 3, "image_size": (16, 16, 3)}
     assert load_metadata(run.weights_path).keys() == {"model", "mean_iou"}
     assert "mean IoU after calibration" in segmented[1]
+
+
+@pytest.mark.slow
+def test_starts_from_pretrained_weights_of_other_classes(finished, hub, tmp_path, capsys):
+    hub(finished[0], "tiny.here", ("dark", "grey", "bright"))
+    for split, name in itertools.product(("train", "test"), ("dark", "bright")):
+        folder = tmp_path / "images" / split / name
+        folder.mkdir(parents=True)
+        for i in range(2):
+            pixels = np.full((8, 8), 40 + 120 * (name == "bright") + i, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    arguments = ["--model", "tiny", "--image-size", "8", "8", "1", "--mesh-data", "1"]
+    arguments += [
+        "--steps",
+        "1",
+        "--batch-size",
+        "2",
+        "--learning-rate",
+        "1e-9",
+        "--data",
+        str(tmp_path / "images"),
+    ]
+    arguments += ["--start", "tiny.here", "--run-dir", str(tmp_path / "run")]
+    assert main(["train", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert "in 2 places" in err and "add --reset-head" in err
+    assert not (tmp_path / "run").exists()
+    assert main(["train", *arguments, "--reset-head"]) == 0
+    run = open_run(tmp_path / "run")
+    assert (run.start, run.reset_head) == ("tiny.here", True)
+    params = run.variables()["params"]
+    assert params["head"]["kernel"].shape == (4, 2)
+    before = open_run(finished[0]).variables()["params"]["conv"]["kernel"]
+    np.testing.assert_allclose(params["conv"]["kernel"], before, atol=1e-6)
+    capsys.readouterr()
+    assert main(["train", *arguments, "--resume", "--reset-head"]) == 0
+    assert "resuming at step 1 of 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--reset-head"], "--reset-head changes nothing of random weights: add --start"),
+        (["--start", "nothing"], "cannot start from 'nothing': it is no run folder"),
+        (["--start", "attonet_d.nothing"], "pretrained weights (attendseg_lite.scenes, attonet_d"),
+    ],
+)
+def test_bad_starts(tiny, tmp_path, capsys, arguments, text):
+    assert main(["train", *SHORT, *arguments, "--run-dir", str(tmp_path / "run")]) == 1
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

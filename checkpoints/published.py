@@ -1,0 +1,55 @@
+"""Pretrained weights that come with this version: one table, `model.tag` to a checked file.
+
+To add weights: put the safetensors file into `checkpoints/assets/` (or where an address leads) and one
+row into `WEIGHTS`; `describe_file` gives its size and hash.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from attokit.checkpoints import class_names
+from attokit.checkpoints.record import Weights
+
+WEIGHTS: Mapping[str, Weights] = MappingProxyType(
+    {
+        "attendseg_lite.scenes": Weights(
+            model="attendseg_lite",
+            overrides=MappingProxyType({"num_classes": 11, "image_size": (128, 128, 3)}),
+            source="package:attendseg_lite_scenes.safetensors",
+            sha256="850b3a1712af91a54fc1d0f850d9169ae723f256c9f1d0921942ba50656e83e4",
+            size=1557124,
+            preprocessing=MappingProxyType(
+                {
+                    "image_shape": (128, 128, 3),
+                    "range": (0.0, 1.0),
+                    "class_names": class_names.SCENES,
+                }
+            ),
+            metrics=MappingProxyType({"mean_iou": 0.7454, "int8_file_mean_iou": 0.7414}),
+            recipe="attendseg_lite_scenes",
+            commit="3136a01",
+            license="Apache-2.0",
+            data="scenes",
+        ),
+        "attonet_d.fashion_mnist": Weights(
+            model="attonet_d",
+            overrides=MappingProxyType({"num_classes": 10, "small_images": True}),
+            source="package:attonet_d_fashion_mnist.safetensors",
+            sha256="e431a7d2092276af2a91ee56cf86fe03f7692e861b5acf869d510db737af82ba",
+            size=1281704,
+            preprocessing=MappingProxyType(
+                {
+                    "image_shape": (28, 28, 1),
+                    "range": (0.0, 1.0),
+                    "class_names": class_names.FASHION_MNIST,
+                }
+            ),
+            metrics=MappingProxyType(
+                {"accuracy": 0.9343, "top5_accuracy": 0.9996, "int8_file_accuracy": 0.9348}
+            ),
+            recipe="attonet_d_fashion_mnist, then 5 epochs without crops: see docs/results.md",
+            commit="e118501",
+            license="Apache-2.0",
+        ),
+    }
+)
