@@ -9,6 +9,7 @@ if __name__ != "attokit.export":
 from attokit.export.anatomy import Inspection
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.inspection import inspect
+from attokit.export.placement import EdgeTpuReport, edge_tpu
 from attokit.export.run import Runner, run
 from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
 from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
@@ -17,11 +18,13 @@ from attokit.export.verify import Report, verify
 __all__ = [
     "INTERFACE_TYPES",
     "DetectionPostProcess",
+    "EdgeTpuReport",
     "Inspection",
     "InterfaceType",
     "Report",
     "Runner",
     "Streamed",
+    "edge_tpu",
     "inspect",
     "run",
     "run_streamed",

@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer
+from attokit.export.coral import fit_coral
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
 from attokit.export.lowerings.context import TARGETS, Context, Target
@@ -50,7 +51,7 @@ def to_tflite(
         of 16 bits are "int16" (default) or "float32".
       output_type: Likewise of outputs.
       target: What is to run it.  "android" (LiteRT) has more operators than "micro" (TFLite
-        Micro); the integers are the same.
+        Micro); "coral" has the forms that the Edge TPU's compiler reads.  The integers are the same.
       signature: Key of the file's one signature; its inputs and outputs have the graph's names.
       description: Free text that the file carries.
       metadata: Texts that it carries, by the name of the entry, such as how outputs are meant.
@@ -82,17 +83,16 @@ def to_tflite(
         leave, outputs = _detect(graph, context, detection, output_type)
     else:
         leave, outputs = _ends(graph, context, returned)
-    return flatbuffer.build(
-        flatbuffer.Model(
-            operators=(*entry, *body, *leave),
-            inputs=tuple(inputs),
-            outputs=outputs,
-            signature=signature,
-            description=description,
-            metadata=dict(metadata or {}),
-            names=names,
-        )
+    model = flatbuffer.Model(
+        operators=(*entry, *body, *leave),
+        inputs=tuple(inputs),
+        outputs=outputs,
+        signature=signature,
+        description=description,
+        metadata=dict(metadata or {}),
+        names=names,
     )
+    return flatbuffer.build(fit_coral(model) if target == "coral" else model)
 
 
 def _ends(
