@@ -9,6 +9,7 @@ if __name__ != "attokit.export":
 from attokit.export.anatomy import Inspection
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.inspection import inspect
+from attokit.export.micro_sources import micro_sources
 from attokit.export.placement import EdgeTpuReport, edge_tpu
 from attokit.export.run import Runner, run
 from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
@@ -26,6 +27,7 @@ __all__ = [
     "Streamed",
     "edge_tpu",
     "inspect",
+    "micro_sources",
     "run",
     "run_streamed",
     "to_streamed_tflite",

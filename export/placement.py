@@ -81,8 +81,13 @@ class EdgeTpuReport:
             total += placement.parameter_bytes
         return total
 
+    @property
+    def summary(self) -> str:
+        """The verdict, and what to change."""
+        return "\n".join(_verdict(self))
+
     def __str__(self) -> str:
-        return "\n".join(_lines(self))
+        return "\n".join((*_verdict(self), "", *_table(self)))
 
 
 def edge_tpu(info: Inspection) -> EdgeTpuReport:
@@ -160,7 +165,7 @@ def _refusal(info: Inspection) -> Problem | None:
     return None
 
 
-def _lines(report: EdgeTpuReport) -> Iterator[str]:
+def _verdict(report: EdgeTpuReport) -> Iterator[str]:
     total, on = len(report.placements), len(report.on_tpu)
     if report.refused is not None:
         yield f"Edge TPU: refused. {report.refused}"
@@ -189,7 +194,9 @@ def _lines(report: EdgeTpuReport) -> Iterator[str]:
     if changes:
         yield "what to change:"
         yield from (f"  {change}" for change in changes)
-    yield ""
+
+
+def _table(report: EdgeTpuReport) -> Iterator[str]:
     yield f"{'#':>4} {'operator':24} {'output':44} {'runs on':8} {'parameters':>11}  why"
     for m in report.placements:
         why = m.problem.what if m.problem is not None else ""

@@ -19,7 +19,11 @@ def _network():
     return network(function, variables, 8, 8, 3, batch=2)
 
 
-def test_a_network_fits_and_stays_exact():
+@pytest.mark.parametrize(
+    "kernels",
+    ["reference", *(pytest.param(k, marks=pytest.mark.slow) for k in ("micro", "xnnpack"))],
+)
+def test_a_network_fits_and_stays_exact(kernels):
     net = _network()
     plain = export.to_tflite(net.graph, net.weights, net.qparams)
     file = export.to_tflite(net.graph, net.weights, net.qparams, target="coral")
@@ -27,10 +31,9 @@ def test_a_network_fits_and_stays_exact():
     assert not before.fits and before.first_cpu.kind == "CONV_2D"
     assert after.fits and len(after.on_tpu) == len(after.placements)
     assert not kinds(file).keys() & {"PAD", "TRANSPOSE", "GATHER"}
-    for kernels in ("reference", "micro", "xnnpack"):
-        report = export.verify(
-            file, net.graph, net.weights, net.qparams, net.images, kernels=kernels, target="coral"
-        )
-        assert report.exact, report
+    report = export.verify(
+        file, net.graph, net.weights, net.qparams, net.images, kernels=kernels, target="coral"
+    )
+    assert report.exact, report
     with pytest.raises(ValueError, match="written from another graph"):
         export.verify(file, net.graph, net.weights, net.qparams, net.images)
