@@ -8,6 +8,7 @@ if __name__ != "attokit.export":
 
 from attokit.export.anatomy import Inspection
 from attokit.export.detection import DetectionPostProcess
+from attokit.export.image_tasks import ImageTask
 from attokit.export.inspection import inspect
 from attokit.export.micro_sources import micro_sources
 from attokit.export.placement import EdgeTpuReport, edge_tpu
@@ -20,6 +21,7 @@ __all__ = [
     "INTERFACE_TYPES",
     "DetectionPostProcess",
     "EdgeTpuReport",
+    "ImageTask",
     "Inspection",
     "InterfaceType",
     "Report",

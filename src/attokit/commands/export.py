@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from attokit import export, quant
+from attokit.app_files import app_file
 from attokit.arena import arena_bytes
 from attokit.export import InterfaceType
 from attokit.export.lowerings.context import Target
@@ -32,6 +33,8 @@ class Options:
       chip: What is to run it (--target): android (LiteRT), micro (TFLite Micro; writes C sources beside the
         file) or coral (the Edge TPU: grouped convolutions, padding and shuffles in forms that it has; same
         integers). The last two are model_micro.tflite and model_coral.tflite unless --output is given.
+      mediapipe: A file that MediaPipe Tasks opens as it is, as an image classifier, segmenter or object
+        detector: it takes the camera's bytes, ends in probabilities or boxes, and carries its labels.
       float: A float32 file instead of INT8.
       input_type: What the file takes: int8 (byte - 128), uint8 (the camera's bytes) or float32
         (byte / 255).
@@ -54,6 +57,7 @@ class Options:
     target: tyro.conf.Positional[str]
     output: pathlib.Path | None = None
     chip: Annotated[Target, tyro.conf.arg(name="target")] = "android"
+    mediapipe: bool = False
     float: bool = False
     input_type: InterfaceType | None = None
     output_type: InterfaceType | None = None
@@ -75,6 +79,11 @@ class Options:
         if self.fit_memory and self.streamed:
             raise ValueError(
                 "--fit-memory changes nothing: the second of --streamed's files has it already; leave it out"
+            )
+        if self.mediapipe and (self.input_type or self.output_type or self.streamed):
+            raise ValueError(
+                "--mediapipe says what goes in and out of one file: leave --input-type, --output-type and "
+                "--streamed out"
             )
         if self.chip == "coral" and (self.fit_memory or self.streamed or self.float):
             raise ValueError(
@@ -106,16 +115,7 @@ def run(options: Options, console: Console) -> None:
     if options.streamed:
         _write_streamed(options, origin, output, metadata, console)
     else:
-        file = export.to_tflite(
-            quant.fit_memory(origin.graph) if options.fit_memory else origin.graph,
-            origin.weights,
-            origin.qparams,
-            input_type=options.input_type,
-            output_type=options.output_type,
-            target="micro" if options.fit_memory else options.chip,
-            metadata=metadata,
-            names=not options.strip_names,
-        )
+        file = _file(options, origin, metadata)
         _write(output, file, console)
         if options.chip == "coral":
             _tell_places(file, console)
@@ -123,6 +123,26 @@ def run(options: Options, console: Console) -> None:
             _write_sources(output, file, console)
     if origin.class_names is not None:
         _label(output.with_name("labels.txt"), origin.class_names, console)
+
+
+def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> bytes:
+    """Returns the one file that is asked for."""
+    if options.fit_memory:
+        origin = dataclasses.replace(origin, graph=quant.fit_memory(origin.graph))
+    target: Target = "micro" if options.fit_memory else options.chip
+    names = not options.strip_names
+    if options.mediapipe:
+        return app_file(origin, options.target, target=target, metadata=metadata, names=names)
+    return export.to_tflite(
+        origin.graph,
+        origin.weights,
+        origin.qparams,
+        input_type=options.input_type,
+        output_type=options.output_type,
+        target=target,
+        metadata=metadata,
+        names=names,
+    )
 
 
 def _write_streamed(
