@@ -7,6 +7,8 @@ if __name__ != "attokit.export":
     )
 
 from attokit.export.anatomy import Inspection
+from attokit.export.benchmark import Benchmark, benchmark
+from attokit.export.comparison import Comparison, compare
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.image_tasks import ImageTask
 from attokit.export.inspection import inspect
@@ -19,6 +21,8 @@ from attokit.export.verify import Report, verify
 
 __all__ = [
     "INTERFACE_TYPES",
+    "Benchmark",
+    "Comparison",
     "DetectionPostProcess",
     "EdgeTpuReport",
     "ImageTask",
@@ -27,6 +31,8 @@ __all__ = [
     "Report",
     "Runner",
     "Streamed",
+    "benchmark",
+    "compare",
     "edge_tpu",
     "inspect",
     "micro_sources",

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from coral_networks import convolved, network, weights_of
+from mutated_files import mutated
 
 from attokit import export
 from attokit.export import edge_tpu, flatbuffer
@@ -89,3 +90,29 @@ def test_files_that_are_refused_whole(small, change, text):
 def test_float_files_are_refused(small):
     report = edge_tpu(export.inspect(export.to_tflite(small.graph, small.weights)))
     assert "nothing in it is quantized" in str(report)
+
+
+def _answers(file, seeds):
+    """Returns how often a damaged file was answered, and how often refused in one line."""
+    answers = refusals = 0
+    for seed in seeds:
+        try:
+            info = export.inspect(mutated(file, seed))
+            str(info), str(edge_tpu(info))
+            answers += 1
+        except ValueError as err:
+            assert "damaged" in str(err) or "no TFLite file" in str(err), seed
+            assert "\n" not in str(err)
+            refusals += 1
+    return answers, refusals
+
+
+def test_damaged_files_give_an_answer_or_one_error(small):
+    answers, refusals = _answers(small.file, range(30))
+    assert answers and refusals
+
+
+@pytest.mark.slow
+def test_500_damaged_files_give_an_answer_or_one_error(small):
+    answers, refusals = _answers(small.file, range(500))
+    assert answers > 50 and refusals > 50
