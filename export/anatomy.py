@@ -14,6 +14,7 @@ _BIAS = {
     "FULLY_CONNECTED": 2,
     "TRANSPOSE_CONV": 3,
 }  # its place
+_NOTHING = memoryview(b"")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,7 +43,7 @@ class TensorInfo:
     zero_point: np.ndarray
     axis: int
     static: bool = True
-    contents: memoryview = memoryview(b"")
+    contents: memoryview = _NOTHING
 
     def values(self) -> np.ndarray | None:
         """Returns the contents of a constant, in its shape; None if NumPy has no such type or there are none."""

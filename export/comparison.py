@@ -95,9 +95,10 @@ def compare(
     if count < 1:
         raise ValueError(f"count is {count}: give at least 1 input")
     infos = inspection.inspect(first), inspection.inspect(second)
+    before, after = map(_operators, infos)
     lines = [
         line
-        for line in difflib.unified_diff(*(_operators(info) for info in infos), lineterm="", n=0)
+        for line in difflib.unified_diff(before, after, lineterm="", n=0)
         if line[:1] in "+-" and line[:3] not in ("+++", "---")
     ]
     outputs = None
@@ -167,7 +168,9 @@ def _drawn(
             return given, own
         values = random.random(shape, np.float32)
         return values.astype(one.dtype), values.astype(other.dtype)
-    limits = (0, 2) if one.dtype == "bool" else (np.iinfo(one.dtype).min, np.iinfo(one.dtype).max + 1)
+    limits = (
+        (0, 2) if one.dtype == "bool" else (np.iinfo(one.dtype).min, np.iinfo(one.dtype).max + 1)
+    )
     limits = limits if one.scale.size else (0, 2)  # counts and indices: what every table has
     integers = random.integers(*limits, shape).astype(one.dtype)
     alike = one.dtype == other.dtype and np.array_equal(one.scale, other.scale)

@@ -61,7 +61,9 @@ class _Seen:
     def input(self, place: int) -> TensorInfo | None:
         inputs = self.operator.inputs
         return (
-            self.graph.tensors[inputs[place]] if place < len(inputs) and inputs[place] >= 0 else None
+            self.graph.tensors[inputs[place]]
+            if place < len(inputs) and inputs[place] >= 0
+            else None
         )
 
     def shape(self, place: int = 0) -> tuple[int, ...]:
@@ -92,7 +94,9 @@ def problem_of(graph: Subgraph, operator: OperatorInfo) -> Problem | None:
     """Returns what keeps an operator off the Edge TPU, or None."""
     support = SUPPORT.get(operator.kind)
     if operator.kind not in _RULES:
-        return Problem("the Edge TPU has no such operator", _INSTEAD.get(operator.kind, "do without"))
+        return Problem(
+            "the Edge TPU has no such operator", _INSTEAD.get(operator.kind, "do without")
+        )
     seen = _Seen(graph, operator)
     if not operator.outputs or not operator.inputs:
         return Problem("it has no inputs or outputs", "export the file again")
@@ -127,7 +131,8 @@ def _of_tensors(seen: _Seen) -> Problem | None:
             continue
         if tensor.dtype not in _BYTES:
             return Problem(
-                f"it has {tensor.dtype}, the Edge TPU only 8 bits", "quantize it to int8: no --int16, no --float32"
+                f"it has {tensor.dtype}, the Edge TPU only 8 bits",
+                "quantize it to int8: no --int16, no --float32",
             )
         if tensor.constant:
             continue

@@ -89,9 +89,10 @@ def _chain(first: Operator, wiring: Wiring) -> _Chain | None:
         values = _moved(following, values)
     if all(operator.code == _CODES.RESHAPE for operator in operators):
         return None
-    if values.size != math.prod(first.inputs[0].shape):
-        return None
-    return _Chain(tuple(operators), values.reshape(-1))
+    positions = values.reshape(-1)
+    if not np.array_equal(np.sort(positions), np.arange(math.prod(first.inputs[0].shape))):
+        return None  # it repeats or leaves out
+    return _Chain(tuple(operators), positions)
 
 
 def _moves(operator: Operator) -> bool:
@@ -100,6 +101,8 @@ def _moves(operator: Operator) -> bool:
         return False
     if operator.code == _CODES.RESHAPE:
         return True
+    if operator.code == _CODES.GATHER and operator.options.batchDims:
+        return False
     return len(operator.inputs) == 2 and operator.inputs[1].data is not None
 
 

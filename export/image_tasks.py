@@ -86,29 +86,39 @@ class ImageTask:
         return Table({0: self.name, 1: self.description, 3: [Table(inner)], 7: _PARSER})
 
     def _image(self) -> Table:
-        height, width, channels = self.image_shape
-        size = Table({0: Scalar("uint32", width), 1: Scalar("uint32", height)})
+        channels = self.image_shape[2]
         space = Scalar("int8", _RGB if channels == 3 else _GRAYSCALE)
         top = 255.0 if self.byte_input else 1.0
         return Table(
             {
                 0: "image",
                 1: "Rows of pixels, each as the camera gives it.",
-                3: _content(_IMAGE, Table({0: space, 1: size})),
+                3: _content(_IMAGE, Table({0: space, 1: self._size()})),
                 # A reader takes (byte - mean) / std where the input is float, and bytes as they are.
                 4: [_unit(_NORMALIZATION, Table({0: _floats([0.0] * channels), 1: _floats([255.0] * channels)}))],
                 5: Table({0: _floats([top]), 1: _floats([0.0])}),
             }
         )  # fmt: skip
 
+    def _size(self) -> Table:
+        height, width, _ = self.image_shape
+        return Table({0: Scalar("uint32", width), 1: Scalar("uint32", height)})
+
     def _outputs(self) -> list[Table]:
         if self.kind == "detector":
             return self._detections()
         labels = [_file(_AXIS_LABELS)]
         if self.kind == "segmenter":
-            image = Table({1: Table({0: Scalar("uint32", self.image_shape[1]), 1: Scalar("uint32", self.image_shape[0])})})
-            slots = {0: "segmentation_masks", 1: "Scores of every pixel's classes.", 3: _content(_IMAGE, image), 6: labels}
-            return [Table(slots)]
+            return [
+                Table(
+                    {
+                        0: "segmentation_masks",
+                        1: "Scores of every pixel's classes.",
+                        3: _content(_IMAGE, Table({1: self._size()})),
+                        6: labels,
+                    }
+                )
+            ]
         return [
             Table(
                 {
@@ -123,9 +133,13 @@ class ImageTask:
         ]  # fmt: skip
 
     def _detections(self) -> list[Table]:
-        order = np.asarray([1, 0, 3, 2], np.uint32)  # left, top, right, bottom among the file's numbers
+        order = np.asarray(
+            [1, 0, 3, 2], np.uint32
+        )  # left, top, right, bottom among the file's numbers
         boxes = Table({0: order, 1: Scalar("int8", _BOUNDARIES)})
-        several = Table({0: Scalar("int32", 2), 1: Scalar("int32", 2)})  # axes of the values of a box
+        several = Table(
+            {0: Scalar("int32", 2), 1: Scalar("int32", 2)}
+        )  # axes of the values of a box
         feature = Table({})
         return [
             Table({0: "location", 1: "Corners of the boxes, as shares of the image.", 3: _content(_BOXES, boxes, several)}),

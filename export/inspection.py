@@ -135,7 +135,9 @@ class _Reader:
             entries[_text(entry.Name())] = bytes(buffer.DataAsNumpy()) if size else b""
         return entries
 
-    def _subgraph(self, graph: Any, codes: list[tuple[str, int]], buffers: list[memoryview]) -> Subgraph:
+    def _subgraph(
+        self, graph: Any, codes: list[tuple[str, int]], buffers: list[memoryview]
+    ) -> Subgraph:
         tensors = tuple(
             self._tensor(graph.Tensors(i), buffers) for i in self._range(graph.TensorsLength())
         )
@@ -149,9 +151,14 @@ class _Reader:
                          [tensors[i].shape for i in outputs])  # fmt: skip
             rows.append(
                 OperatorInfo(
-                    kind=kind, version=version, inputs=inputs, outputs=outputs, macs=macs, live=0,
+                    kind=kind,
+                    version=version,
+                    inputs=inputs,
+                    outputs=outputs,
+                    macs=macs,
+                    live=0,
                     options=self._options(operator),
-                )  # fmt: skip
+                )
             )
         inputs = self._indices(graph.Inputs, graph.InputsLength(), tensors)
         outputs = self._indices(graph.Outputs, graph.OutputsLength(), tensors)

@@ -96,4 +96,3 @@ def _with_same_padding(options: object) -> object:
     vars(copied).update(vars(options))
     copied.padding = schema.Padding.SAME  # type: ignore[attr-defined]
     return copied
-

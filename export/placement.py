@@ -15,7 +15,9 @@ from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph
 from attokit.export.edge_tpu_rules import Problem, problem_of
 
 Place = Literal["tpu", "perhaps", "cpu"]
-CACHE_BYTES = 7_235_174  # 6.9 MiB: the least that compiler logs show of the 8 MiB beside code and scratch
+CACHE_BYTES = (
+    7_235_174  # 6.9 MiB: the least that compiler logs show of the 8 MiB beside code and scratch
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +146,9 @@ def _refusal(info: Inspection) -> Problem | None:
     """Returns why the compiler takes nothing of a file, or None."""
     graph = info.main
     if any(operator.kind == "edgetpu-custom-op" for operator in graph.operators):
-        return Problem("it is compiled for the Edge TPU already", "give the file before compilation")
+        return Problem(
+            "it is compiled for the Edge TPU already", "give the file before compilation"
+        )
     if len(info.subgraphs) > 1:
         return Problem(
             f"it has {len(info.subgraphs)} subgraphs (control flow)", "unroll loops while tracing"

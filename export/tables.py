@@ -22,7 +22,6 @@ class Aligned:
     data: bytes
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Table:
     """A table: its fields by their position in the schema.

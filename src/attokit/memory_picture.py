@@ -49,7 +49,9 @@ def _draw(axes: object, block: Block, color: str, top: int, steps: int) -> None:
     width = block.last + 1 - block.first
     corner, height = (block.first, block.offset / _KIB), block.size / _KIB
     axes.add_patch(  # type: ignore[attr-defined]
-        Rectangle(corner, width, height, facecolor=color, edgecolor="white", alpha=0.75, linewidth=0.5)
+        Rectangle(
+            corner, width, height, facecolor=color, edgecolor="white", alpha=0.75, linewidth=0.5
+        )
     )
     if block.size > _NAMED * top and width > _NAMED * steps:
         axes.text(  # type: ignore[attr-defined]

@@ -72,7 +72,9 @@ def test_mediapipe_segments_as_predict_does(tiny, vision, tmp_path):
         found = segmenter.segment(_picture(_image()))
         classes = np.array(found.category_mask.numpy_view()).squeeze()
         shares = [np.array(mask.numpy_view()).squeeze() for mask in found.confidence_masks]
-    predictor = open_predictor(str(export.write(tmp_path / "net.tflite", file)), task="segmentation")
+    predictor = open_predictor(
+        str(export.write(tmp_path / "net.tflite", file)), task="segmentation"
+    )
     logits = predictor.outputs(_image()[None])[0]
     np.testing.assert_allclose(np.stack(shares, -1), jax.nn.softmax(logits), atol=1e-6)
     np.testing.assert_array_equal(classes, logits.argmax(-1))
@@ -142,7 +144,9 @@ def test_the_zoo_opens_in_mediapipe(name, vision):
             scores = np.zeros(zoo.config(name).num_classes)
             for category in found.categories:
                 scores[category.index] = category.score
-            np.testing.assert_allclose(scores, export.run(file, image[None])["output"][0], atol=1e-6)
+            np.testing.assert_allclose(
+                scores, export.run(file, image[None])["output"][0], atol=1e-6
+            )
         elif kind == "ImageSegmenter":
             masks = [np.array(m.numpy_view()).squeeze() for m in task.segment(_picture(image)).confidence_masks]  # fmt: skip
             logits = export.run(file, image[None], dequantize=True)["output"][0]

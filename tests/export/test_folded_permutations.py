@@ -71,6 +71,18 @@ def test_the_integers_stay(function, operators, monkeypatch):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)  # sums in another order
 
 
+def test_what_repeats_channels_is_no_permutation(monkeypatch):
+    twice = np.asarray([0, 3, 3, 1, 5, 2, 2, 6])
+
+    def function(v, x):
+        y = convolved(x, v["first"])
+        return convolved((y + jax.nn.relu(y))[..., twice], v["last"])
+
+    net = network(function, _WEIGHTS, 5, 4, 3)
+    plain, changed = written(net, fold_permutations, monkeypatch)
+    assert plain == changed
+
+
 def test_other_movements_stay(monkeypatch):
     net = network(lambda v, x: jnp.swapaxes(convolved(x, v["first"]), 1, 2), _WEIGHTS, 5, 4, 3)
     plain, changed = written(net, fold_permutations, monkeypatch)

@@ -47,7 +47,9 @@ def test_the_integers_stay(change, operators, monkeypatch):
 @pytest.mark.parametrize(("groups", "width"), [(2, 4), (3, 12)])
 def test_the_smaller_form_is_written(groups, width, monkeypatch):
     net = _grouped(groups, width=width)
-    sizes = [len(written(net, change, monkeypatch)[1]) for change in (split_grouped, _dense, _apart)]
+    sizes = [
+        len(written(net, change, monkeypatch)[1]) for change in (split_grouped, _dense, _apart)
+    ]
     assert sizes[0] <= min(sizes[1:]) + _MARGIN, sizes
 
 

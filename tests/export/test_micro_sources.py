@@ -83,9 +83,7 @@ def test_the_compiled_bytes_are_the_file(small, tmp_path):
 @needs_compiler
 def test_the_sample_compiles_against_what_is_generated(small, tmp_path):
     _write(tmp_path, micro_sources(small.file, "model"))
-    headers, schema = (
-        tmp_path / "tensorflow/lite" / name for name in ("micro", "schema")
-    )
+    headers, schema = (tmp_path / "tensorflow/lite" / name for name in ("micro", "schema"))
     headers.mkdir(parents=True)
     schema.mkdir()
     methods = " ".join(f"TfLiteStatus {m}();" for m in resolver_methods(export.inspect(small.file)))
@@ -115,7 +113,9 @@ def test_an_estimate_where_nothing_was_measured(small, tmp_path):
 
 
 def test_what_it_has_not_is_refused(small):
-    net = network(lambda v, x: jax.nn.gelu(convolved(x, v["k"])), weights_of(k=(1, 1, 3, 4)), 4, 4, 3)
+    net = network(
+        lambda v, x: jax.nn.gelu(convolved(x, v["k"])), weights_of(k=(1, 1, 3, 4)), 4, 4, 3
+    )
     file = export.to_tflite(net.graph, net.weights)
     assert not SUPPORT["GELU"].micro
     with pytest.raises(ValueError, match="TFLite Micro has no GELU"):

@@ -10,7 +10,9 @@ from attokit.export.tables import Aligned, Scalar, Table, pack_table
 def test_a_model_of_the_schema_is_read_back():
     """The schema's generated classes are the oracle: slots are those of schema.fbs."""
     data = bytes(range(50))
-    tensor = Table({0: np.asarray([1, 2], np.int32), 1: Scalar("int8", 9), 2: Scalar("uint32", 1), 3: "x"})
+    tensor = Table(
+        {0: np.asarray([1, 2], np.int32), 1: Scalar("int8", 9), 2: Scalar("uint32", 1), 3: "x"}
+    )
     graph = Table({0: [tensor, tensor], 4: "main"})
     buffers = [Table({}), Table({0: Aligned(data)})]
     packed = pack_table(

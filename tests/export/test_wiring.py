@@ -11,7 +11,11 @@ def _tensor(name):
 
 def _relu(source, target):
     return Operator(
-        code=schema.BuiltinOperator.RELU, version=1, options=None, inputs=(source,), outputs=(target,)
+        code=schema.BuiltinOperator.RELU,
+        version=1,
+        options=None,
+        inputs=(source,),
+        outputs=(target,),
     )
 
 

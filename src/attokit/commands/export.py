@@ -132,7 +132,9 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
     target: Target = "micro" if options.fit_memory else options.chip
     names = not options.strip_names
     if options.mediapipe:
-        return app_file(origin, options.target, target=target, metadata=metadata, names=names)
+        return app_file(
+            origin, type(origin.network).__name__, target=target, metadata=metadata, names=names
+        )
     return export.to_tflite(
         origin.graph,
         origin.weights,

@@ -103,7 +103,10 @@ class Options:
     def precision(self) -> Precision:
         """Types of ops."""
         return Precision(
-            int16=self.int16, int8=self.int8, float32=self.float32, open_hard_swish=self.open_hard_swish
+            int16=self.int16,
+            int8=self.int8,
+            float32=self.float32,
+            open_hard_swish=self.open_hard_swish,
         )
 
     @property
