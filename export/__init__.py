@@ -7,8 +7,13 @@ if __name__ != "attokit.export":
     )
 
 from attokit.export.anatomy import Inspection
+from attokit.export.benchmark import Benchmark, benchmark
+from attokit.export.comparison import Comparison, compare
 from attokit.export.detection import DetectionPostProcess
+from attokit.export.image_tasks import ImageTask
 from attokit.export.inspection import inspect
+from attokit.export.micro_sources import micro_sources
+from attokit.export.placement import EdgeTpuReport, edge_tpu
 from attokit.export.run import Runner, run
 from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
 from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
@@ -16,13 +21,21 @@ from attokit.export.verify import Report, verify
 
 __all__ = [
     "INTERFACE_TYPES",
+    "Benchmark",
+    "Comparison",
     "DetectionPostProcess",
+    "EdgeTpuReport",
+    "ImageTask",
     "Inspection",
     "InterfaceType",
     "Report",
     "Runner",
     "Streamed",
+    "benchmark",
+    "compare",
+    "edge_tpu",
     "inspect",
+    "micro_sources",
     "run",
     "run_streamed",
     "to_streamed_tflite",

@@ -3,7 +3,8 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ _BIAS = {
     "FULLY_CONNECTED": 2,
     "TRANSPOSE_CONV": 3,
 }  # its place
+_NOTHING = memoryview(b"")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +30,8 @@ class TensorInfo:
       scale: Empty if not quantized; one value, or one per entry of `axis`.
       zero_point: As many as scales.
       axis: Of the scales.
+      static: Whether the file fixes every size.
+      contents: What it holds of a constant, as bytes.
     """
 
     name: str
@@ -38,6 +42,20 @@ class TensorInfo:
     scale: np.ndarray
     zero_point: np.ndarray
     axis: int
+    static: bool = True
+    contents: memoryview = _NOTHING
+
+    def values(self) -> np.ndarray | None:
+        """Returns the contents of a constant, in its shape; None if NumPy has no such type or there are none."""
+        try:
+            dtype = np.dtype(self.dtype)
+        except TypeError:
+            return None
+        size = math.prod(self.shape) * dtype.itemsize
+        if not self.constant or len(self.contents) < size:
+            return None
+        data = np.frombuffer(self.contents[:size], dtype.newbyteorder("<"))
+        return data.astype(dtype).reshape(self.shape)
 
     @property
     def is_parameter(self) -> bool:
@@ -56,6 +74,7 @@ class OperatorInfo:
       outputs: Likewise.
       macs: Multiply-adds.
       live: Bytes of the activations that exist while it runs.
+      options: By the schema's name ("strideH"); empty if it has none.
     """
 
     kind: str
@@ -64,6 +83,7 @@ class OperatorInfo:
     outputs: tuple[int, ...]
     macs: int
     live: int
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def present(self) -> tuple[int, ...]:

@@ -31,21 +31,23 @@ def op_by_op(
 ) -> dict[str, np.ndarray]:
     """Returns what each op makes of the integers that the file itself gave it.
 
-    So a difference in one op does not show again in all that follow.
+    So a difference in one op does not show again in all that follow.  An op that reads what the file does
+    not have is left out.
     """
     ranges = Ranges(graph, qparams)
+    ops = [op for op in graph.ops if all(n in tensors for n in op.inputs if graph.is_activation(n))]
     reals = {
         name: (tensors[name].astype(np.float32) - np.float32(ranges.zero_point(name)))
         * ranges.scale(name)
         if graph.tensors[name].quantized
         else tensors[name]
-        for name in {n for op in graph.ops for n in op.inputs if graph.is_activation(n)}
+        for name in {n for op in ops for n in op.inputs if graph.is_activation(n)}
     }
     tables = function_tables(graph, qparams)
 
     def run(weights: Weights, qparams: QParams, reals: dict[str, Array]) -> dict[str, Array]:
         results: dict[str, Array] = {}
-        for op in graph.ops:
+        for op in ops:
             part = alone(graph, op)
             own = {name: weights[name] for name in part.weight_shapes}
             inputs = [reals[name] for name in part.inputs]

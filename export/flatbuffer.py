@@ -97,7 +97,7 @@ class Model:
       outputs: Likewise.
       signature: The signature's key.
       description: Free text.
-      metadata: Texts by the name of their entry.
+      metadata: Texts or bytes by the name of their entry.
       names: Whether tensors keep their names; inputs and outputs have theirs in the signature.
     """
 
@@ -106,7 +106,7 @@ class Model:
     outputs: tuple[tuple[str, Tensor], ...]
     signature: str
     description: str
-    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    metadata: Mapping[str, str | bytes] = dataclasses.field(default_factory=dict)
     names: bool = True
 
 
@@ -279,13 +279,14 @@ def _buffers(tensors: list[Tensor]) -> tuple[list[schema.BufferT], dict[Tensor, 
 
 
 def _metadata(
-    texts: Mapping[str, str], buffers: list[schema.BufferT]
+    contents: Mapping[str, str | bytes], buffers: list[schema.BufferT]
 ) -> list[schema.MetadataT] | None:
-    """Returns the entries of metadata, whose texts are added to the buffers; None if there are none."""
+    """Returns the entries of metadata, whose contents are added to the buffers; None if there are none."""
     entries = []
-    for name, text in texts.items():
+    for name, content in contents.items():
+        data = content.encode() if isinstance(content, str) else content
         entries.append(schema.MetadataT(name=name, buffer=len(buffers)))
-        buffers.append(schema.BufferT(data=np.frombuffer(text.encode(), np.uint8)))
+        buffers.append(schema.BufferT(data=np.frombuffer(data, np.uint8)))
     return entries or None
 
 

@@ -19,6 +19,7 @@ from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph, TensorInf
 from attokit.export.flatbuffer import FILE_IDENTIFIER
 
 _OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+_OPTION_NAMES = {v: k for k, v in vars(schema.BuiltinOptions).items() if not k.startswith("_")}
 _TYPE_NAMES = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
 _BITS = {
     "bfloat16": 16, "bool": 8, "complex128": 128, "complex64": 64, "float16": 16, "float32": 32,
@@ -108,8 +109,8 @@ class _Reader:
         name = _OPERATOR_NAMES.get(number, f"operator {number}")
         return (_text(code.CustomCode()) or name if name == "CUSTOM" else name), code.Version()
 
-    def _buffer(self, buffer: Any) -> int:
-        """Returns how many bytes a buffer holds, in the file or behind it."""
+    def _buffer(self, buffer: Any) -> memoryview:
+        """Returns the bytes that a buffer holds, in the file or behind it."""
         if buffer.Offset() > 1:
             start, size = buffer.Offset(), buffer.Size()
         else:
@@ -118,23 +119,25 @@ class _Reader:
             start = buffer._tab.Vector(field) if size and field else 0
         if start + size > len(self._data):
             raise ValueError(f"a buffer of {size:,} bytes ends behind the end of the file")
-        return size
+        return memoryview(self._data)[start : start + size]
 
-    def _metadata(self, model: Any, sizes: list[int]) -> dict[str, bytes]:
+    def _metadata(self, model: Any, buffers: list[memoryview]) -> dict[str, bytes]:
         """Returns the entries by name; what lies behind the file's tables is left out."""
         entries = {}
         for i in self._range(model.MetadataLength()):
             entry = model.Metadata(i)
             index = entry.Buffer()
-            if index >= len(sizes):
-                raise ValueError(f"an entry of metadata is in buffer {index} of {len(sizes)}")
+            if index >= len(buffers):
+                raise ValueError(f"an entry of metadata is in buffer {index} of {len(buffers)}")
             buffer = model.Buffers(index)
             size = buffer.DataLength()
             self._range(size)  # entries may share a buffer, which must not cost more than the file
             entries[_text(entry.Name())] = bytes(buffer.DataAsNumpy()) if size else b""
         return entries
 
-    def _subgraph(self, graph: Any, codes: list[tuple[str, int]], buffers: list[int]) -> Subgraph:
+    def _subgraph(
+        self, graph: Any, codes: list[tuple[str, int]], buffers: list[memoryview]
+    ) -> Subgraph:
         tensors = tuple(
             self._tensor(graph.Tensors(i), buffers) for i in self._range(graph.TensorsLength())
         )
@@ -148,7 +151,13 @@ class _Reader:
                          [tensors[i].shape for i in outputs])  # fmt: skip
             rows.append(
                 OperatorInfo(
-                    kind=kind, version=version, inputs=inputs, outputs=outputs, macs=macs, live=0
+                    kind=kind,
+                    version=version,
+                    inputs=inputs,
+                    outputs=outputs,
+                    macs=macs,
+                    live=0,
+                    options=self._options(operator),
                 )
             )
         inputs = self._indices(graph.Inputs, graph.InputsLength(), tensors)
@@ -164,6 +173,17 @@ class _Reader:
             outputs=outputs,
         )
 
+    def _options(self, operator: Any) -> dict[str, Any]:
+        """Returns the options of a built-in operator by the schema's names; none of other kinds."""
+        name, table = _OPTION_NAMES.get(operator.BuiltinOptionsType()), operator.BuiltinOptions()
+        if name in (None, "NONE") or table is None:
+            return {}
+        options = getattr(schema, name)()
+        options.Init(table.Bytes, table.Pos)
+        found = vars(getattr(schema, f"{name}T").InitFromObj(options))
+        self._range(sum(np.size(value) for value in found.values()))
+        return dict(found)
+
     def _indices(
         self, get: Callable[[int], int], count: int, tensors: tuple, *, optional: bool = False
     ) -> tuple[int, ...]:
@@ -173,13 +193,15 @@ class _Reader:
                 raise ValueError(f"there is no tensor {index} among {len(tensors)}")
         return indices
 
-    def _tensor(self, tensor: Any, buffers: list[int]) -> TensorInfo:
+    def _tensor(self, tensor: Any, buffers: list[memoryview]) -> TensorInfo:
         name, dtype = _text(tensor.Name()), _TYPE_NAMES.get(tensor.Type(), "unknown")
         shape = tuple(int(tensor.Shape(i)) for i in self._range(tensor.ShapeLength()))
         if any(n < 0 for n in shape):
             raise ValueError(f"tensor {name!r} has shape {shape}")
         size = (math.prod(shape) * _BITS.get(dtype, 0) + 7) // 8
-        stored = buffers[tensor.Buffer()] if buffers else 0
+        contents = buffers[tensor.Buffer()] if buffers else memoryview(b"")
+        stored = len(contents)
+        signature = [tensor.ShapeSignature(i) for i in self._range(tensor.ShapeSignatureLength())]
         plain = tensor.Sparsity() is None and dtype in _BITS
         if stored and plain and size > stored:
             raise ValueError(f"tensor {name!r} of {size:,} bytes has a buffer of {stored:,}")
@@ -193,7 +215,8 @@ class _Reader:
             axis = quantization.QuantizedDimension()
         return TensorInfo(
             name=name, shape=shape, dtype=dtype, size=size, constant=stored > 0,
-            scale=scale, zero_point=zero_point, axis=axis,
+            scale=scale, zero_point=zero_point, axis=axis, static=min(signature, default=0) >= 0,
+            contents=contents,
         )  # fmt: skip
 
     def _signatures(

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_EDGE_TPU_RUNTIME = (2, 5)  # its last compiler parses operator versions up to about this one
+EDGE_TPU_RUNTIME = (2, 5)  # its last compiler parses operator versions up to about this one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Support:
     def edge_tpu_takes(self, version: int) -> bool:
         """Whether the Edge TPU has the operator and its compiler parses the version."""
         runtime = tuple(int(part) for part in self.runtimes[version].split("."))
-        return self.edge_tpu and runtime <= _EDGE_TPU_RUNTIME
+        return self.edge_tpu and runtime <= EDGE_TPU_RUNTIME
 
 
 SUPPORT: Mapping[str, Support] = MappingProxyType(

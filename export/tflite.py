@@ -10,11 +10,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer
+from attokit.export.coral import fit_coral
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
 from attokit.export.lowerings.context import TARGETS, Context, Target
 from attokit.export.lowerings.table import LOWERINGS
-from attokit.quant.graph import Graph, Weights
+from attokit.export.probabilities import probabilities as after_softmax
+from attokit.quant.graph import Graph, Weights, is_quantized
 from attokit.quant.integer import INTERFACES, Interface, interface_types
 from attokit.quant.params import QParams
 from attokit.quant.wide import check_wide
@@ -34,9 +36,10 @@ def to_tflite(
     target: Target = "android",
     signature: str = "serving_default",
     description: str = "Written by Attokit.",
-    metadata: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str | bytes] | None = None,
     names: bool = True,
     detection: DetectionPostProcess | None = None,
+    probabilities: bool = False,
 ) -> bytes:
     """Returns the graph as a TFLite file; the same arguments give the same bytes.
 
@@ -50,13 +53,14 @@ def to_tflite(
         of 16 bits are "int16" (default) or "float32".
       output_type: Likewise of outputs.
       target: What is to run it.  "android" (LiteRT) has more operators than "micro" (TFLite
-        Micro); the integers are the same.
+        Micro); "coral" has the forms that the Edge TPU's compiler reads.  The integers are the same.
       signature: Key of the file's one signature; its inputs and outputs have the graph's names.
       description: Free text that the file carries.
-      metadata: Texts that it carries, by the name of the entry, such as how outputs are meant.
+      metadata: Texts or bytes that it carries, by the name of the entry, such as how outputs are meant.
       names: Whether tensors keep the names of their layers, by which `verify` finds them; without, a
         file is smaller.
       detection: Post-processing that follows a detector in the file; its outputs are float32.
+      probabilities: The one output's logits leave the file as probabilities in float32.
 
     Raises:
       ValueError: if a type is none of these or does not fit, or if weights or qparams are of
@@ -80,19 +84,20 @@ def to_tflite(
     body = [operator for op in graph.ops for operator in LOWERINGS[op.kind](context, op)]
     if detection is not None:
         leave, outputs = _detect(graph, context, detection, output_type)
+    elif probabilities:
+        leave, outputs = _softmax(graph, context, output_type)
     else:
         leave, outputs = _ends(graph, context, returned)
-    return flatbuffer.build(
-        flatbuffer.Model(
-            operators=(*entry, *body, *leave),
-            inputs=tuple(inputs),
-            outputs=outputs,
-            signature=signature,
-            description=description,
-            metadata=dict(metadata or {}),
-            names=names,
-        )
+    model = flatbuffer.Model(
+        operators=(*entry, *body, *leave),
+        inputs=tuple(inputs),
+        outputs=outputs,
+        signature=signature,
+        description=description,
+        metadata=dict(metadata or {}),
+        names=names,
     )
+    return flatbuffer.build(fit_coral(model) if target == "coral" else model)
 
 
 def _ends(
@@ -124,6 +129,21 @@ def _detect(
     boxes, scores = (context.activation(named[name]) for name in ("boxes", "scores"))
     detection.check(boxes.shape, scores.shape)
     return detection.operators(boxes, scores)
+
+
+def _softmax(
+    graph: Graph, context: Context, output_type: str | None
+) -> tuple[list[Operator], tuple[tuple[str, Tensor], ...]]:
+    """Returns the operators of a softmax behind the one output, and the output by name."""
+    if len(graph.outputs) != 1 or not is_quantized(graph.tensors[graph.outputs[0]].dtype):
+        raise ValueError(
+            f"the graph returns {', '.join(graph.output_names)}: probabilities are made of one output of "
+            "logits"
+        )
+    if output_type not in (None, "float32"):
+        raise ValueError(f"output_type {output_type!r}: probabilities are float32; leave it out")
+    operators, result = after_softmax(context.activation(graph.outputs[0]))
+    return operators, ((graph.output_names[0], result),)
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> pathlib.Path:

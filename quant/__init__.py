@@ -17,6 +17,7 @@ from attokit.quant.float_islands import keep_float
 from attokit.quant.graph import Graph, Note, Tensor
 from attokit.quant.integer import IntegerGraph, integer
 from attokit.quant.lowering.values import UnsupportedOpError
+from attokit.quant.open_hard_swish import open_hard_swish
 from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
 from attokit.quant.report import Report, report
@@ -46,6 +47,7 @@ __all__ = [
     "fit_memory",
     "integer",
     "keep_float",
+    "open_hard_swish",
     "report",
     "split_rows",
     "trace",

@@ -98,3 +98,50 @@ def test_links_lead_somewhere():
     for page in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.slow
+def test_commands_of_deployment_run_in_order(tmp_path, monkeypatch, capsys):
+    from attokit import cli
+
+    page = (pathlib.Path(__file__).resolve().parents[1] / "docs/deployment.md").read_text()
+    commands = page.split("<!-- commands -->")[1].split("<!-- end -->")[0]
+    lines = [line for line in commands.splitlines() if line.startswith("attokit ")]
+    assert len(lines) == 7
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        assert cli.main(line.split()[1:]) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "Edge TPU: fits" in out and "0 differ" in out
+    assert (tmp_path / "memory.png").exists()
+
+
+def test_the_sample_for_mediapipe_opens_a_file(tmp_path, capsys):
+    pytest.importorskip("mediapipe", exc_type=ImportError)
+    import importlib.util
+
+    import jax.numpy as jnp
+    from PIL import Image
+
+    from attokit import export, quant
+
+    def function(v, x):
+        return x.mean((1, 2)) @ v
+
+    x = np.random.default_rng(0).random((1, 8, 8, 3), np.float32)
+    graph, weights = quant.trace(function, jnp.eye(3) * 9, x)
+    task = export.ImageTask(
+        kind="classifier", name="colours", image_shape=(8, 8, 3), class_names=("red", "green", "blue")
+    )
+    qparams = quant.calibrate(graph, weights, [x])
+    file = export.to_tflite(
+        graph, weights, qparams, input_type="uint8", probabilities=True, metadata=task.entries()
+    )
+    export.write(tmp_path / "model.tflite", task.with_files(file))
+    Image.fromarray(np.full((8, 8, 3), [30, 220, 90], np.uint8)).save(tmp_path / "image.png")
+    path = pathlib.Path(__file__).resolve().parents[1] / "examples/mediapipe/open_file.py"
+    spec = importlib.util.spec_from_file_location("open_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(str(tmp_path / "model.tflite"), str(tmp_path / "image.png"))
+    assert capsys.readouterr().out.startswith("green: 0.")

@@ -14,8 +14,8 @@ from attokit.quant.ops.kind import Op
 from attokit.quant.params import QParams
 from attokit.quant.plan import function_tables
 
-Target = Literal["android", "micro"]
-TARGETS: tuple[Target, ...] = ("android", "micro")
+Target = Literal["android", "micro", "coral"]
+TARGETS: tuple[Target, ...] = ("android", "micro", "coral")
 
 _ACTIVATIONS = {
     "none": schema.ActivationFunctionType.NONE,

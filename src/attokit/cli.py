@@ -35,9 +35,11 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "quantize": "post-training quantization or QAT of a trained run",
         "export": "write a .tflite file",
         "verify": "compare a .tflite file with its graph, tensor by tensor",
-        "inspect": "operators, types, cost and memory of any .tflite file",
         "download": "pretrained weights by name, for use without a network or in other programs",
         "publish": "write trained runs into a folder from which others download them",
+        "inspect": "operators, types, cost and memory of any .tflite file; does it fit a chip?",
+        "compare": "how two .tflite files differ, in what they hold and in what they give",
+        "benchmark": "how long a .tflite file takes, or two of them, on one core of this machine",
         "predict": "classes of images, or pictures of what is where in them",
     }
 )

@@ -10,11 +10,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 from rich.console import Console
 from rich.table import Table
 
 from attokit.detector_metadata import read_anchors
-from attokit.export import write
+from attokit.export import DetectionPostProcess, write
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs
 from attokit.measuring import measure
@@ -74,6 +75,20 @@ def read_file(info: Inspection) -> FileOutputs | None:
             "export it again"
         )
     return FileOutputs(num_classes=classes, decode=dict, anchors=anchors)
+
+
+def app_ending(network: nn.Module, image_shape: tuple[int, int, int]) -> Mapping[str, Any]:
+    """Returns what makes a detector's file choose boxes itself, as `predict` does."""
+    config = getattr(network, "config")  # noqa: B009  Linen modules promise none
+    rules = FindConfig(score_threshold=_LEAST_SCORE)
+    post_process = DetectionPostProcess(
+        anchors_cxcywh=np.asarray(config.priors(image_shape[:2])),
+        iou_threshold=rules.iou_threshold,
+        score_threshold=rules.score_threshold,
+        max_detections=rules.most,
+        per_class=True,
+    )
+    return {"detection": post_process}
 
 
 def _anchors(predictor: Predictor) -> Anchors:

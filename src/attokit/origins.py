@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from attokit import checkpoints, zoo
 from attokit.datasets import load_dataset
+from attokit.export.lowerings.context import Target
 from attokit.overrides import check_overrides, parse_overrides
 from attokit.precision import Precision
 from attokit.quant import Graph, QParams, calibrate, trace
@@ -128,12 +129,15 @@ def _ending_otherwise(
     return changed
 
 
-def own_file(target: str, *, as_float: bool = False, overrides: Sequence[str] = ()) -> pathlib.Path:
+def own_file(
+    target: str, *, as_float: bool = False, overrides: Sequence[str] = (), chip: Target = "android"
+) -> pathlib.Path:
     """Returns the file that is written for a target unless another one is named.
 
-    One with overrides does not take the place of a run's own: their values are in its name.
+    One with overrides, or for a chip of its own, does not take the place of a run's own: they are in its name.
     """
     path, suffix = pathlib.Path(target), "_float" if as_float else ""
+    suffix += "" if chip == "android" else f"_{chip}"
     if not path.is_dir():
         return pathlib.Path(f"{target}{suffix}.tflite")
     values = "".join(f"_{value}" for value in parse_overrides(overrides).values())

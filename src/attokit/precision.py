@@ -1,11 +1,11 @@
-"""Types of ops as the command line takes them: patterns of names that are not int8."""
+"""Types and forms of ops as the command line takes them: patterns of names that are not int8, or opened."""
 
 import dataclasses
 import fnmatch
 import json
 from collections.abc import Mapping
 
-from attokit.quant import Graph, keep_float, widen
+from attokit.quant import Graph, keep_float, open_hard_swish, widen
 from attokit.quant.retyping import real_ops
 
 
@@ -17,11 +17,13 @@ class Precision:
       int16: Patterns of names of ops with int16 activations ("head/*").
       int8: Patterns of those among them that stay int8.
       float32: Patterns of names of ops, and of inputs, that stay float32, whatever else is said.
+      open_hard_swish: Patterns of names of hard swishes that become simpler ops.
     """
 
     int16: tuple[str, ...] = ()
     int8: tuple[str, ...] = ()
     float32: tuple[str, ...] = ()
+    open_hard_swish: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses exceptions from nothing."""
@@ -32,14 +34,15 @@ class Precision:
 
     def __bool__(self) -> bool:
         """Whether anything is named."""
-        return bool(self.int16 or self.float32)
+        return bool(self.int16 or self.float32 or self.open_hard_swish)
 
     def apply(self, graph: Graph) -> Graph:
         """Returns the graph in these types.
 
         Raises:
-          ValueError: if a pattern fits nothing, all would be float32, or an op has no kernel for int16.
+          ValueError: if a pattern fits nothing (or no hard swish), all would be float32, or an op has no kernel for int16.
         """
+        graph = open_hard_swish(graph, self.open_hard_swish) if self.open_hard_swish else graph
         graph = keep_float(graph, self.float32) if self.float32 else graph
         if self.float32 and not any(t.quantized for t in graph.tensors.values()):
             raise ValueError(

@@ -12,6 +12,7 @@ from rich.table import Table
 from attokit import classification, detection, instance_segmentation, segmentation, zoo
 from attokit.detector_metadata import describe_anchors
 from attokit.export.anatomy import Inspection
+from attokit.export.image_tasks import Kind
 from attokit.file_outputs import FileOutputs
 from attokit.train import Dataset
 from attokit.zoo.registry import Task
@@ -35,6 +36,9 @@ class TaskView:
       details: (metrics, names of classes) to a table of what is no single number, or None.
       predict: (predictor, paths of images, console, **wishes) tells the user what it sees.
       predict_wishes: Options of attokit predict that `predict` takes.
+      app_kind: What apps call it (`export.ImageTask`).
+      app_ending: (network, shape of its images) to arguments of `export.to_tflite` with which a file ends
+        in what apps show, such as probabilities.
       sized_by_model: Whether images are fitted to the model's own size unless another is asked for, rather
         than the model to theirs.
       file_metadata: (network, shape of its images) to what its .tflite file tells beside the network, by
@@ -50,6 +54,8 @@ class TaskView:
     details: Callable[[Mapping[str, float | np.ndarray], Sequence[str]], Table | None]
     predict: Callable[..., None]
     predict_wishes: frozenset[str]
+    app_kind: Kind
+    app_ending: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, Any]]
     sized_by_model: bool = False
     file_metadata: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, str]] = (
         lambda network, image_shape: {}
@@ -68,6 +74,8 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             details=classification.details,
             predict=classification.predict,
             predict_wishes=frozenset({"top"}),
+            app_kind="classifier",
+            app_ending=lambda network, image_shape: {"probabilities": True},
         ),
         "segmentation": TaskView(
             metric="mean IoU",
@@ -79,6 +87,8 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             details=segmentation.details,
             predict=segmentation.predict,
             predict_wishes=frozenset({"output"}),
+            app_kind="segmenter",
+            app_ending=lambda network, image_shape: {},
         ),
         "detection": TaskView(
             metric="AP@0.5",
@@ -90,6 +100,8 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             details=detection.details,
             predict=detection.predict,
             predict_wishes=frozenset({"output", "score"}),
+            app_kind="detector",
+            app_ending=detection.app_ending,
             sized_by_model=True,
             file_metadata=describe_anchors,
         ),

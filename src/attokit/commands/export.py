@@ -3,13 +3,18 @@
 import dataclasses
 import hashlib
 import pathlib
+import re
 from collections.abc import Mapping
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
 from attokit import export, quant
+from attokit.app_files import app_file
+from attokit.arena import arena_bytes
 from attokit.export import InterfaceType
+from attokit.export.lowerings.context import Target
 from attokit.origins import Origin, open_origin, own_file
 from attokit.precision import Precision
 from attokit.tasks import view_of
@@ -25,6 +30,11 @@ class Options:
         a model, which gets random weights: good for measuring size and speed, for nothing else.
       output: The file; model.tflite in the run folder (model_argmax.tflite with output=argmax), or
         NAME.tflite, if left out.
+      chip: What is to run it (--target): android (LiteRT), micro (TFLite Micro; writes C sources beside the
+        file) or coral (the Edge TPU: grouped convolutions, padding and shuffles in forms that it has; same
+        integers). The last two are model_micro.tflite and model_coral.tflite unless --output is given.
+      mediapipe: A file that MediaPipe Tasks opens as it is, as an image classifier, segmenter or object
+        detector: it takes the camera's bytes, ends in probabilities or boxes, and carries its labels.
       float: A float32 file instead of INT8.
       input_type: What the file takes: int8 (byte - 128), uint8 (the camera's bytes) or float32
         (byte / 255).
@@ -39,12 +49,15 @@ class Options:
         weights and models. A run has what attokit quantize was given.
       int8: Patterns of those among them that keep 8.
       float32: Patterns of names of ops that stay float32, and of inputs ('softmax').
+      open_hard_swish: Patterns of names of hard swishes that become simpler ops; as int16.
       overrides: Fields of the model's config. Of a run only such as choose how the trained network
         ends: output=argmax (class ids) or output=quarter (small logits) of segmentation models.
     """
 
     target: tyro.conf.Positional[str]
     output: pathlib.Path | None = None
+    chip: Annotated[Target, tyro.conf.arg(name="target")] = "android"
+    mediapipe: bool = False
     float: bool = False
     input_type: InterfaceType | None = None
     output_type: InterfaceType | None = None
@@ -57,6 +70,7 @@ class Options:
     int16: tuple[str, ...] = ()
     int8: tuple[str, ...] = ()
     float32: tuple[str, ...] = ()
+    open_hard_swish: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses what would change nothing."""
@@ -65,6 +79,16 @@ class Options:
         if self.fit_memory and self.streamed:
             raise ValueError(
                 "--fit-memory changes nothing: the second of --streamed's files has it already; leave it out"
+            )
+        if self.mediapipe and (self.input_type or self.output_type or self.streamed):
+            raise ValueError(
+                "--mediapipe says what goes in and out of one file: leave --input-type, --output-type and "
+                "--streamed out"
+            )
+        if self.chip == "coral" and (self.fit_memory or self.streamed or self.float):
+            raise ValueError(
+                "--target coral writes one INT8 file for the Edge TPU, which plans its own memory: leave "
+                "--fit-memory, --streamed and --float out"
             )
 
 
@@ -75,30 +99,52 @@ def run(options: Options, console: Console) -> None:
         as_float=options.float,
         data=options.data,
         overrides=options.overrides,
-        precision=Precision(int16=options.int16, int8=options.int8, float32=options.float32),
+        precision=Precision(
+            int16=options.int16,
+            int8=options.int8,
+            float32=options.float32,
+            open_hard_swish=options.open_hard_swish,
+        ),
     )
     if origin.random:
         console.print(f"{options.target} has random weights: for measuring only", style="yellow")
     output = options.output or own_file(
-        options.target, as_float=options.float, overrides=options.overrides
+        options.target, as_float=options.float, overrides=options.overrides, chip=options.chip
     )
     metadata = view_of(origin.task).file_metadata(origin.network, origin.image_shape)
     if options.streamed:
         _write_streamed(options, origin, output, metadata, console)
     else:
-        file = export.to_tflite(
-            quant.fit_memory(origin.graph) if options.fit_memory else origin.graph,
-            origin.weights,
-            origin.qparams,
-            input_type=options.input_type,
-            output_type=options.output_type,
-            target="micro" if options.fit_memory else "android",
-            metadata=metadata,
-            names=not options.strip_names,
-        )
+        file = _file(options, origin, metadata)
         _write(output, file, console)
+        if options.chip == "coral":
+            _tell_places(file, console)
+        elif options.chip == "micro":
+            _write_sources(output, file, console)
     if origin.class_names is not None:
         _label(output.with_name("labels.txt"), origin.class_names, console)
+
+
+def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> bytes:
+    """Returns the one file that is asked for."""
+    if options.fit_memory:
+        origin = dataclasses.replace(origin, graph=quant.fit_memory(origin.graph))
+    target: Target = "micro" if options.fit_memory else options.chip
+    names = not options.strip_names
+    if options.mediapipe:
+        return app_file(
+            origin, type(origin.network).__name__, target=target, metadata=metadata, names=names
+        )
+    return export.to_tflite(
+        origin.graph,
+        origin.weights,
+        origin.qparams,
+        input_type=options.input_type,
+        output_type=options.output_type,
+        target=target,
+        metadata=metadata,
+        names=names,
+    )
 
 
 def _write_streamed(
@@ -143,6 +189,22 @@ def _write(output: pathlib.Path, file: bytes, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _tell_places(file: bytes, console: Console) -> None:
+    """Says whether the Edge TPU is expected to take a file."""
+    report = export.edge_tpu(export.inspect(file))
+    style = None if report.fits else "yellow"
+    console.print(report.summary, style=style, highlight=False, soft_wrap=True)
+
+
+def _write_sources(output: pathlib.Path, file: bytes, console: Console) -> None:
+    """Writes what C++ needs of a file beside it."""
+    name = re.sub(r"\W", "_", output.stem)
+    name = f"_{name}" if name[0].isdigit() else name
+    for title, text in export.micro_sources(file, name, arena_bytes(output)).items():
+        path = export.write(output.with_name(title), text.encode())
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
 def _label(path: pathlib.Path, class_names: tuple[str, ...], console: Console) -> None:

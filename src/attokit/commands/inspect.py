@@ -2,11 +2,13 @@
 
 import dataclasses
 import pathlib
+from typing import Literal
 
 import tyro
 from rich.console import Console
 
-from attokit.export import inspect
+from attokit.export import edge_tpu, inspect, write
+from attokit.memory_picture import memory_picture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,12 +17,21 @@ class Options:
 
     Attributes:
       file: Its path.
+      target: Says of every operator whether it runs there, and what to change: coral (the Edge TPU of
+        Coral's boards, by its published rules).
+      plot: A PNG to write: the memory of activations over time, as TFLite Micro's planner places them.
     """
 
     file: tyro.conf.Positional[pathlib.Path]
+    target: Literal["coral"] | None = None
+    plot: pathlib.Path | None = None
 
 
 def run(options: Options, console: Console) -> None:
     """Runs the command."""
-    del console  # its tables would wrap the long lines
-    print(inspect(options.file))
+    info = inspect(options.file)
+    # The console's tables would wrap the long lines.
+    print(info if options.target is None else edge_tpu(info))
+    if options.plot is not None:
+        path = write(options.plot, memory_picture(info))
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)

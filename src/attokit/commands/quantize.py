@@ -35,6 +35,8 @@ class Options:
         that attokit verify lists).
       int8: Patterns of those among them that keep 8.
       float32: Patterns of names of ops that stay float32 in the file, and of inputs ('softmax').
+      open_hard_swish: Patterns of names of hard swishes that become a sum, a rectifier and products, which
+        chips without that operator have, such as Coral's ('*').
       epochs: Of QAT, over the training data.
       steps: Of QAT, instead of epochs.
       learning_rate: Peak of QAT; a tenth of the float run's if left out.
@@ -59,6 +61,7 @@ class Options:
     int16: tuple[str, ...] = ()
     int8: tuple[str, ...] = ()
     float32: tuple[str, ...] = ()
+    open_hard_swish: tuple[str, ...] = ()
     epochs: float | None = None
     steps: int | None = None
     learning_rate: float | None = None
@@ -99,7 +102,12 @@ class Options:
     @property
     def precision(self) -> Precision:
         """Types of ops."""
-        return Precision(int16=self.int16, int8=self.int8, float32=self.float32)
+        return Precision(
+            int16=self.int16,
+            int8=self.int8,
+            float32=self.float32,
+            open_hard_swish=self.open_hard_swish,
+        )
 
     @property
     def learned_scales(self) -> tuple[str, ...]:

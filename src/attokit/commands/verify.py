@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from attokit import export, quant
 from attokit.datasets import load_dataset
+from attokit.export.lowerings.context import Target
 from attokit.origins import Origin, is_name, open_origin, own_file
 from attokit.precision import Precision
 from attokit.quant import Kernels
@@ -31,6 +33,8 @@ class Options:
       int8: Likewise.
       float32: Likewise.
       fit_memory: Likewise.
+      open_hard_swish: Likewise.
+      chip: What attokit export was given as --target.
       kernels: Whose runtime: reference (LiteRT's reference kernels), xnnpack (LiteRT as it comes)
         or micro (TFLite Micro).
       images: How many test images to run, or of another split where there is no test.
@@ -45,6 +49,8 @@ class Options:
     int8: tuple[str, ...] = ()
     float32: tuple[str, ...] = ()
     fit_memory: bool = False
+    open_hard_swish: tuple[str, ...] = ()
+    chip: Annotated[Target, tyro.conf.arg(name="target")] = "android"
     kernels: Kernels = "reference"
     images: int = 4
     random_images: bool = False
@@ -67,12 +73,23 @@ def run(options: Options, console: Console) -> int:
         as_float=is_float,
         data=options.data,
         overrides=options.overrides,
-        precision=Precision(int16=options.int16, int8=options.int8, float32=options.float32),
+        precision=Precision(
+            int16=options.int16,
+            int8=options.int8,
+            float32=options.float32,
+            open_hard_swish=options.open_hard_swish,
+        ),
     )
     inputs = _images(options, origin).astype(np.float32) / np.float32(255)
     graph = quant.fit_memory(origin.graph) if options.fit_memory else origin.graph
     report = export.verify(
-        file, graph, origin.weights, origin.qparams, inputs, kernels=options.kernels
+        file,
+        graph,
+        origin.weights,
+        origin.qparams,
+        inputs,
+        kernels=options.kernels,
+        target=options.chip,
     )
     print(report)
     return 0 if report.ok else 1
@@ -88,9 +105,10 @@ def _places(options: Options) -> tuple[pathlib.Path, str]:
             f"{options.target!r} is no file: --source says what a .tflite file was exported from"
         )
     if path.is_dir():
-        return own_file(options.target, overrides=options.overrides), options.target
+        path = own_file(options.target, overrides=options.overrides, chip=options.chip)
+        return path, options.target
     if is_name(options.target):
-        return own_file(options.target), options.target
+        return own_file(options.target, chip=options.chip), options.target
     raise ValueError(
         f"there is no {options.target!r}: give a run folder, a file that attokit export wrote, or "
         "the name of pretrained weights or of a model"

@@ -61,6 +61,25 @@ def test_two_files_and_the_plan(tiny, tmp_path, capsys):
     assert "leave --float out" in capsys.readouterr().err
 
 
+def test_coral(run_dir, capsys):
+    assert main(["export", str(run_dir), "--target", "coral"]) == 0
+    assert "Edge TPU: fits" in capsys.readouterr().out
+    assert (run_dir / "model_coral.tflite").exists()
+    assert main(["verify", str(run_dir), "--target", "coral"]) == 0
+    assert "0 differ" in capsys.readouterr().out
+    assert main(["export", str(run_dir), "--target", "coral", "--float"]) == 1
+    assert "leave --fit-memory, --streamed and --float out" in capsys.readouterr().err
+
+
+def test_micro_has_sources_beside_it(tiny, tmp_path, capsys):
+    file = tmp_path / "2-net.tflite"
+    assert main(["export", "tiny", "--target", "micro", "--output", str(file)]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"2-net.tflite", "_2_net.h", "_2_net.cc", "_2_net_ops.h"}
+    assert "namespace _2_net" in (tmp_path / "_2_net.h").read_text()
+    assert str(tmp_path / "_2_net_ops.h") in capsys.readouterr().out
+
+
 def test_less_memory_and_no_names(tiny, tmp_path, capsys):
     files = [tmp_path / name for name in ("plain.tflite", "small.tflite")]
     for file, options in zip(files, ([], ["--fit-memory", "--strip-names"]), strict=True):

@@ -18,3 +18,15 @@ def test_truncated(finished, tmp_path, capsys):
 def test_missing(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "no.tflite")]) == 1
     assert "no.tflite" in capsys.readouterr().err
+
+
+def test_coral(finished, capsys):
+    assert main(["inspect", str(finished[0] / "model.tflite"), "--target", "coral"]) == 0
+    assert "Edge TPU: fits" in capsys.readouterr().out
+
+
+def test_plot(finished, tmp_path, capsys):
+    picture = tmp_path / "memory.png"
+    assert main(["inspect", str(finished[0] / "model.tflite"), "--plot", str(picture)]) == 0
+    assert f"wrote {picture}" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,71 @@
+"""A .tflite file as apps open it: camera bytes in, answers out, and metadata that says so."""
+
+from typing import Any
+
+from attokit import export
+from attokit.export import ImageTask
+from attokit.export.lowerings.context import Target
+from attokit.origins import Origin
+from attokit.tasks import view_of
+
+
+def app_file(origin: Origin, name: str, *, target: Target = "android", **options: Any) -> bytes:
+    """Returns a file that MediaPipe Tasks opens as it is, with its labels inside.
+
+    It takes the bytes of an image. A classifier gives probabilities, a segmenter the logits of pixels, of which
+    the app makes probabilities, a detector boxes that it has chosen.
+
+    Args:
+      origin: What is exported.
+      name: Of the model, in the metadata.
+      target: What is to run it.
+      **options: Of `export.to_tflite`: names and metadata.
+
+    Raises:
+      ValueError: if the network gives what apps cannot show.
+    """
+    view = view_of(origin.task)
+    _check(origin)
+    names = origin.class_names or tuple(f"class {i}" for i in range(_num_classes(origin)))
+    task = ImageTask(
+        kind=view.app_kind,
+        name=name,
+        image_shape=origin.image_shape,
+        class_names=names[1:] if view.app_kind == "detector" else names,
+        byte_input=origin.qparams is not None,
+    )
+    metadata = {**options.pop("metadata", {}), **task.entries()}
+    file = export.to_tflite(
+        origin.graph,
+        origin.weights,
+        origin.qparams,
+        input_type="uint8" if task.byte_input else "float32",
+        target=target,
+        metadata=metadata,
+        **options,
+        **view.app_ending(origin.network, origin.image_shape),
+    )
+    return task.with_files(file)
+
+
+def _check(origin: Origin) -> None:
+    if origin.image_shape[2] != 3:
+        raise ValueError(
+            f"the network takes {origin.image_shape[2]} channel: MediaPipe Tasks gives three, red, green and "
+            "blue; leave --mediapipe out and run the file in LiteRT"
+        )
+    outputs = [origin.graph.tensors[name] for name in origin.graph.outputs]
+    if any(tensor.dtype in ("int32", "bool") for tensor in outputs):
+        raise ValueError(
+            "the network ends in class ids, of which MediaPipe Tasks makes nothing: leave output=argmax out"
+        )
+    if any(tensor.bits == 16 for tensor in outputs):
+        raise ValueError(
+            "the network ends in int16, which MediaPipe Tasks does not read: keep its last op at 8 bits "
+            "(--int8)"
+        )
+
+
+def _num_classes(origin: Origin) -> int:
+    config = getattr(origin.network, "config")  # noqa: B009  Linen modules promise none
+    return int(config.num_classes)

@@ -1,0 +1,157 @@
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from attokit import export, train, zoo
+from attokit.app_files import app_file
+from attokit.export.image_tasks import labels_in
+from attokit.origins import open_origin
+from attokit.targets import open_predictor
+
+MODELS = ["tiny", "tiny_pixels", "tiny_boxes"]
+_SIZE = "image_size=[24,32,3]"
+
+
+@pytest.fixture(scope="module")
+def vision():
+    pytest.importorskip("mediapipe", exc_type=ImportError)
+    from mediapipe.tasks.python import vision
+
+    return vision
+
+
+def _options(name, file, vision, **more):
+    from mediapipe.tasks.python import BaseOptions
+
+    base = BaseOptions(model_asset_buffer=file)
+    return getattr(vision, f"{name}Options")(base_options=base, **more)
+
+
+def _picture(pixels):
+    import mediapipe
+
+    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
+
+
+@functools.cache
+def _origin(name, *overrides):
+    return open_origin(name, overrides=(_SIZE, *overrides))
+
+
+def _image(seed=3):
+    return np.random.default_rng(seed).integers(0, 256, (24, 32, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("as_float", [False, True])
+def test_mediapipe_classifies_as_predict_does(tiny, vision, tmp_path, as_float):
+    origin = _origin("tiny")
+    origin = dataclasses.replace(origin, qparams=None) if as_float else origin
+    file = app_file(origin, "tiny")
+    options = _options("ImageClassifier", file, vision)
+    with vision.ImageClassifier.create_from_options(options) as classifier:
+        (found,) = classifier.classify(_picture(_image())).classifications
+    predictor = open_predictor(str(export.write(tmp_path / "tiny.tflite", file)), input_range=(0, 1) if as_float else None)  # fmt: skip
+    logits = predictor.outputs(_image()[None])[0]
+    wanted = np.asarray(jax.nn.softmax(logits))
+    scores = {category.category_name: category.score for category in found.categories}
+    assert scores.keys() == {"class 0", "class 1", "class 2"}
+    for i, probability in enumerate(wanted):
+        assert scores[f"class {i}"] == pytest.approx(probability, abs=1e-6)
+
+
+def test_mediapipe_segments_as_predict_does(tiny, vision, tmp_path):
+    file = app_file(_origin("tiny_pixels"), "tiny_pixels")
+    options = _options(
+        "ImageSegmenter", file, vision, output_category_mask=True, output_confidence_masks=True
+    )
+    with vision.ImageSegmenter.create_from_options(options) as segmenter:
+        assert list(segmenter.labels) == ["class 0", "class 1", "class 2"]
+        found = segmenter.segment(_picture(_image()))
+        classes = np.array(found.category_mask.numpy_view()).squeeze()
+        shares = [np.array(mask.numpy_view()).squeeze() for mask in found.confidence_masks]
+    predictor = open_predictor(
+        str(export.write(tmp_path / "net.tflite", file)), task="segmentation"
+    )
+    logits = predictor.outputs(_image()[None])[0]
+    np.testing.assert_allclose(np.stack(shares, -1), jax.nn.softmax(logits), atol=1e-6)
+    np.testing.assert_array_equal(classes, logits.argmax(-1))
+
+
+def test_mediapipe_detects_as_predict_does(tiny, vision):
+    origin = _origin("tiny_boxes")
+    file = app_file(origin, "tiny_boxes")
+    options = _options("ObjectDetector", file, vision)
+    with vision.ObjectDetector.create_from_options(options) as detector:
+        found = detector.detect(_picture(_image())).detections
+    plain = export.to_tflite(origin.graph, origin.weights, origin.qparams, input_type="uint8")
+    heads = export.run(plain, _image()[None], dequantize=True)
+    anchors = train.network_anchors(origin.network, (24, 32))
+    config = train.FindConfig(score_threshold=0.3)
+    wanted = jax.device_get(train.find_objects(heads["boxes"], heads["scores"], anchors, config))
+    count = int((wanted.labels[0] > 0).sum())
+    # MediaPipe shows what is at one place once, with all its classes.
+    pairs = [(c.score, c.category_name) for detection in found for c in detection.categories]
+    answers = zip(wanted.scores[0][:count], wanted.labels[0][:count], strict=True)
+    assert len(pairs) == count > 0
+    for (score, name), (probability, label) in zip(sorted(pairs), sorted(answers), strict=True):
+        assert score == pytest.approx(probability, abs=1e-5)
+        assert name == f"class {label}"
+    best = max(found, key=lambda d: max(c.score for c in d.categories)).bounding_box
+    box = wanted.boxes_xyxy[0][0]
+    left, top = max(best.origin_x, 0), max(best.origin_y, 0)
+    right, bottom = best.origin_x + best.width, best.origin_y + best.height
+    np.testing.assert_allclose([left, top, min(right, 32), min(bottom, 24)], box, atol=1.5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_labels_travel_in_the_file(name, tiny):
+    origin = _origin(name)
+    file = app_file(origin, name)
+    wanted = ("class 0", "class 1", "class 2")
+    assert labels_in(file) == (wanted[1:] if name == "tiny_boxes" else wanted)
+    info = export.inspect(file)
+    assert next(iter(info.inputs.values())).dtype == "uint8"
+    assert "TFLITE_METADATA" in info.metadata
+    assert file == app_file(origin, name)
+
+
+def test_what_apps_cannot_show_is_refused(tiny):
+    with pytest.raises(ValueError, match="takes 1 channel: MediaPipe Tasks gives three"):
+        app_file(dataclasses.replace(_origin("tiny"), image_shape=(24, 32, 1)), "tiny")
+    with pytest.raises(ValueError, match="ends in class ids"):
+        app_file(_origin("tiny_pixels", "output=argmax"), "tiny_pixels")
+
+
+_COLOUR = [
+    name for name in zoo.names()
+    if zoo.config(name).image_size[2] == 3 and zoo.task(name) in ("classification", "segmentation", "detection")
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _COLOUR)
+def test_the_zoo_opens_in_mediapipe(name, vision):
+    origin = open_origin(name)
+    file = app_file(origin, name)
+    kind = {"classification": "ImageClassifier", "segmentation": "ImageSegmenter", "detection": "ObjectDetector"}[origin.task]  # fmt: skip
+    image = np.random.default_rng(0).integers(0, 256, origin.image_shape).astype(np.uint8)
+    with getattr(vision, kind).create_from_options(_options(kind, file, vision)) as task:
+        if kind == "ImageClassifier":
+            (found,) = task.classify(_picture(image)).classifications
+            scores = np.zeros(zoo.config(name).num_classes)
+            for category in found.categories:
+                scores[category.index] = category.score
+            np.testing.assert_allclose(
+                scores, export.run(file, image[None])["output"][0], atol=1e-6
+            )
+        elif kind == "ImageSegmenter":
+            masks = [np.array(m.numpy_view()).squeeze() for m in task.segment(_picture(image)).confidence_masks]  # fmt: skip
+            logits = export.run(file, image[None], dequantize=True)["output"][0]
+            np.testing.assert_allclose(np.stack(masks, -1), jax.nn.softmax(logits), atol=1e-5)
+        else:
+            found = task.detect(_picture(image)).detections
+            wanted = int(export.run(file, image[None])["count"][0])
+            assert sum(len(detection.categories) for detection in found) == wanted

@@ -1,0 +1,40 @@
+import struct
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from attokit.export.tables import Aligned, Scalar, Table, pack_table
+
+
+def test_a_model_of_the_schema_is_read_back():
+    """The schema's generated classes are the oracle: slots are those of schema.fbs."""
+    data = bytes(range(50))
+    tensor = Table(
+        {0: np.asarray([1, 2], np.int32), 1: Scalar("int8", 9), 2: Scalar("uint32", 1), 3: "x"}
+    )
+    graph = Table({0: [tensor, tensor], 4: "main"})
+    buffers = [Table({}), Table({0: Aligned(data)})]
+    packed = pack_table(
+        Table({0: Scalar("uint32", 3), 2: [graph], 3: "words", 4: buffers}), b"TFL3"
+    )  # fmt: skip
+    assert packed[4:8] == b"TFL3"
+    model = schema.ModelT.InitFromPackedBuf(packed, 0)
+    assert (model.version, model.description) == (3, b"words")
+    (found,) = model.subgraphs
+    assert found.name == b"main"
+    assert [t.name for t in found.tensors] == [b"x", b"x"]
+    np.testing.assert_array_equal(found.tensors[0].shape, [1, 2])
+    assert (found.tensors[0].type, found.tensors[0].buffer) == (9, 1)
+    assert bytes(model.buffers[1].data) == data
+    assert model.buffers[0].data is None
+    assert packed.index(data) % 16 == 0
+
+
+def test_numbers_keep_their_type():
+    packed = pack_table(Table({0: Scalar("float32", 0.25), 1: Scalar("uint8", 200)}), b"TEST")
+    position = flatbuffers.encode.Get(flatbuffers.packer.uoffset, packed, 0)
+    table = flatbuffers.table.Table(packed, position)
+    assert table.Get(flatbuffers.number_types.Float32Flags, table.Offset(4) + position) == 0.25
+    assert table.Get(flatbuffers.number_types.Uint8Flags, table.Offset(6) + position) == 200
+    assert struct.pack("<f", 0.25) in packed
