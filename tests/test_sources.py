@@ -109,6 +109,7 @@ def test_what_is_no_array_stays_as_it_is():
     assert len(weights) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 def test_errors_name_the_users_line(name, monkeypatch):
     make, *_ = SOURCES[name]

@@ -35,6 +35,7 @@ def test_pretrained(finished, hub):
         np.testing.assert_array_equal(origin.weights[name], value)
 
 
+@pytest.mark.slow
 def test_model_by_name_is_the_same_again(tiny):
     files = []
     for _ in range(2):

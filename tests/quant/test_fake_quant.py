@@ -88,6 +88,7 @@ def test_the_same_without_jit():
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
+@pytest.mark.slow
 def test_everything_has_a_finite_gradient():
     graph, weights, qparams = traced()
 

@@ -46,6 +46,7 @@ def test_it_equals_the_file(kernels, interface):
         np.testing.assert_array_equal(got[name], array)
 
 
+@pytest.mark.slow
 def test_any_batch_will_do():
     run = quant.integer(GRAPH, WEIGHTS, QPARAMS, input_type="float32")
     whole, part = run(X, Y), run(X[:1], Y[:1])

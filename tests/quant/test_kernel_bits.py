@@ -68,6 +68,7 @@ def test_near_kernels_are_named_and_not_all_of_them():
     assert str(caught.value).count("stage") < 5
 
 
+@pytest.mark.slow
 def test_kernels_of_four_bits_train():
     graph, weights, images = _traced_layers()
     qparams = quant.calibrate(graph, weights, [images], weight_bits=4)

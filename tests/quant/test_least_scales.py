@@ -28,6 +28,7 @@ def chain():
     return graph, weights, qparams | dict.fromkeys(outputs, tiny)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
 def test_a_file_of_learned_scales_holds_what_its_kernels_accept(chain, kernels):
     graph, weights, qparams = chain
@@ -41,6 +42,7 @@ def test_a_file_of_learned_scales_holds_what_its_kernels_accept(chain, kernels):
             assert scales[op.outputs[0]] > scales[op.inputs[0]] / 128
 
 
+@pytest.mark.slow
 def test_the_integer_graph_widens_alike(chain):
     graph, weights, qparams = chain
     found = quant.integer(graph, weights, qparams, input_type="float32", output_type="float32")(X)

@@ -39,6 +39,7 @@ def test_has_69_convolutions_in_16_modules_that_differ(name):
     assert len({module.groups for module in modules}) > 1
 
 
+@pytest.mark.slow
 def test_small_images_keep_their_resolution():
     small = zoo.create("attonet_d", small_images=True, num_classes=10)
     assert small.config.image_size == (28, 28, 1)

@@ -26,6 +26,7 @@ def test_the_kinds_differ_as_in_the_paper():
     assert pools["strided"].macs / 1e6 == pytest.approx(39.2, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "reduce"), [("average", np.mean), ("max", np.max)])
 def test_pools_are_those_of_the_patches(kind, reduce):
     x = jnp.asarray(np.random.default_rng(0).random((1, 10, 10, 2)), jnp.float32)

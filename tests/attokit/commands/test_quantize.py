@@ -23,6 +23,7 @@ def test_ptq(run_dir, capsys):
     assert float(qparams["input"].scale) == pytest.approx(1 / 255)
 
 
+@pytest.mark.slow
 def test_qat_with_learned_scales(run_dir, capsys):
     before_weights, before = load_quantized(run_dir / "quantized.safetensors")
     arguments = ["--method", "qat", "--steps", "3", "--learn-scales", "--qat-folder", "qat2"]

@@ -59,6 +59,7 @@ def _worst(functions, target, kernels):
     }
 
 
+@pytest.mark.slow
 def test_float_files_compute_every_function():
     worst = _worst(FUNCTIONS, "android", "xnnpack")
     assert {name: error for name, error in worst.items() if not error <= 1e-5} == {}
