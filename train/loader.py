@@ -8,6 +8,7 @@ also on another number of hosts; every host reads only its own rows of the globa
 
 import grain
 import numpy as np
+from absl import flags
 
 from attokit.train.augment import AugmentConfig, augment_batch, draw_augmentation
 from attokit.train.dataset import Batch, Source
@@ -132,6 +133,7 @@ def iterate(
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     dataset = grain.MapDataset.source(batches)[start:].to_iter_dataset(options)
     if workers:
-        # Grain serializes the data set for each worker, so its sources must be picklable.
+        if not flags.FLAGS.is_parsed():  # Grain asks its own, which only an absl program parses
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, ahead))
     return iter(dataset)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attokit.train.augment import AugmentConfig
-from attokit.train.dataset import ArraySource
+from attokit.train.dataset import ArraySource, RecordSource
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
 
 SOURCE = ArraySource(
@@ -91,3 +91,18 @@ def test_augments_twenty_thousand_small_images_a_second():
     start = time.perf_counter()
     count = sum(len(batch["images"]) for batch in iterate(batches))
     assert count / (time.perf_counter() - start) > 20_000
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_batches_in_the_same_order():
+    def read_one(index):  # a function inside a function, as those of folders are
+        return {"images": np.full((2, 2, 1), index, np.uint8), "labels": np.array(index)}
+
+    source = RecordSource(10, read_one)
+    batches = TrainBatches(source, batch_size=4, steps=7, seed=0, augment=AUGMENT)
+    alone = list(iterate(batches, start=2))
+    shared = list(iterate(batches, start=2, workers=2))
+    assert len(alone) == len(shared) == 5
+    for expected, found in zip(alone, shared, strict=True):
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values)
