@@ -5,6 +5,7 @@ An INT8 softmax has steps of 1/256; apps that show probabilities, or compare sma
 
 import dataclasses
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export.flatbuffer import Operator, Tensor
@@ -14,7 +15,7 @@ def probabilities(logits: Tensor) -> tuple[list[Operator], Tensor]:
     """Returns the operators that follow, and the probabilities, in the logits' shape."""
     codes, operators = schema.BuiltinOperator, []
     result = dataclasses.replace(
-        logits, name=f"{logits.name}/probabilities", dtype="float32", quantization=None
+        logits, name=name_of(logits.name), dtype="float32", quantization=None
     )
     reals = logits
     if logits.dtype != "float32":
@@ -39,3 +40,14 @@ def probabilities(logits: Tensor) -> tuple[list[Operator], Tensor]:
         )
     )
     return operators, result
+
+
+def name_of(logits: str) -> str:
+    """Returns the name of the tensor of probabilities that are made of logits."""
+    return f"{logits}/probabilities"
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns the probabilities that the file should give, float32."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return (powers / powers.sum(-1, keepdims=True)).astype(np.float32)

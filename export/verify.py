@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from attokit.export import expectation, inspection, interpreters
+from attokit.export import expectation, inspection, interpreters, probabilities
 from attokit.export.activations import Activations, activations
 from attokit.export.anatomy import Inspection
 from attokit.export.detection import CUSTOM_CODE
@@ -266,18 +266,27 @@ def _interface_rows(
     for name, (port, tensor), value in zip(
         graph.outputs, info.outputs.items(), found.outputs, strict=True
     ):
-        inner = found.tensors[name]
-        if qparams is None or tensor.dtype == inner.dtype:
+        inner, allowed = found.tensors[name], 0.0
+        if probabilities.name_of(name) in found.tensors:
+            wanted, allowed = probabilities.softmax(_reals(graph, qparams, name, inner)), 1e-5
+        elif qparams is None or tensor.dtype == inner.dtype:
             wanted = inner
         elif tensor.dtype == "uint8":
             wanted = (inner.astype(np.int16) + 128).astype(np.uint8)
         else:
-            ranges = Ranges(graph, qparams)
-            centred = inner.astype(np.float32) - np.float32(ranges.zero_point(name))
-            wanted = centred * ranges.scale(name)
+            wanted = _reals(graph, qparams, name, inner)
         difference = _distance(value.astype(np.float32), wanted.astype(np.float32))
-        rows.append(_row(f"{port} (as it leaves)", "output", difference, 0.0, np.zeros(1)))
+        rows.append(_row(f"{port} (as it leaves)", "output", difference, allowed, np.zeros(1)))
     return rows
+
+
+def _reals(graph: Graph, qparams: QParams | None, name: str, values: np.ndarray) -> np.ndarray:
+    """Returns what the integers of an activation stand for; floats as they are."""
+    if qparams is None or values.dtype == np.float32:
+        return values
+    ranges = Ranges(graph, qparams)
+    centred = values.astype(np.float32) - np.float32(ranges.zero_point(name))
+    return centred * ranges.scale(name)
 
 
 def _check_shape(name: str, value: np.ndarray, wanted: np.ndarray) -> None:

@@ -131,7 +131,10 @@ def test_the_sample_for_mediapipe_opens_a_file(tmp_path, capsys):
     x = np.random.default_rng(0).random((1, 8, 8, 3), np.float32)
     graph, weights = quant.trace(function, jnp.eye(3) * 9, x)
     task = export.ImageTask(
-        kind="classifier", name="colours", image_shape=(8, 8, 3), class_names=("red", "green", "blue")
+        kind="classifier",
+        name="colours",
+        image_shape=(8, 8, 3),
+        class_names=("red", "green", "blue"),
     )
     qparams = quant.calibrate(graph, weights, [x])
     file = export.to_tflite(

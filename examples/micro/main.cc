@@ -1,6 +1,6 @@
 // Runs a model once in TFLite Micro.
 //
-// Before: attokit export attonet_d.fashion_mnist --target micro --output model.tflite
+// Before: attokit export RUN --target micro --output model.tflite
 // writes model.h, model.cc and model_ops.h. Compile them with this file and TFLite Micro.
 
 #include <cstdint>

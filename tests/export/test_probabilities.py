@@ -15,6 +15,9 @@ def test_logits_leave_as_probabilities(small, quantized):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-6)
     assert export.inspect(file).histogram["SOFTMAX"] == 1
+    report = export.verify(file, small.graph, small.weights, qparams, small.images)
+    assert report.ok
+    assert report.rows[-1].allowed == 1e-5
 
 
 def test_other_types_are_refused(small):

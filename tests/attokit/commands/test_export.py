@@ -5,6 +5,7 @@ import pytest
 
 from attokit import export
 from attokit.cli import main
+from attokit.export.image_tasks import labels_in
 
 
 @pytest.mark.parametrize("input_type", ["int8", "uint8", "float32"])
@@ -78,6 +79,19 @@ def test_micro_has_sources_beside_it(tiny, tmp_path, capsys):
     assert names == {"2-net.tflite", "_2_net.h", "_2_net.cc", "_2_net_ops.h"}
     assert "namespace _2_net" in (tmp_path / "_2_net.h").read_text()
     assert str(tmp_path / "_2_net_ops.h") in capsys.readouterr().out
+
+
+def test_for_mediapipe(run_dir, segmented_dir, capsys):
+    assert main(["export", str(segmented_dir), "--mediapipe"]) == 0
+    file = segmented_dir / "model.tflite"
+    assert labels_in(file.read_bytes()) == ("background", "grey", "bright")
+    assert "TFLITE_METADATA" in export.inspect(file).metadata
+    assert main(["verify", str(segmented_dir)]) == 0
+    assert "0 differ" in capsys.readouterr().out
+    assert main(["export", str(run_dir), "--mediapipe"]) == 1
+    assert "1 channel: MediaPipe Tasks gives three" in capsys.readouterr().err
+    assert main(["export", str(run_dir), "--mediapipe", "--input-type", "int8"]) == 1
+    assert "leave --input-type" in capsys.readouterr().err
 
 
 def test_less_memory_and_no_names(tiny, tmp_path, capsys):
