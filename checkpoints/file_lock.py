@@ -1,6 +1,7 @@
 """A lock that one process holds at a time, and that the system takes back when it dies."""
 
 import contextlib
+import logging
 import os
 import pathlib
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # its absence is what is stored
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -24,14 +27,18 @@ def exclusive(path: pathlib.Path) -> Iterator[bool]:
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags, 0o666)
     try:
-        yield _lock(descriptor)
+        yield _lock(descriptor, path)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, path: pathlib.Path) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _LOG.info("waiting for the process that holds %s", path)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:  # some network file systems
         return False
     return True

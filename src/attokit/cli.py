@@ -99,10 +99,18 @@ def quiet_background() -> Iterator[None]:
         threading.excepthook, sys.excepthook, sys.unraisablehook = saved[1:]
 
 
+class _Notices(logging.Handler):
+    """Prints what is logged to what is the error output then: progress bars put their own there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one line."""
+        print(self.format(record), file=sys.stderr)
+
+
 @contextlib.contextmanager
 def _notices() -> Iterator[None]:
     """Shows what attokit logs, such as the download of weights that a command was given by name."""
-    logger, handler = logging.getLogger("attokit"), logging.StreamHandler()
+    logger, handler = logging.getLogger("attokit"), _Notices()
     level, propagates = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from attokit import checkpoints, zoo
+from attokit.overrides import check_overrides
 from attokit.predictor import Predictor, of_bytes
 from attokit.quant import fake_quant
 from attokit.runs import open_run
@@ -81,7 +82,7 @@ def run_predictor(path: pathlib.Path, *, quantized: bool = False) -> Predictor:
 def pretrained_predictor(name: str) -> Predictor:
     """Returns the network of pretrained weights."""
     record = checkpoints.info(name)
-    config = zoo.config(record.model, **record.overrides)
+    config = check_overrides(record.model, record.overrides)
     network = zoo.create(record.model, **record.overrides)
     example = jax.ShapeDtypeStruct((1, *config.image_size), jnp.float32)
     variables = checkpoints.load(name, jax.eval_shape(network.init, jax.random.key(0), example))

@@ -38,3 +38,10 @@ def test_targets_that_are_nothing(finished):
         open_predictor("nothing")
     with pytest.raises(ValueError, match="only a run has a quantized graph"):
         open_predictor(str(finished[0] / "model.tflite"), quantized=True)
+
+
+def test_weights_of_a_newer_zoo(finished, hub):
+    index = hub(finished[0], "tiny.here", ("a", "b", "c")) / "index.json"
+    index.write_text(index.read_text().replace('"overrides": {}', '"overrides": {"depth": 3}'))
+    with pytest.raises(ValueError, match=r"overrides of tiny: .*no field 'depth'"):
+        open_predictor("tiny.here")

@@ -33,7 +33,8 @@ def test_one_at_a_time(tmp_path):
     assert most == 1
 
 
-def test_a_killed_process_lets_go(tmp_path):
+def test_a_killed_process_lets_go(tmp_path, caplog):
+    caplog.set_level("INFO", "attokit")
     code = f"""
 import sys, time, importlib.util
 spec = importlib.util.spec_from_file_location("file_lock", {str(ROOT / "checkpoints/file_lock.py")!r})
@@ -57,6 +58,13 @@ with module.exclusive(__import__("pathlib").Path({str(tmp_path / "lock")!r})):
         holder.kill()
         assert got.wait(10)
         thread.join()
+    assert caplog.text.count(f"waiting for the process that holds {tmp_path / 'lock'}") == 1
+
+
+def test_folders_are_held_too(tmp_path):
+    with exclusive(tmp_path) as alone:
+        assert alone
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_errors(tmp_path):
