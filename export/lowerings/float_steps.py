@@ -117,18 +117,6 @@ class FloatSteps:
         self._append(_CODES.SPLIT, schema.SplitOptionsT(numSplits=count), (axis, value), parts)
         return list(parts)
 
-    def rows(self, value: Tensor) -> list[Tensor]:
-        """Returns every row of a tensor, without its axis."""
-        options = schema.UnpackOptionsT(num=value.shape[0], axis=0)
-        parts = tuple(self._fresh(value.shape[1:], value.dtype, i) for i in range(value.shape[0]))
-        self._append(_CODES.UNPACK, options, (value,), parts)
-        return list(parts)
-
-    def stack(self, values: Sequence[Tensor]) -> Tensor:
-        """Returns tensors along a new first axis."""
-        options = schema.PackOptionsT(valuesCount=len(values), axis=0)
-        return self._make(_CODES.PACK, options, values, (len(values), *values[0].shape))
-
     def concatenate(self, values: Sequence[Tensor], axis: int) -> Tensor:
         if len(values) == 1:
             return values[0]

@@ -50,15 +50,15 @@ def propose(context: Context, op: Op) -> tuple[Operator, ...]:
         )
         real = _has_sides(steps, low, high, config.least_side)
         boxes = steps.concatenate([low, high], 1)
-        places_kept = min(config.count, len_(best))
+        places_kept = min(config.count, _length(best))
         kept, filled = _kept(steps, boxes, real, None, places_kept, config.iou_threshold)
         boxes_of_maps.append(steps.gather(boxes, kept))
         scores_of_maps.append(steps.select(filled, steps.gather(best, kept), _NEVER))
         start += count
     boxes, scores = steps.concatenate(boxes_of_maps, 0), steps.concatenate(scores_of_maps, 0)
-    best, places = steps.top_k(scores, min(config.count, len_(scores)))
+    best, places = steps.top_k(scores, min(config.count, _length(scores)))
     valid = steps.greater(best, _LEAST)
-    column = steps.reshape(valid, (len_(valid), 1))
+    column = steps.reshape(valid, (_length(valid), 1))
     steps.give(0, steps.select(column, steps.gather(boxes, places), 0.0))
     steps.give(1, steps.select(valid, best, 0.0))
     steps.give(2, valid)
@@ -199,18 +199,13 @@ def select_masks(context: Context, op: Op) -> tuple[Operator, ...]:
     return tuple(made)
 
 
-def len_(vector: Tensor) -> int:
+def _length(vector: Tensor) -> int:
     """Returns the length of a tensor's first axis."""
     return vector.shape[0]
 
 
 def _check(context: Context, op: Op, positions: Sequence[int]) -> None:
-    """Raises ValueError unless the target has the operators and there is one image."""
-    if context.target == "micro":
-        raise ValueError(
-            f"TFLite Micro has no operators for {op.kind} ({op.outputs[0]!r}): leave it to the host "
-            "(attokit export --split)"
-        )
+    """Raises ValueError unless there is one image."""
     if op["batched"] is None:
         return
     for position in positions:
@@ -265,7 +260,7 @@ def _kept(
       count: Places.
       iou_threshold: A box goes if its IoU with a better one is above this.
     """
-    n = len_(boxes)
+    n = _length(boxes)
     ranks = np.arange(n, 0, -1, dtype=np.float32)  # exact, distinct, the best first
     places = np.arange(count, dtype=np.int32)
     scores = steps.select(real, ranks, 0.0)
@@ -291,7 +286,7 @@ def _levels(steps: FloatSteps, boxes: Tensor, count: int, config: RegionConfig) 
         return None
     start, end = steps.columns(boxes, 2)
     width, height = steps.columns(steps.maximum(steps.sub(end, start), 0.0), 1)
-    area = steps.reshape(steps.mul(width, height), (len_(boxes),))
+    area = steps.reshape(steps.mul(width, height), (_length(boxes),))
     level = None
     for bound in range(1, count):
         # A hair below the power of two, as `assign_levels` has it.
