@@ -175,12 +175,13 @@ class MaskRCNN(nn.Module):
         proposals = self.propose(*self.score_anchors(maps), image_size=size)
         logits, offsets = self.classify_boxes(maps, proposals.boxes_xyxy)
         found = self.detect(logits, offsets, proposals, image_size=size)
-        masks = select_masks(self.segment_boxes(maps, found.boxes_xyxy), found.classes)
+        masks = nn.sigmoid(self.segment_boxes(maps, found.boxes_xyxy))
+        masks = select_masks(masks, found.classes)
         return {
             "boxes": found.boxes_xyxy,
             "scores": found.scores,
             "classes": found.classes,
-            "masks": jnp.where(found.valid[..., None, None], nn.sigmoid(masks), 0.0),
+            "masks": jnp.where(found.valid[..., None, None], masks, 0.0),
             "valid": found.valid,
         }
 
