@@ -12,6 +12,7 @@ from attokit.export.inspection import inspect
 from attokit.export.run import Runner, run
 from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
 from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
+from attokit.export.two_stage import SplitFiles, TwoStageRunner, to_split_tflite
 from attokit.export.verify import Report, verify
 
 __all__ = [
@@ -21,10 +22,13 @@ __all__ = [
     "InterfaceType",
     "Report",
     "Runner",
+    "SplitFiles",
     "Streamed",
+    "TwoStageRunner",
     "inspect",
     "run",
     "run_streamed",
+    "to_split_tflite",
     "to_streamed_tflite",
     "to_tflite",
     "verify",
