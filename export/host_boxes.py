@@ -84,9 +84,7 @@ def detect_boxes(
     best = best[flat[best] > -np.inf]
     region, classes = best // scores.shape[1], best % scores.shape[1] + 1
     shape = classes if offsets.shape[1] > 1 else np.zeros_like(classes)
-    boxes = decode(
-        offsets[region, shape], boxes_xyxy[region], (10.0, 10.0, 5.0, 5.0), image_size
-    )
+    boxes = decode(offsets[region, shape], boxes_xyxy[region], (10.0, 10.0, 5.0, 5.0), image_size)
     kept = suppress(boxes, has_sides(boxes, least_side), iou_threshold, classes)[:count]
     return boxes[kept], flat[best][kept], classes[kept]
 

@@ -83,7 +83,9 @@ def _weights(
 ) -> Float[np.ndarray, "t s size"]:
     """Returns how much each bin reads of each cell along an axis: the mean of its samples."""
     side = high - low if aligned else np.maximum(high - low, 1)
-    shares = (np.arange(bins * ratio, dtype=np.float32) + np.float32(0.5)) / np.float32(bins * ratio)
+    shares = (np.arange(bins * ratio, dtype=np.float32) + np.float32(0.5)) / np.float32(
+        bins * ratio
+    )
     samples = low[:, None] + side[:, None] * shares  # [t, bins * ratio]
     inside: Bool[np.ndarray, "t n"] = (samples >= -1) & (samples <= size)
     place = np.clip(samples, 0, size - 1)

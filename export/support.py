@@ -44,7 +44,9 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         ),
         "ARG_MAX": Support(runtimes={2: "1.14"}, vela=True),
         "ARG_MIN": Support(runtimes={2: "1.14"}),
-        "AVERAGE_POOL_2D": Support(runtimes={1: "1.5", 2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
+        "AVERAGE_POOL_2D": Support(
+            runtimes={1: "1.5", 2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True
+        ),
         "BATCH_MATMUL": Support(runtimes={2: "2.3", 3: "2.4"}, xnnpack=True, vela=True),
         "BROADCAST_TO": Support(runtimes={2: "2.5", 3: "2.5"}),
         "CAST": Support(runtimes={1: "1.5", 3: "2.8"}),
@@ -136,18 +138,26 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "RSQRT": Support(runtimes={2: "2.5", 3: "2.15"}, vela=True, edge_tpu=True),
         "SELECT_V2": Support(runtimes={1: "2.2"}),
         "SLICE": Support(
-            runtimes={1: "1.14", 2: "1.14", 4: "2.4", 5: "2.5"}, xnnpack=True, vela=True, edge_tpu=True
+            runtimes={1: "1.14", 2: "1.14", 4: "2.4", 5: "2.5"},
+            xnnpack=True,
+            vela=True,
+            edge_tpu=True,
         ),
         "SOFTMAX": Support(runtimes={1: "1.5", 2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
         "SPACE_TO_DEPTH": Support(runtimes={2: "1.14"}, xnnpack=True, edge_tpu=True),
-        "SPLIT": Support(runtimes={1: "1.5", 2: "1.14", 4: "2.3"}, xnnpack=True, vela=True, edge_tpu=True),
+        "SPLIT": Support(
+            runtimes={1: "1.5", 2: "1.14", 4: "2.3"}, xnnpack=True, vela=True, edge_tpu=True
+        ),
         "SPLIT_V": Support(runtimes={1: "1.13", 2: "2.3"}, vela=True),
         "SQUARED_DIFFERENCE": Support(runtimes={2: "2.5"}, vela=True, edge_tpu=True),
         "STRIDED_SLICE": Support(
             runtimes={2: "1.14", 4: "2.2", 6: "2.6"}, xnnpack=True, vela=True, edge_tpu=True
         ),
         "SUB": Support(
-            runtimes={1: "1.6", 2: "1.14", 3: "2.3", 5: "2.4"}, xnnpack=True, vela=True, edge_tpu=True
+            runtimes={1: "1.6", 2: "1.14", 3: "2.3", 5: "2.4"},
+            xnnpack=True,
+            vela=True,
+            edge_tpu=True,
         ),
         "SUM": Support(runtimes={2: "1.15"}, xnnpack=True, vela=True, edge_tpu=True),
         "TANH": Support(runtimes={2: "1.14", 3: "2.3"}, xnnpack=True, vela=True, edge_tpu=True),

@@ -170,7 +170,12 @@ class TwoStageRunner:
         masks = self._each(self._mask_head, regions)["masks"]  # [d, m, m, k]
         own = classes if masks.shape[-1] > 1 else np.zeros_like(classes)
         masks = 1 / (1 + np.exp(-masks[np.arange(len(own)), ..., own]))
-        found = {"boxes": boxes, "scores": scores, "classes": classes.astype(np.int32), "masks": masks}
+        found = {
+            "boxes": boxes,
+            "scores": scores,
+            "classes": classes.astype(np.int32),
+            "masks": masks,
+        }
         places = settings["detections"]["count"]
         filled = np.arange(places) < len(boxes)
         return {n: _filled(value, places) for n, value in found.items()} | {"valid": filled}
@@ -206,7 +211,9 @@ def read_settings(trunk: File) -> dict[str, Any]:
 
 def _filled(values: np.ndarray, places: int) -> np.ndarray:
     """Returns rows with zeros after them, as many as there are places."""
-    return np.concatenate([values, np.zeros((places - len(values), *values.shape[1:]), values.dtype)])
+    return np.concatenate(
+        [values, np.zeros((places - len(values), *values.shape[1:]), values.dtype)]
+    )
 
 
 def _described(parts: TwoStage) -> dict[str, Any]:
@@ -229,7 +236,9 @@ def _described_grid(anchors: Float[np.ndarray, "n 4"]) -> dict[str, Any]:
     Raises:
       ValueError: if they are no such grid.
     """
-    moved = np.flatnonzero((anchors + anchors[:, [2, 3, 0, 1]] != anchors[0] + anchors[0, [2, 3, 0, 1]]).any(1))
+    moved = np.flatnonzero(
+        (anchors + anchors[:, [2, 3, 0, 1]] != anchors[0] + anchors[0, [2, 3, 0, 1]]).any(1)
+    )
     cell = int(moved[0]) if moved.size else len(anchors)
     corners = anchors[::cell]
     lower = np.flatnonzero(corners[:, 1] != corners[0, 1])

@@ -154,9 +154,7 @@ def best_proposals(
     for count in counts:
         own = slice(start, start + count)
         start += count
-        level = _best_of_level(
-            objectness[own], offsets[own], anchors_xyxy[own], image_size, config
-        )
+        level = _best_of_level(objectness[own], offsets[own], anchors_xyxy[own], image_size, config)
         boxes.append(level[0])
         scores.append(level[1])
     total = sum(map(len, scores))

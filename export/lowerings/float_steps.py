@@ -40,56 +40,72 @@ class FloatSteps:
         self._append(_CODES.RESHAPE, options, (value, shape), (output,))
 
     def add(self, first: Operand, second: Operand) -> Tensor:
+        """Returns first + second."""
         return self._elementwise(_CODES.ADD, schema.AddOptionsT(), first, second)
 
     def sub(self, first: Operand, second: Operand) -> Tensor:
+        """Returns first - second."""
         return self._elementwise(_CODES.SUB, schema.SubOptionsT(), first, second)
 
     def mul(self, first: Operand, second: Operand) -> Tensor:
+        """Returns first * second."""
         return self._elementwise(_CODES.MUL, schema.MulOptionsT(), first, second)
 
     def minimum(self, first: Operand, second: Operand) -> Tensor:
+        """Returns the lesser of two."""
         return self._elementwise(_CODES.MINIMUM, schema.MaximumMinimumOptionsT(), first, second)
 
     def maximum(self, first: Operand, second: Operand) -> Tensor:
+        """Returns the greater of two."""
         return self._elementwise(_CODES.MAXIMUM, schema.MaximumMinimumOptionsT(), first, second)
 
     def clip(self, value: Tensor, low: Operand, high: Operand) -> Tensor:
+        """Returns the value between two bounds."""
         return self.minimum(self.maximum(value, low), high)
 
     def floor_div(self, first: Tensor, second: int) -> Tensor:
+        """Returns first // second, of int32."""
         return self._elementwise(_CODES.FLOOR_DIV, schema.FloorDivOptionsT(), first, second)
 
     def equal(self, first: Operand, second: Operand) -> Tensor:
+        """Returns where first == second."""
         return self._condition(_CODES.EQUAL, schema.EqualOptionsT(), first, second)
 
     def greater(self, first: Operand, second: Operand) -> Tensor:
+        """Returns where first > second."""
         return self._condition(_CODES.GREATER, schema.GreaterOptionsT(), first, second)
 
     def greater_equal(self, first: Operand, second: Operand) -> Tensor:
+        """Returns where first >= second."""
         return self._condition(_CODES.GREATER_EQUAL, schema.GreaterEqualOptionsT(), first, second)
 
     def less(self, first: Operand, second: Operand) -> Tensor:
+        """Returns where first < second."""
         return self._condition(_CODES.LESS, schema.LessOptionsT(), first, second)
 
     def both(self, first: Tensor, second: Tensor) -> Tensor:
+        """Returns where both conditions hold."""
         return self._condition(_CODES.LOGICAL_AND, schema.LogicalAndOptionsT(), first, second)
 
     def exp(self, value: Tensor) -> Tensor:
+        """Returns the exponential."""
         return self._make(_CODES.EXP, schema.ExpOptionsT(), (value,), value.shape)
 
     def floor(self, value: Tensor) -> Tensor:
+        """Returns the largest whole number that is not above."""
         return self._make(_CODES.FLOOR, None, (value,), value.shape)
 
     def softmax(self, value: Tensor) -> Tensor:
+        """Returns shares along the last axis."""
         return self._make(_CODES.SOFTMAX, schema.SoftmaxOptionsT(beta=1.0), (value,), value.shape)
 
     def cast(self, value: Tensor, dtype: str) -> Tensor:
+        """Returns the value in another type."""
         options = schema.CastOptionsT(inDataType=TYPES[value.dtype], outDataType=TYPES[dtype])
         return self._make(_CODES.CAST, options, (value,), value.shape, dtype)
 
     def select(self, condition: Tensor, chosen: Operand, otherwise: Operand) -> Tensor:
-        """Either may be a number; one of them is a tensor or an array."""
+        """Returns one of two values per element; either may be a number, not both."""
         dtype = next(str(x.dtype) for x in (chosen, otherwise) if not isinstance(x, float))
         held = self._held(chosen, dtype), self._held(otherwise, dtype)
         shape = np.broadcast_shapes(condition.shape, *(x.shape for x in held))
@@ -97,6 +113,7 @@ class FloatSteps:
         return self._make(_CODES.SELECT_V2, options, (condition, *held), shape, dtype)
 
     def reshape(self, value: Tensor, shape: Sequence[int]) -> Tensor:
+        """Returns the same elements in another shape."""
         if tuple(shape) == value.shape:
             return value
         sizes = self._constant(np.asarray(shape, np.int32))
@@ -104,6 +121,7 @@ class FloatSteps:
         return self._make(_CODES.RESHAPE, options, (value, sizes), tuple(shape))
 
     def slice(self, value: Tensor, begin: Sequence[int], size: Sequence[int]) -> Tensor:
+        """Returns a part of so many elements along each axis."""
         if tuple(size) == value.shape:
             return value
         places = (self._constant(np.asarray(x, np.int32)) for x in (begin, size))
@@ -118,6 +136,7 @@ class FloatSteps:
         return list(parts)
 
     def concatenate(self, values: Sequence[Tensor], axis: int) -> Tensor:
+        """Returns tensors one after the other along an axis."""
         if len(values) == 1:
             return values[0]
         shape = list(values[0].shape)
@@ -199,7 +218,9 @@ class FloatSteps:
 
     def _fresh(self, shape: Sequence[int], dtype: str, position: int = 0) -> Tensor:
         name = f"{self._op.outputs[0]}/step_{len(self.operators)}"
-        return Tensor(name=f"{name}_{position}" if position else name, shape=tuple(shape), dtype=dtype)
+        return Tensor(
+            name=f"{name}_{position}" if position else name, shape=tuple(shape), dtype=dtype
+        )
 
     def _make(
         self,

@@ -74,9 +74,7 @@ def detect(context: Context, op: Op) -> tuple[Operator, ...]:
     shapes = context.operand(op, 1).shape[-2]
     scores = steps.softmax(steps.operand(0, (t, k)))
     scores = steps.slice(scores, [0, 1], [t, k - 1])
-    sought = steps.both(
-        steps.operand(3, (t, 1)), steps.greater(scores, config.score_threshold)
-    )
+    sought = steps.both(steps.operand(3, (t, 1)), steps.greater(scores, config.score_threshold))
     flat = steps.reshape(steps.select(sought, scores, _NEVER), (t * (k - 1),))
     scores, places = steps.top_k(flat, min(config.candidates, t * (k - 1)))
     region = steps.floor_div(places, k - 1)
@@ -118,9 +116,7 @@ def read_regions(context: Context, op: Op) -> tuple[Operator, ...]:
             "images or coarser maps"
         )
     channels = shapes[0][2]
-    table = steps.concatenate(
-        [steps.operand(i, (cells[i], channels)) for i in range(maps)], 0
-    )
+    table = steps.concatenate([steps.operand(i, (cells[i], channels)) for i in range(maps)], 0)
     t = context.operand(op, maps).shape[-2]
     boxes = steps.operand(maps, (t, 4))
     level = _levels(steps, boxes, maps, config)
@@ -269,9 +265,7 @@ def _kept(
         return kept, steps.less(places, steps.reshape(number, (1,)))
     found = []
     for own in groups:
-        kept, number = steps.suppress(
-            boxes, steps.select(own, scores, 0.0), count, iou_threshold
-        )
+        kept, number = steps.suppress(boxes, steps.select(own, scores, 0.0), count, iou_threshold)
         filled = steps.less(places, steps.reshape(number, (1,)))
         found.append(steps.select(filled, steps.gather(ranks, kept), 0.0))
     best, _ = steps.top_k(steps.concatenate(found, 0), count)

@@ -22,6 +22,7 @@ def _applied(op: Op, function: Callable[..., Any], *operands: Array) -> tuple[Ar
 
     Attributes: `settings`; `batched`: None, or which operands have an axis of images.
     """
+
     def of_image(*operands: Array) -> list[Array]:
         return jax.tree.leaves(function(*operands, **op["settings"]))
 

@@ -42,9 +42,7 @@ def test_a_jaxpr_shows_name_and_settings():
 def test_the_name_survives_one_vmap():
     mapped = jax.vmap(_named, (1, None))
     params = [
-        e.params
-        for e in jax.make_jaxpr(mapped)(IMAGES.T, ROWS).eqns
-        if e.primitive.name == NAME
+        e.params for e in jax.make_jaxpr(mapped)(IMAGES.T, ROWS).eqns if e.primitive.name == NAME
     ]
     assert [(p["name"], p["batched"]) for p in params] == [("own", (True, False))]
     wanted = jax.vmap(lambda x: _of_arrays(x, ROWS, gain=2.0))(IMAGES)
@@ -55,7 +53,9 @@ def test_two_vmaps_give_the_function_itself():
     twice = jax.vmap(jax.vmap(_named, (0, None)), (0, None))
     text = str(jax.make_jaxpr(twice)(IMAGES[None], ROWS))
     assert NAME not in text
-    _equal(twice(IMAGES[None], ROWS)["taken"][0], jax.vmap(_named, (0, None))(IMAGES, ROWS)["taken"])
+    _equal(
+        twice(IMAGES[None], ROWS)["taken"][0], jax.vmap(_named, (0, None))(IMAGES, ROWS)["taken"]
+    )
 
 
 def test_gradients_are_those_of_the_function():

@@ -60,9 +60,7 @@ CASES = {
     "read_regions": Case(
         "read_regions", _read_regions, (), ((1, 24, 32, 3), (1, 12, 16, 3), (1, 9, 4))
     ),
-    "select_masks": Case(
-        "select_masks", _select_masks, (), ((1, 3, 4, 4, 5), (1, 3)), below=(5,)
-    ),
+    "select_masks": Case("select_masks", _select_masks, (), ((1, 3, 4, 4, 5), (1, 3)), below=(5,)),
 }
 
 
@@ -89,7 +87,9 @@ def _steps(*shape, of=8.0, reach=20):
 
 def _boxes(count, spread=60.0, side=40.0):
     low = RANDOM.uniform(0, spread, (1, count, 2))
-    return jnp.asarray(np.concatenate([low, low + RANDOM.uniform(0, side, low.shape)], -1), jnp.float32)
+    return jnp.asarray(
+        np.concatenate([low, low + RANDOM.uniform(0, side, low.shape)], -1), jnp.float32
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,9 @@ def _boxes(count, spread=60.0, side=40.0):
     [
         {"iou_threshold": 0.5, "least_side": 6.0},
         {"count": 9, "per_level": 11},
-        pytest.param({"iou_threshold": 0.3, "count": 700, "per_level": 700}, marks=pytest.mark.slow),
+        pytest.param(
+            {"iou_threshold": 0.3, "count": 700, "per_level": 700}, marks=pytest.mark.slow
+        ),
     ],
     ids=["small_ones_go", "few", "more_places_than_anchors"],
 )
@@ -126,7 +128,9 @@ def test_detections_are_those_of_the_graph(classes, shapes, config):
 
 
 def test_a_box_that_overlaps_by_the_threshold_itself_stays():
-    boxes = jnp.asarray([[[0, 0, 20, 30], [0, 10, 20, 40], [0, 0, 20, 31]]], jnp.float32)  # IoU 0.5, above
+    boxes = jnp.asarray(
+        [[[0, 0, 20, 30], [0, 10, 20, 40], [0, 0, 20, 31]]], jnp.float32
+    )  # IoU 0.5, above
     logits = jnp.asarray([[[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]]])
     function = functools.partial(_detect, iou_threshold=0.5)
     *_, valid = _files_equal_the_function(function, logits, jnp.zeros((1, 3, 1, 4)), boxes)
