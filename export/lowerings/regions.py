@@ -229,9 +229,8 @@ def _decoded(
     centre = steps.add(centres, steps.mul(moves, sizes))
     half = steps.mul(steps.mul(sizes, steps.exp(steps.minimum(ratios, LARGEST_RATIO))), 0.5)
     corner = np.asarray([image_size[::-1]], np.float32)
-    return tuple(
-        steps.clip(x, 0.0, corner) for x in (steps.sub(centre, half), steps.add(centre, half))
-    )
+    low, high = steps.sub(centre, half), steps.add(centre, half)
+    return steps.clip(low, 0.0, corner), steps.clip(high, 0.0, corner)
 
 
 def _has_sides(steps: FloatSteps, low: Tensor, high: Tensor, least: float) -> Tensor:
