@@ -17,6 +17,7 @@ from attokit.export.placement import EdgeTpuReport, edge_tpu
 from attokit.export.run import Runner, run
 from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
 from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
+from attokit.export.two_stage import SplitFiles, TwoStageRunner, to_split_tflite
 from attokit.export.verify import Report, verify
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "InterfaceType",
     "Report",
     "Runner",
+    "SplitFiles",
     "Streamed",
+    "TwoStageRunner",
     "benchmark",
     "compare",
     "edge_tpu",
@@ -38,6 +41,7 @@ __all__ = [
     "micro_sources",
     "run",
     "run_streamed",
+    "to_split_tflite",
     "to_streamed_tflite",
     "to_tflite",
     "verify",

@@ -11,7 +11,8 @@ from attokit.quant.ops.kind import Kernels
 
 _BATCH_MEMORY = 1 << 26  # bytes of activations that one call may take
 _LARGEST_BATCH = 256
-_HOLDS_BATCH = frozenset({"TRANSPOSE_CONV"})  # operators with the output's shape in a constant
+# Operators with the output's shape in a constant, and what is for one image.
+_HOLDS_BATCH = frozenset({"TRANSPOSE_CONV", "NON_MAX_SUPPRESSION_V4"})
 
 
 def run(

@@ -17,7 +17,7 @@ class Support:
     """What is known of an operator.
 
     Attributes:
-      runtimes: First runtime of each version that takes integers, "major.minor".
+      runtimes: First runtime of each version in use, "major.minor".
       micro: TFLite Micro has a kernel for int8 (or for what else the operator takes).
       xnnpack: LiteRT's default delegate takes it as int8; otherwise the built-in kernel runs.
       vela: In the list for Ethos-U55.
@@ -44,12 +44,14 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         ),
         "ARG_MAX": Support(runtimes={2: "1.14"}, vela=True),
         "ARG_MIN": Support(runtimes={2: "1.14"}),
-        "AVERAGE_POOL_2D": Support(runtimes={2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
+        "AVERAGE_POOL_2D": Support(
+            runtimes={1: "1.5", 2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True
+        ),
         "BATCH_MATMUL": Support(runtimes={2: "2.3", 3: "2.4"}, xnnpack=True, vela=True),
         "BROADCAST_TO": Support(runtimes={2: "2.5", 3: "2.5"}),
         "CAST": Support(runtimes={1: "1.5", 3: "2.8"}),
         "CONCATENATION": Support(
-            runtimes={2: "1.14", 3: "2.3"}, xnnpack=True, vela=True, edge_tpu=True
+            runtimes={1: "1.5", 2: "1.14", 3: "2.3"}, xnnpack=True, vela=True, edge_tpu=True
         ),
         "CONV_2D": Support(
             runtimes={3: "1.14", 4: "2.3", 6: "2.9", 7: "2.11", 8: "2.15"},
@@ -62,8 +64,10 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         ),
         "DEPTH_TO_SPACE": Support(runtimes={1: "2.1", 2: "2.5"}, xnnpack=True),
         "DEQUANTIZE": Support(runtimes={2: "1.14", 3: "1.15"}, xnnpack=True),
-        "EQUAL": Support(runtimes={2: "1.14"}),
-        "EXP": Support(runtimes={2: "2.12"}, micro=False, vela=True),
+        "EQUAL": Support(runtimes={1: "1.14", 2: "1.14"}),
+        "EXP": Support(runtimes={1: "1.7", 2: "2.12"}, micro=False, vela=True),
+        "FLOOR": Support(runtimes={1: "1.9"}),
+        "FLOOR_DIV": Support(runtimes={1: "1.13"}),
         "FULLY_CONNECTED": Support(
             runtimes={4: "1.14", 5: "2.0", 6: "2.1", 7: "2.3", 10: "2.11", 11: "2.15"},
             xnnpack=True,
@@ -72,12 +76,12 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         ),
         "GATHER": Support(runtimes={1: "1.6", 2: "1.14", 4: "2.4", 5: "2.5", 6: "2.13"}),
         "GELU": Support(runtimes={2: "2.9"}, micro=False, vela=True),
-        "GREATER": Support(runtimes={2: "1.14"}),
-        "GREATER_EQUAL": Support(runtimes={2: "1.14"}),
+        "GREATER": Support(runtimes={1: "1.14", 2: "1.14"}),
+        "GREATER_EQUAL": Support(runtimes={1: "1.14", 2: "1.14"}),
         "HARD_SWISH": Support(runtimes={1: "1.15"}, vela=True),
         "L2_NORMALIZATION": Support(runtimes={2: "1.14"}, edge_tpu=True),
         "LEAKY_RELU": Support(runtimes={1: "1.13", 2: "2.3"}, xnnpack=True, vela=True),
-        "LESS": Support(runtimes={2: "1.14"}),
+        "LESS": Support(runtimes={1: "1.14", 2: "1.14"}),
         "LESS_EQUAL": Support(runtimes={2: "1.14"}),
         "LOG": Support(runtimes={2: "2.15"}, micro=False, vela=True),
         "LOGICAL_AND": Support(runtimes={1: "1.11"}),
@@ -102,6 +106,7 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
             vela=True,
             edge_tpu=True,
         ),
+        "NON_MAX_SUPPRESSION_V4": Support(runtimes={1: "2.1"}, micro=False),
         "NOT_EQUAL": Support(runtimes={2: "1.14"}),
         "PACK": Support(runtimes={2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
         "PAD": Support(
@@ -117,7 +122,7 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
             runtimes={2: "1.14", 3: "2.5"}, xnnpack=True, vela=True, edge_tpu=True
         ),
         "REDUCE_MIN": Support(
-            runtimes={2: "1.14", 3: "2.5"}, xnnpack=True, vela=True, edge_tpu=True
+            runtimes={1: "1.11", 2: "1.14", 3: "2.5"}, xnnpack=True, vela=True, edge_tpu=True
         ),
         "RELU": Support(runtimes={2: "2.1", 3: "2.5"}, vela=True, edge_tpu=True),
         "RELU6": Support(runtimes={2: "1.14", 3: "2.5"}, vela=True, edge_tpu=True),
@@ -133,21 +138,30 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "RSQRT": Support(runtimes={2: "2.5", 3: "2.15"}, vela=True, edge_tpu=True),
         "SELECT_V2": Support(runtimes={1: "2.2"}),
         "SLICE": Support(
-            runtimes={2: "1.14", 4: "2.4", 5: "2.5"}, xnnpack=True, vela=True, edge_tpu=True
+            runtimes={1: "1.14", 2: "1.14", 4: "2.4", 5: "2.5"},
+            xnnpack=True,
+            vela=True,
+            edge_tpu=True,
         ),
-        "SOFTMAX": Support(runtimes={2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
+        "SOFTMAX": Support(runtimes={1: "1.5", 2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
         "SPACE_TO_DEPTH": Support(runtimes={2: "1.14"}, xnnpack=True, edge_tpu=True),
-        "SPLIT": Support(runtimes={2: "1.14", 4: "2.3"}, xnnpack=True, vela=True, edge_tpu=True),
+        "SPLIT": Support(
+            runtimes={1: "1.5", 2: "1.14", 4: "2.3"}, xnnpack=True, vela=True, edge_tpu=True
+        ),
         "SPLIT_V": Support(runtimes={1: "1.13", 2: "2.3"}, vela=True),
         "SQUARED_DIFFERENCE": Support(runtimes={2: "2.5"}, vela=True, edge_tpu=True),
         "STRIDED_SLICE": Support(
             runtimes={2: "1.14", 4: "2.2", 6: "2.6"}, xnnpack=True, vela=True, edge_tpu=True
         ),
         "SUB": Support(
-            runtimes={2: "1.14", 3: "2.3", 5: "2.4"}, xnnpack=True, vela=True, edge_tpu=True
+            runtimes={1: "1.6", 2: "1.14", 3: "2.3", 5: "2.4"},
+            xnnpack=True,
+            vela=True,
+            edge_tpu=True,
         ),
         "SUM": Support(runtimes={2: "1.15"}, xnnpack=True, vela=True, edge_tpu=True),
         "TANH": Support(runtimes={2: "1.14", 3: "2.3"}, xnnpack=True, vela=True, edge_tpu=True),
+        "TOPK_V2": Support(runtimes={1: "1.7"}, micro=False),
         "TRANSPOSE": Support(
             runtimes={2: "1.14", 4: "2.3", 5: "2.4", 6: "2.12"},
             xnnpack=True,

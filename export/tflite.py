@@ -18,6 +18,7 @@ from attokit.export.lowerings.table import LOWERINGS
 from attokit.export.probabilities import probabilities as after_softmax
 from attokit.quant.graph import Graph, Weights, is_quantized
 from attokit.quant.integer import INTERFACES, Interface, interface_types
+from attokit.quant.ops.table import OPS
 from attokit.quant.params import QParams
 from attokit.quant.wide import check_wide
 
@@ -63,14 +64,16 @@ def to_tflite(
       probabilities: The one output's logits leave the file as probabilities in float32.
 
     Raises:
-      ValueError: if a type is none of these or does not fit, or if weights or qparams are of
-        another graph.
+      ValueError: if a type is none of these or does not fit, if weights or qparams are of another
+        graph, or if the target lacks operators.
     """
     given = _types(graph, graph.inputs, "input_type", input_type, qparams)
     returned = _types(graph, graph.outputs, "output_type", output_type, qparams)
     graph.check_arguments(weights, tuple(_Shaped(graph.tensors[n].shape) for n in graph.inputs))
     if target not in TARGETS:
         raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
+    if target == "micro":
+        _check_micro(graph)
     if qparams is not None:
         check_wide(graph, "micro" if target == "micro" else "reference")
     context = Context(graph, weights, qparams, target)
@@ -98,6 +101,16 @@ def to_tflite(
         names=names,
     )
     return flatbuffer.build(fit_coral(model) if target == "coral" else model)
+
+
+def _check_micro(graph: Graph) -> None:
+    """Raises ValueError if the graph holds what TFLite Micro has no operators for."""
+    for op in graph.ops:
+        if OPS[op.kind].only_float:
+            raise ValueError(
+                f"TFLite Micro has no operators for {op.kind} ({op.outputs[0]!r}): write the networks alone, and "
+                "leave the rest to the host (export.to_split_tflite, attokit export --split)"
+            )
 
 
 def _ends(

@@ -25,6 +25,7 @@ from attokit.quant.selection import trainable
 from attokit.quant.split_rows import split_rows
 from attokit.quant.strips import Strips, cut_strips
 from attokit.quant.trace import trace
+from attokit.quant.two_stage import TwoStage, cut_two_stage
 from attokit.quant.wide import widen
 
 __all__ = [
@@ -40,9 +41,11 @@ __all__ = [
     "Report",
     "Strips",
     "Tensor",
+    "TwoStage",
     "UnsupportedOpError",
     "calibrate",
     "cut_strips",
+    "cut_two_stage",
     "fake_quant",
     "fit_memory",
     "integer",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from attokit.quant.graph import FLOAT, Graph
+from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Operand
 from attokit.quant.ranges import assign_ranges
 
@@ -54,6 +55,16 @@ def _types(graph: Graph, op: Op) -> list[int]:
     names = (*op.outputs, *op.inputs)
     carried = (graph.tensors[n] for n in names if n in graph.tensors)
     return [tensor.bits for tensor in carried if graph.carried(tensor.name) == "float32"]
+
+
+def floating(graph: Graph) -> Graph:
+    """Returns a graph in which the ops of kinds that are `only_float` compute on float32."""
+    only = {id(op): FLOAT for op in graph.ops if table.OPS[op.kind].only_float}
+    if not only:
+        return graph
+    return retyped(
+        graph, bits_of_ops(graph) | only, {n: graph.tensors[n].bits for n in graph.inputs}
+    )
 
 
 def retyped(graph: Graph, ops: Mapping[int, int], inputs: Mapping[str, int]) -> Graph:

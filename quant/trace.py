@@ -22,10 +22,13 @@ from attokit.quant.graph import Graph, carried_type, is_quantized
 from attokit.quant.lowering import known
 from attokit.quant.lowering.primitives import CURES, LOWERINGS
 from attokit.quant.lowering.values import Builder, Known, Symbol, UnsupportedOpError, Value
+from attokit.quant.ops.regions import COMPOSITES
 from attokit.quant.program import Program
 from attokit.quant.randomness import origin, refuse_drawn
 from attokit.quant.ranges import assign_ranges
+from attokit.quant.retyping import floating
 from attokit.quant.rewrite import rewrite
+from attokit.zoo import composite
 
 _PLAIN = (np.dtype(np.int32), np.dtype(np.bool_))  # inputs that stay as they are
 _INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
@@ -85,6 +88,7 @@ def trace(
     program = Program(build.nodes, outputs)
     rewrite(program)
     _give_outputs_tensors(program)
+    _mark_parted_batches(program, symbols)
     return _freeze(program, dict(zip(names, symbols, strict=True)), shapes)
 
 
@@ -159,7 +163,21 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
         return [Known(array, weight, drawn) for array in arrays]
     refuse_drawn(operands)
     with _located(build, eqn):
+        if name == composite.NAME:
+            return _composite(build, eqn, operands)
         return _lower(build, eqn, operands)
+
+
+def _composite(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
+    """Returns the values of a composite of the zoo: one op where there is a kind by its name."""
+    name = eqn.params["name"]
+    if name not in COMPOSITES:
+        return _call(build, eqn.params["jaxpr"], operands)
+    results = [(tuple(v.aval.shape), np.dtype(v.aval.dtype)) for v in eqn.outvars]
+    build.scope = ""  # its own name says enough
+    settings = MappingProxyType(dict(eqn.params["settings"]))
+    batched = eqn.params["batched"]
+    return [*build.emit_several(name, operands, results, settings=settings, batched=batched)]
 
 
 def _all_known(operands: list[Value]) -> TypeGuard[list[Known]]:
@@ -208,6 +226,19 @@ def _give_outputs_tensors(program: Program) -> None:
     program.outputs = left
 
 
+def _mark_parted_batches(program: Program, inputs: Sequence[Symbol]) -> None:
+    """Notes which reshapes part the batch from what it was merged with: `parts`, of how many."""
+    batches = {symbol.shape[0] for symbol in inputs if symbol.shape}
+    if len(batches) != 1:
+        return
+    (batch,) = batches
+    for node in program.nodes:
+        if node.kind == "reshape" and node.attributes["given"] and node.output.shape[1:]:
+            merged, (own, rows) = node.attributes["given"][0], node.output.shape[:2]
+            if own == batch != merged and merged == own * rows:
+                node.attributes["parts"] = rows
+
+
 def _freeze(program: Program, inputs: Mapping[str, Symbol], shapes: Any):
     """Returns the immutable graph of a program, and its weights."""
     names = naming.Names(inputs)
@@ -247,7 +278,7 @@ def _freeze(program: Program, inputs: Mapping[str, Symbol], shapes: Any):
         out_tree=out_tree,
         notes=tuple(program.notes),
     )
-    return graph, weights
+    return floating(graph), weights
 
 
 __all__ = ["UnsupportedOpError", "trace"]

@@ -130,6 +130,8 @@ def _kind_rows(kind: str, cases: list[Case]) -> list[str]:
     ]
     if not micro:
         support = ["-"] * 3
+    if OPS[kind].only_float:
+        bounds, support = ["float32"] * len(KERNELS), ["no"] * 3
     litert = litert or "none: it only renames"
     return [kind, spellings, *bounds, litert, *support, _of_int16(kind, cases)]
 

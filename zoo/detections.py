@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from attokit.zoo.box_coder import SSD_WEIGHTS, decode_boxes
+from attokit.zoo.composite import composite
 from attokit.zoo.nms import non_max_suppression
 from attokit.zoo.proposals import clip_boxes, has_sides
 from attokit.zoo.sizes import check_positive, check_share
@@ -64,7 +65,7 @@ def detect(
     image_size: tuple[int, int],
     config: DetectionConfig,
 ) -> Detections:
-    """Returns the detections of one image.
+    """Returns the detections of one image; a jaxpr shows it as the composite "detect".
 
     Args:
       logits: Of every region; the first class is the background.
@@ -74,6 +75,28 @@ def detect(
       image_size: Height and width, to which boxes are clipped.
       config: How many, and which.
     """
+    return composite(
+        "detect",
+        best_detections,
+        logits,
+        offsets,
+        boxes_xyxy,
+        valid,
+        image_size=tuple(image_size),
+        config=config,
+    )
+
+
+def best_detections(
+    logits: Float[Array, "t k"],
+    offsets: Float[Array, "t k2 4"],
+    boxes_xyxy: Float[Array, "t 4"],
+    valid: Bool[Array, " t"],
+    *,
+    image_size: tuple[int, int],
+    config: DetectionConfig,
+) -> Detections:
+    """Returns what `detect` does."""
     t, k = logits.shape
     scores = jax.nn.softmax(logits, axis=-1)[:, 1:]  # [t, k - 1]
     sought = valid[:, None] & (scores > config.score_threshold)

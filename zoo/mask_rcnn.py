@@ -12,26 +12,27 @@ torchvision looks at all above the threshold.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from attokit.zoo import backbones
 from attokit.zoo.anchors import anchor_boxes_xyxy
 from attokit.zoo.backbone import stride_of
 from attokit.zoo.box_head import BoxHead, BoxHeadConfig
+from attokit.zoo.composite import composite
 from attokit.zoo.detections import DetectionConfig, Detections, detect
 from attokit.zoo.feature_pyramid import FeaturePyramid
 from attokit.zoo.mask_head import MaskHead, MaskHeadConfig
 from attokit.zoo.proposals import ProposalConfig, ProposalHead, Proposals, propose
-from attokit.zoo.roi_align import assign_levels, pyramid_roi_align
+from attokit.zoo.roi_align import RegionConfig, read_regions
 from attokit.zoo.sizes import check_choice, check_positive
 from attokit.zoo.spatial_conv import SpatialKind
 from attokit.zoo.standardize import check_standardization, standardize
@@ -130,6 +131,17 @@ class MaskRCNNConfig:
             ratios=self.anchor_ratios,
         )
 
+    def regions(self, output_size: int) -> RegionConfig:
+        """Returns how boxes become regions of some size."""
+        return RegionConfig(
+            output_size=output_size,
+            sampling_ratio=self.sampling_ratio,
+            strides=tuple(map(float, self.strides[: len(self.maps)])),
+            aligned=self.aligned,
+            canonical_size=self.canonical_size,
+            canonical_level=self.maps.index(self.canonical_map),
+        )
+
 
 class MaskRCNN(nn.Module):
     """The detector of a config: `backbone`, `pyramid`, `proposal_head`, `box_head` and `mask_head`.
@@ -163,12 +175,13 @@ class MaskRCNN(nn.Module):
         proposals = self.propose(*self.score_anchors(maps), image_size=size)
         logits, offsets = self.classify_boxes(maps, proposals.boxes_xyxy)
         found = self.detect(logits, offsets, proposals, image_size=size)
-        masks = select_masks(self.segment_boxes(maps, found.boxes_xyxy), found.classes)
+        masks = nn.sigmoid(self.segment_boxes(maps, found.boxes_xyxy))
+        masks = select_masks(masks, found.classes)
         return {
             "boxes": found.boxes_xyxy,
             "scores": found.scores,
             "classes": found.classes,
-            "masks": jnp.where(found.valid[..., None, None], nn.sigmoid(masks), 0.0),
+            "masks": jnp.where(found.valid[..., None, None], masks, 0.0),
             "valid": found.valid,
         }
 
@@ -258,34 +271,28 @@ class MaskRCNN(nn.Module):
         self, maps: Maps, boxes_xyxy: Float[Array, "b t 4"], output_size: int
     ) -> Float[Array, "r s s c"]:
         """Returns the regions of the boxes of all images."""
-        config = self.config
-        count = len(config.maps)
-
-        def of_image(maps: Maps, boxes: Array) -> Array:
-            levels = assign_levels(
-                boxes,
-                count=count,
-                canonical_size=config.canonical_size,
-                canonical_level=config.maps.index(config.canonical_map),
-            )
-            return pyramid_roi_align(
-                maps,
-                boxes,
-                levels,
-                output_size=output_size,
-                sampling_ratio=config.sampling_ratio,
-                spatial_scales=tuple(1 / stride for stride in config.strides[:count]),
-                aligned=config.aligned,
-            )
-
-        regions = jax.vmap(of_image)(tuple(maps[:count]), boxes_xyxy)  # [b, t, s, s, c]
+        read = functools.partial(read_regions, config=self.config.regions(output_size))
+        maps = tuple(maps[: len(self.config.maps)])
+        regions = jax.vmap(read)(maps, boxes_xyxy)  # [b, t, s, s, c]
         return regions.reshape(-1, *regions.shape[2:])
 
 
-def select_masks(masks: Float[Array, "b t m m k"], classes: Any) -> Float[Array, "b t m m"]:
-    """Returns the mask of each region's class; of masks that all classes share, that one."""
+def select_masks(
+    masks: Float[Array, "b t m m k"], classes: Int[Array, "b t"]
+) -> Float[Array, "b t m m"]:
+    """Returns the mask of each region's class; of masks that all classes share, that one.
+
+    A jaxpr shows it as the composite "select_masks".
+    """
     if masks.shape[-1] == 1:
         return masks[..., 0]
+    return composite("select_masks", masks_of_classes, masks, classes)
+
+
+def masks_of_classes(
+    masks: Float[Array, "b t m m k"], classes: Int[Array, "b t"]
+) -> Float[Array, "b t m m"]:
+    """Returns what `select_masks` does, of classes that have masks of their own."""
     return jnp.take_along_axis(masks, classes[..., None, None, None], axis=-1)[..., 0]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from attokit.zoo.box_coder import RPN_WEIGHTS, decode_boxes
+from attokit.zoo.composite import composite
 from attokit.zoo.convolution import Conv
 from attokit.zoo.initialization import of_deviation
 from attokit.zoo.nms import non_max_suppression
@@ -100,6 +101,8 @@ def propose(
 ) -> Proposals:
     """Returns the proposals of one image; no gradient goes through them.
 
+    A jaxpr shows it as the composite "propose".
+
     Args:
       objectness: Logits of the anchors of all maps.
       offsets: From the anchors.
@@ -110,17 +113,48 @@ def propose(
     Raises:
       ValueError: if there are not as many logits as anchors.
     """
-    count = sum(map(len, anchors_xyxy))
-    if count != len(objectness):
+    counts = tuple(map(len, anchors_xyxy))
+    if sum(counts) != len(objectness):
         raise ValueError(
-            f"{len(objectness)} logits and {count} anchors: give the anchors of the maps' sizes"
+            f"{len(objectness)} logits and {sum(counts)} anchors: give the anchors of the maps' sizes"
         )
     objectness, offsets = jax.lax.stop_gradient((objectness, offsets))
+    return composite(
+        "propose",
+        best_proposals,
+        objectness,
+        offsets,
+        np.concatenate(anchors_xyxy),
+        counts=counts,
+        image_size=tuple(image_size),
+        config=config,
+    )
+
+
+def best_proposals(
+    objectness: Float[Array, " n"],
+    offsets: Float[Array, "n 4"],
+    anchors_xyxy: Float[Array, "n 4"],
+    *,
+    counts: Sequence[int],
+    image_size: tuple[int, int],
+    config: ProposalConfig,
+) -> Proposals:
+    """Returns what `propose` does.
+
+    Args:
+      objectness: Logits of the anchors of all maps.
+      offsets: From the anchors.
+      anchors_xyxy: Of all maps, one after the other.
+      counts: How many anchors each map has.
+      image_size: Height and width, to which boxes are clipped.
+      config: How many, and which.
+    """
     boxes, scores, start = [], [], 0
-    for anchors in anchors_xyxy:
-        own = slice(start, start + len(anchors))
-        start += len(anchors)
-        level = _best_of_level(objectness[own], offsets[own], anchors, image_size, config)
+    for count in counts:
+        own = slice(start, start + count)
+        start += count
+        level = _best_of_level(objectness[own], offsets[own], anchors_xyxy[own], image_size, config)
         boxes.append(level[0])
         scores.append(level[1])
     total = sum(map(len, scores))
@@ -133,13 +167,13 @@ def propose(
 def _best_of_level(
     objectness: Float[Array, " n"],
     offsets: Float[Array, "n 4"],
-    anchors: Float[np.ndarray, "n 4"],
+    anchors: Float[Array, "n 4"],
     image_size: tuple[int, int],
     config: ProposalConfig,
 ) -> tuple[Float[Array, "k 4"], Float[Array, " k"]]:
     """Returns the best boxes of one map; scores are -inf where a place has none."""
     scores, places = jax.lax.top_k(objectness, min(config.per_level, len(anchors)))
-    boxes = decode_boxes(offsets[places], jnp.asarray(anchors)[places], weights=RPN_WEIGHTS)
+    boxes = decode_boxes(offsets[places], anchors[places], weights=RPN_WEIGHTS)
     boxes = clip_boxes(boxes, image_size)
     scores = jnp.where(has_sides(boxes, config.least_side), scores, -jnp.inf)
     kept, valid = non_max_suppression(

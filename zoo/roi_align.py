@@ -10,6 +10,7 @@ region is rows times map times columns, whose gradients are products too. By gat
 cells. Products do more arithmetic and far fewer reads, so they win where maps are small.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from attokit.zoo.composite import composite
 from attokit.zoo.iou import box_area
 
 # Cells of all maps together up to which products are faster on CPU (`benchmarks/roi_align.py`).
@@ -104,6 +106,58 @@ def pyramid_roi_align(
     cells = sum(m.shape[0] * m.shape[1] for m in maps)
     align = _by_products if cells <= _FEW_CELLS else _by_gathering
     return align(maps, levels, x, y, output_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RegionConfig:
+    """How boxes of an image become regions of a pyramid.
+
+    Attributes:
+      output_size: Bins along each side.
+      sampling_ratio: Samples of a bin along each side.
+      strides: Pixels per cell of each map.
+      aligned: Whether to move boxes by half a cell.
+      canonical_size: Square root of the area in pixels from which on boxes read map `canonical_level`.
+      canonical_level: Position among the maps.
+    """
+
+    output_size: int
+    sampling_ratio: int
+    strides: tuple[float, ...]
+    aligned: bool
+    canonical_size: float
+    canonical_level: int
+
+
+def read_regions(
+    maps: Sequence[Float[Array, "_ _ c"]], boxes_xyxy: Float[Array, "t 4"], config: RegionConfig
+) -> Float[Array, "t s s c"]:
+    """Returns the regions of boxes of one image, each of the map of its size.
+
+    A jaxpr shows it as the composite "read_regions".
+    """
+    return composite("read_regions", regions_of_maps, tuple(maps), boxes_xyxy, config=config)
+
+
+def regions_of_maps(
+    maps: Sequence[Float[Array, "_ _ c"]], boxes_xyxy: Float[Array, "t 4"], *, config: RegionConfig
+) -> Float[Array, "t s s c"]:
+    """Returns what `read_regions` does."""
+    levels = assign_levels(
+        boxes_xyxy,
+        count=len(maps),
+        canonical_size=config.canonical_size,
+        canonical_level=config.canonical_level,
+    )
+    return pyramid_roi_align(
+        maps,
+        boxes_xyxy,
+        levels,
+        output_size=config.output_size,
+        sampling_ratio=config.sampling_ratio,
+        spatial_scales=tuple(1 / stride for stride in config.strides),
+        aligned=config.aligned,
+    )
 
 
 def assign_levels(

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
 from attokit.export.flatbuffer import Operator
-from attokit.export.lowerings import contraction, elementwise, movement, reduction, resize
+from attokit.export.lowerings import contraction, elementwise, movement, reduction, regions, resize
 from attokit.export.lowerings.context import Context
 from attokit.quant.ops.kind import Op
 
@@ -34,6 +34,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         ),
         "depthwise_conv_2d": contraction.depthwise_conv_2d,
         "dequantize": elementwise.dequantize,
+        "detect": regions.detect,
         "equal": elementwise.comparison(BuiltinOperator.EQUAL, schema.EqualOptionsT, 2),
         "fully_connected": contraction.fully_connected,
         "gather": movement.gather,
@@ -74,7 +75,9 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "pad": movement.pad,
         "pad_v2": movement.pad_v2,
         "prelu": elementwise.prelu,
+        "propose": regions.propose,
         "quantize": elementwise.quantize,
+        "read_regions": regions.read_regions,
         "reduce_all": reduction.over_axes(BuiltinOperator.REDUCE_ALL, 1),
         "reduce_max": reduction.over_axes(BuiltinOperator.REDUCE_MAX, 2, 3),
         "reduce_min": reduction.over_axes(BuiltinOperator.REDUCE_MIN, 2, 3),
@@ -90,6 +93,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         ),
         "reverse": movement.reverse,
         "select": elementwise.comparison(BuiltinOperator.SELECT_V2, schema.SelectV2OptionsT, 1),
+        "select_masks": regions.select_masks,
         "slice": movement.slice_,
         "softmax": elementwise.softmax,
         "space_to_depth": movement.blocks(

@@ -179,6 +179,17 @@ class Builder:
         types = [v.dtype for v in inputs]
         floats = (t for t in types if jax.dtypes.issubdtype(t, np.floating))
         dtype = np.dtype(result) if result is not None else next(floats, types[0])
+        return self.emit_several(kind, inputs, [(tuple(shape), dtype)], **attributes)[0]
+
+    def emit_several(
+        self,
+        kind: str,
+        inputs: list[Value],
+        results: Sequence[tuple[tuple[int, ...], np.dtype]],
+        /,
+        **attributes: Any,
+    ) -> list[Symbol]:
+        """Appends a node and returns its outputs, which have these shapes and types."""
         node = Node(
             kind=kind,
             inputs=inputs,
@@ -186,9 +197,9 @@ class Builder:
             source=self.source,
             scope=self.scope,
         )
-        node.outputs.append(Symbol(tuple(shape), dtype, node))
+        node.outputs += [Symbol(shape, dtype, node) for shape, dtype in results]
         self.nodes.append(node)
-        return node.output
+        return list(node.outputs)
 
     def error(self, problem: str, cure: str) -> "UnsupportedOpError":
         """Returns an error that names the user's line."""

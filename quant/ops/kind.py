@@ -246,6 +246,7 @@ class OpKind:
       function: `(op) -> Function` where such a table is filled with values of a function.
       elementwise: Each element of the output depends on one element of every input.
       tied: All quantized inputs and outputs share one scale.
+      only_float: Integer files compute it on float32: no runtime has an integer kernel for it.
       fixed_range: (scale, zero point) that the spec prescribes for the output, or None.  With 16
         bits that is always (1/32768, 0).
       least_ratio: Below which the kernel refuses the output's scale over the input's, or None.
@@ -269,6 +270,7 @@ class OpKind:
     roles: tuple[Operand, ...] = ()
     ratios: Callable[[Op, Scales, Kernels], tuple[Ratio, ...]] = no_ratios
     tied: bool = False
+    only_float: bool = False
     fixed_range: tuple[float, int] | None = None
     least_ratio: float | None = None
     ignores: Side | None = None

@@ -15,10 +15,14 @@ _ALL, _LITERT = Wide(), Wide(kernels=LITERT)
 
 
 def _reshape(op, values):
-    """Attributes: `shape` and `given`, its own and its input's as traced; `keeps_batch`.
+    """Attributes: `shape` and `given`, its own and its input's as traced; `keeps_batch`; maybe `parts`.
 
-    The batch may differ from the traced one.  `keeps_batch`: it is the first axis of both.
+    The batch may differ from the traced one.  `keeps_batch`: it is the first axis of both.  `parts`: the first
+    axis of the input is the batch times so many rows, which are the result's second axis.
     """
+    rows = op.attributes.get("parts", 0)
+    if rows and values.shape[0] % rows == 0:
+        return (values.reshape(values.shape[0] // rows, *op["shape"][1:]),)
     return (values.reshape(_reshaped(op["given"], values.shape, op["shape"])),)
 
 

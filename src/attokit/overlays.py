@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
@@ -20,6 +20,7 @@ _HUES = (
 )  # fmt: skip
 _TOWARDS = ((0.0, "white"), (0.5, "white"), (0.5, "black"))  # how far, of each round
 _OPACITY = 0.7
+_MASK_OPACITY = 0.5  # over a coloured image, which stays to be seen
 _LEAST_INCHES, _DOTS_PER_INCH = 3.6, 110
 _LEGEND_LINE, _MARGIN = 0.19, 0.3  # inches
 _UNPAINTED = "background"
@@ -84,6 +85,7 @@ def outline(
     labels: Int[np.ndarray, " n"],
     scores: Float[np.ndarray, " n"],
     names: Mapping[int, str],
+    masks: Bool[np.ndarray, "n h w"] | None = None,
 ) -> bytes:
     """Returns a picture of an image with boxes drawn on it, each with its class and score.
 
@@ -93,14 +95,18 @@ def outline(
       labels: The class of each box.
       scores: Probabilities.
       names: Of the classes. A class has the same colour in every picture.
+      masks: Which pixels belong to each, painted over the image, the first on top; None for boxes alone.
     """
     height, width, _ = image.shape
     colors = class_colors(max(names, default=0) + 1)
+    pixels = np.broadcast_to(image, (height, width, 3))
+    if masks is not None:
+        pixels = _painted(pixels / 255, masks, colors[labels])
     inches = max(2 * _LEAST_INCHES, width / _DOTS_PER_INCH)
     figure = Figure(figsize=(inches, inches * height / width))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
-    axes.imshow(np.broadcast_to(image, (height, width, 3)), interpolation="nearest")
+    axes.imshow(pixels, interpolation="nearest")
     # Pixel centres are whole numbers here, boxes count from the corner of the first pixel.
     corners = boxes_xyxy.astype(float) - 0.5
     for (left, top, right, bottom), label, score in zip(corners, labels, scores, strict=True):
@@ -118,6 +124,18 @@ def outline(
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     return png(figure)
+
+
+def _painted(
+    pixels: Float[np.ndarray, "h w 3"],
+    masks: Bool[np.ndarray, "n h w"],
+    colors: Float[np.ndarray, "n 3"],
+) -> Float[np.ndarray, "h w 3"]:
+    """Returns an image, from 0 to 1, with masks laid over it; where two meet, the first is seen."""
+    mixed = pixels.copy()
+    for mask, color in reversed([*zip(masks, colors, strict=True)]):
+        mixed[mask] = (1 - _MASK_OPACITY) * pixels[mask] + _MASK_OPACITY * color
+    return mixed
 
 
 def picture_folder(wanted: pathlib.Path | None) -> pathlib.Path:

@@ -33,6 +33,7 @@ from attokit.quant.ops.kind import Kernels
 from attokit.train import (
     Dataset,
     FitResult,
+    Forward,
     Source,
     Task,
     TrainConfig,
@@ -211,9 +212,25 @@ class Quantizer:
       network: What `fit` trains.
     """
 
-    def __init__(self, graph: Graph, *, task: Task, kernels: Kernels = "reference"):
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        task: Task,
+        kernels: Kernels = "reference",
+        network: Forward | None = None,
+    ):
+        """Makes the network that is trained.
+
+        Args:
+          graph: As traced.
+          task: What it is trained for.
+          kernels: Whose rounding to train for.
+          network: The graph in integers where training is not a call of the graph
+            (`attokit.quantized_detector`); None where it is.
+        """
         self.graph = graph
-        self.network = QuantizedNetwork(fake_quant(graph, kernels))
+        self.network = network or QuantizedNetwork(fake_quant(graph, kernels))
         self._kernels = kernels
         self._task = task
 

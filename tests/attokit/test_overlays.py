@@ -122,3 +122,25 @@ def test_folder_of_pictures(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file: give a folder for the pictures"):
         picture_folder(tmp_path / "file")
+
+
+def test_masks_are_painted_in_the_color_of_their_class():
+    image = np.full((40, 60, 3), 200, np.uint8)
+    boxes = np.asarray([[5, 5, 25, 35], [15, 5, 55, 35]], np.float32)
+    masks = np.zeros((2, 40, 60), bool)
+    masks[0, 8:32, 8:24], masks[1, 8:32, 18:52] = True, True
+    labels, scores = np.asarray([1, 2]), np.asarray([0.9, 0.8], np.float32)
+    names = {1: "one", 2: "two"}
+    plain = _pixels(outline(image, boxes, labels, scores, names))
+    painted = _pixels(outline(image, boxes, labels, scores, names, masks))
+    assert plain.shape == painted.shape
+    scale = plain.shape[0] / 40
+
+    def pixel(picture, row, column):
+        return picture[int((row + 0.5) * scale), int((column + 0.5) * scale)].astype(int)
+
+    for label, column in ((1, 12), (1, 21), (2, 40)):  # where they meet the first is seen
+        wanted = 0.5 * 200 + 0.5 * 255 * class_colors(3)[label]
+        assert np.abs(pixel(painted, 28, column) - wanted).max() < 3
+    assert np.abs(pixel(painted, 37, 40) - 200).max() < 3
+    assert np.abs(pixel(plain, 28, 40) - 200).max() < 3

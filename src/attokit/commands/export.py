@@ -41,6 +41,8 @@ class Options:
       output_type: Likewise for what it gives.
       streamed: Two files for TFLite Micro instead of one, NAME_strip.tflite for strips of the image and
         NAME_rest.tflite, with the plan of the host's loop in NAME_strips.json; see docs/rnnpool.md.
+      split: Three INT8 files of a two-stage detector instead of one, NAME_trunk.tflite, NAME_boxes.tflite and
+        NAME_masks.tflite, between which the host chooses boxes; see docs/mask_rcnn.md.
       rows: Of the map between those two, that one strip makes.
       fit_memory: Orders and splits the operators so that TFLite Micro needs the least memory; same integers.
       strip_names: Leaves out the names of tensors: a smaller file, which `verify` cannot read.
@@ -62,6 +64,7 @@ class Options:
     input_type: InterfaceType | None = None
     output_type: InterfaceType | None = None
     streamed: bool = False
+    split: bool = False
     rows: int = 1
     fit_memory: bool = False
     strip_names: bool = False
@@ -76,6 +79,11 @@ class Options:
         """Refuses what would change nothing."""
         if self.rows != 1 and not self.streamed:
             raise ValueError(f"rows {self.rows} changes nothing of one file: add --streamed")
+        if self.split and (self.streamed or self.fit_memory or self.output_type is not None):
+            raise ValueError(
+                "--split writes three files, whose outputs its host reads: leave --streamed, --fit-memory and "
+                "--output-type out"
+            )
         if self.fit_memory and self.streamed:
             raise ValueError(
                 "--fit-memory changes nothing: the second of --streamed's files has it already; leave it out"
@@ -114,6 +122,8 @@ def run(options: Options, console: Console) -> None:
     metadata = view_of(origin.task).file_metadata(origin.network, origin.image_shape)
     if options.streamed:
         _write_streamed(options, origin, output, metadata, console)
+    elif options.split:
+        _write_split(options, origin, output, metadata, console)
     else:
         file = _file(options, origin, metadata)
         _write(output, file, console)
@@ -176,6 +186,30 @@ def _write_streamed(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _write_split(
+    options: Options,
+    origin: Origin,
+    output: pathlib.Path,
+    metadata: Mapping[str, str],
+    console: Console,
+) -> None:
+    """Writes the three files of a two-stage detector."""
+    if origin.qparams is None:
+        raise ValueError("--split writes INT8 files: leave --float out")
+    files = export.to_split_tflite(
+        origin.graph,
+        origin.weights,
+        origin.qparams,
+        input_type=options.input_type,
+        metadata=metadata,
+        names=not options.strip_names,
+    )
+    for part, file in (
+        ("trunk", files.trunk), ("boxes", files.box_head), ("masks", files.mask_head)
+    ):  # fmt: skip
+        _write(output.with_name(f"{output.stem}_{part}.tflite"), file, console)
 
 
 def _write(output: pathlib.Path, file: bytes, console: Console) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 
 from attokit import export
@@ -151,3 +152,28 @@ def test_other_end_of_a_segmentation_model(segmented_dir, capsys):
     assert "it was written from another graph" in capsys.readouterr().err
     assert main(["export", str(segmented_dir), "--overrides", "width=2"]) == 1
     assert "was not trained with width=2" in capsys.readouterr().err
+
+
+def test_three_files_are_for_two_stage_detectors_alone(tiny, tmp_path, capsys):
+    file = str(tmp_path / "tiny.tflite")
+    assert main(["export", "tiny", "--split", "--output", file]) == 1
+    assert "0 propose, 0 read_regions, 0 detect" in capsys.readouterr().err
+    assert main(["export", "tiny", "--split", "--float", "--output", file]) == 1
+    assert "--split writes INT8 files" in capsys.readouterr().err
+    assert main(["export", "tiny", "--split", "--streamed", "--output", file]) == 1
+    assert "leave --streamed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_three_files_of_a_detector(tmp_path, capsys):
+    name, overrides = "atto_mask_rcnn_lite", ["backbone=mobilenet_v1_025", "image_size=64,64,3"]
+    file = tmp_path / "model.tflite"
+    arguments = ["--overrides", *overrides, "--output", str(file)]
+    assert main(["export", name, "--split", *arguments]) == 0
+    assert capsys.readouterr().out.count("sha256") == 3
+    assert not file.exists()
+    paths = [tmp_path / f"model_{part}.tflite" for part in ("trunk", "boxes", "masks")]
+    found = export.TwoStageRunner(*paths)(np.zeros((1, 64, 64, 3), np.float32))
+    assert found["masks"].shape == (1, 16, 28, 28)
+    assert main(["export", name, *arguments]) == 0
+    assert set(export.inspect(file).outputs) == {"boxes", "classes", "masks", "scores", "valid"}
