@@ -1,6 +1,7 @@
 """Average precision as COCO defines it, computed by faster-coco-eval."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -76,7 +77,7 @@ def _objects_of_area(found: Found, num_classes: int) -> np.ndarray:
 
 
 def _annotations(found: Found, num_images: int, num_classes: int) -> dict:
-    masks: Sequence = found.true_masks or [None] * len(found.true_labels)
+    masks: Sequence[Any] = found.true_masks or (None,) * len(found.true_labels)
     return {
         "images": [_image(image, masks) for image in range(num_images)],
         "categories": [{"id": label, "name": str(label)} for label in range(1, num_classes)],
@@ -110,7 +111,7 @@ def _image(image: int, masks: Sequence) -> dict:
 
 
 def _answers(found: Found, by_masks: bool) -> list[dict]:
-    places = (
+    places: list[dict[str, Any]] = (
         [{"segmentation": mask} for mask in found.masks]
         if by_masks
         else [{"bbox": _xywh(box)} for box in found.boxes_xyxy]

@@ -25,6 +25,11 @@ def app_file(origin: Origin, name: str, *, target: Target = "android", **options
       ValueError: if the network gives what apps cannot show.
     """
     view = view_of(origin.task)
+    if view.app_kind is None:
+        raise ValueError(
+            f"MediaPipe Tasks has nothing that shows {origin.task}: leave --mediapipe out and run the file "
+            "in LiteRT"
+        )
     _check(origin)
     names = origin.class_names or tuple(f"class {i}" for i in range(_num_classes(origin)))
     task = ImageTask(

@@ -36,7 +36,7 @@ class TaskView:
       details: (metrics, names of classes) to a table of what is no single number, or None.
       predict: (predictor, paths of images, console, **wishes) tells the user what it sees.
       predict_wishes: Options of attokit predict that `predict` takes.
-      app_kind: What apps call it (`export.ImageTask`).
+      app_kind: What apps call it (`export.ImageTask`); None where they know nothing of the kind.
       app_ending: (network, shape of its images) to arguments of `export.to_tflite` with which a file ends
         in what apps show, such as probabilities.
       sized_by_model: Whether images are fitted to the model's own size unless another is asked for, rather
@@ -54,7 +54,7 @@ class TaskView:
     details: Callable[[Mapping[str, float | np.ndarray], Sequence[str]], Table | None]
     predict: Callable[..., None]
     predict_wishes: frozenset[str]
-    app_kind: Kind
+    app_kind: Kind | None
     app_ending: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, Any]]
     sized_by_model: bool = False
     file_metadata: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, str]] = (
@@ -115,6 +115,8 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             details=instance_segmentation.details,
             predict=instance_segmentation.predict,
             predict_wishes=frozenset({"output", "score"}),
+            app_kind=None,
+            app_ending=lambda network, image_shape: {},
             sized_by_model=True,
         ),
     }
