@@ -73,7 +73,7 @@ def test_commands_for_pretrained_weights_run(tmp_path, monkeypatch, capsys):
         if (
             "train" in words
         ):  # for one of the simulated devices the compiler needs a third of the time
-            words += ["--mesh-data", "1"]
+            words += ["--mesh", "data=1"]
         with pytest.MonkeyPatch.context() as patch:
             for setting in words[:start]:
                 patch.setenv(*setting.split("=", 1))

@@ -29,6 +29,9 @@ from attokit.train import TrainConfig, read_metrics
 _WEIGHTS, _TFLITE = "weights.safetensors", "model.tflite"
 NOT_RECORDED = "not recorded"
 
+# Settings that say nothing of what is trained.
+_OF_A_MACHINE = frozenset({"mesh", "workers", "profile"})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Release:
@@ -149,8 +152,8 @@ def _flags(config: Any, default: Any, prefix: str = "") -> list[str]:
         option = f"{prefix}{field.name.replace('_', '-')}"
         if dataclasses.is_dataclass(value):
             words += _flags(value, usual, f"{option}.")
-        elif field.name.startswith("mesh") or value is None:
-            continue  # how many devices there were
+        elif field.name in _OF_A_MACHINE or value is None:
+            continue
         elif field.name == "steps" or value != usual:
             words += _option(option, value)
     return words
@@ -160,8 +163,15 @@ def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         before, dot, last = name.rpartition(".")
         return [f"--{before}{dot}{'' if value else 'no-'}{last}"]
-    values = value if isinstance(value, tuple) else (value,)
-    return [f"--{name}", *map(str, values)]
+    return [f"--{name}", *_words(value)]
+
+
+def _words(value: Any) -> list[str]:
+    return (
+        [word for part in value for word in _words(part)]
+        if isinstance(value, tuple)
+        else [str(value)]
+    )
 
 
 def publish(folder: pathlib.Path, releases: Sequence[Release]) -> tuple[str, ...]:

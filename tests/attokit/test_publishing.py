@@ -115,7 +115,7 @@ def test_what_cannot_be_published(run_dir):
     "config",
     [
         TrainConfig(steps=1),
-        TrainConfig(epochs=2.5, batch_size=7, clip_norm=1.5, class_weights=(1.0, 2.5), mesh_data=8,
+        TrainConfig(epochs=2.5, batch_size=7, clip_norm=1.5, class_weights=(1.0, 2.5), mesh="data=8", rate_factors=(("stem/*", 0.5), ("head/*", 2.0)),
                     augment=AugmentConfig(flip=True, scale=(0.5, 2.0))),
     ],
 )  # fmt: skip
@@ -128,7 +128,7 @@ def test_the_command_trains_it_again(finished, config):
     words = shlex.split(training_command(run))
     assert words[:2] == ["attokit", "train"]
     options = _parse("train", train, words[2:])
-    assert options.config == dataclasses.replace(config, mesh_data=None)
+    assert options.config == dataclasses.replace(config, mesh=None)
     assert (options.model, options.data, options.start) == ("tiny", "FOLDER", "first")
     assert options.reset_head and options.image_size == (8, 8, 1)
     assert options.overrides == ("width=3", "note=it's")

@@ -178,7 +178,7 @@ def test_starts_from_pretrained_weights_of_other_classes(finished, hub, tmp_path
         for i in range(2):
             pixels = np.full((8, 8), 40 + 120 * (name == "bright") + i, np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.png")
-    arguments = ["--model", "tiny", "--image-size", "8", "8", "1", "--mesh-data", "1"]
+    arguments = ["--model", "tiny", "--image-size", "8", "8", "1", "--mesh", "data=1"]
     arguments += [
         "--steps",
         "1",
