@@ -87,7 +87,7 @@ def fit_objects(
 
 
 def _filled(rows: Sequence[np.ndarray], shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    out = np.zeros(shape, dtype)
+    out: np.ndarray = np.zeros(shape, dtype)
     if rows:
         out[: len(rows)] = np.stack(rows)
     return out

@@ -32,7 +32,8 @@ def read_voc_instances(
       ValueError: if a file with masks is missing.
     """
     layout = LAYOUTS["voc"]
-    splits, missing = {}, []
+    splits: dict[str, list[InstanceRecord]] = {}
+    missing: list[str] = []
     for split, frames in layout.frames(folder).items():
         splits[split] = []
         for image, key in frames:
