@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from attokit.train.average_precision import Found
-from attokit.train.mask_rle import rle_areas
+from attokit.train.mask_rle import Rle, rle_areas
 from attokit.train.padded_boxes import box_areas
 
 AREAS = ("all", "small", "medium", "large")
@@ -77,7 +77,7 @@ def _objects_of_area(found: Found, num_classes: int) -> np.ndarray:
 
 
 def _annotations(found: Found, num_images: int, num_classes: int) -> dict:
-    masks: Sequence[Any] = found.true_masks or (None,) * len(found.true_labels)
+    masks: Sequence[Rle | None] = found.true_masks or [None] * len(found.true_labels)
     return {
         "images": [_image(image, masks) for image in range(num_images)],
         "categories": [{"id": label, "name": str(label)} for label in range(1, num_classes)],
@@ -105,9 +105,11 @@ def _annotations(found: Found, num_images: int, num_classes: int) -> dict:
     }
 
 
-def _image(image: int, masks: Sequence) -> dict:
-    size = masks[0]["size"] if len(masks) and masks[0] is not None else None
-    return {"id": image} | ({} if size is None else {"height": size[0], "width": size[1]})
+def _image(image: int, masks: Sequence[Rle | None]) -> dict[str, Any]:
+    mask = masks[0] if masks else None
+    return {"id": image} | (
+        {} if mask is None else {"height": mask["size"][0], "width": mask["size"][1]}
+    )
 
 
 def _answers(found: Found, by_masks: bool) -> list[dict]:

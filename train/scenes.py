@@ -25,7 +25,7 @@ CLASS_NAMES = class_names.SCENES
 _STREAMS = {"train": 0, "test": 1}  # of the generator
 
 InstanceField = Literal["instance_maps", "instance_masks", "instance_bits"]
-_DEFAULT_FIELDS: tuple[InstanceField, ...] = ("instance_maps",)
+_MAPS: tuple[InstanceField, ...] = ("instance_maps",)
 # The exact pixels are for evaluation: training has no use for them.
 _FIELDS_OF_SPLIT: Mapping[str, tuple[InstanceField, ...]] = {
     "train": ("instance_masks",),
@@ -56,7 +56,7 @@ def scene_source(
     seed: int = 0,
     config: SceneConfig = DEFAULT,
     instances: bool = False,
-    fields: Collection[InstanceField] = _DEFAULT_FIELDS,
+    fields: Collection[InstanceField] = _MAPS,
     channels: int = 3,
     folder: str | pathlib.Path | None = None,
 ) -> RecordSource:
