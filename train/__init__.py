@@ -25,9 +25,13 @@ from attokit.train.forward import Forward, flax_forward, split_variables
 from attokit.train.garments import Garments, load_garments
 from attokit.train.hard_threshold import hard_threshold, iterative_hard_thresholding
 from attokit.train.image_folder import load_image_folder, read_image
+from attokit.train.instance_folder import load_instance_folder
+from attokit.train.instance_metrics import InstancePrecision
+from attokit.train.instance_segmentation import instance_segmentation_task
 from attokit.train.loader import EvalBatches, TrainBatches, iterate
 from attokit.train.loop import FitResult, NonFiniteLossError, fit
 from attokit.train.losses import softmax_cross_entropy
+from attokit.train.mask_rcnn import MaskRCNNTrainConfig
 from attokit.train.matching import MatchConfig, match_anchors
 from attokit.train.mesh import make_mesh
 from attokit.train.metrics import (
@@ -87,6 +91,8 @@ __all__ = [
     "FitResult",
     "Forward",
     "Garments",
+    "InstancePrecision",
+    "MaskRCNNTrainConfig",
     "MatchConfig",
     "Mean",
     "MeanIou",
@@ -123,6 +129,7 @@ __all__ = [
     "flax_forward",
     "focal_loss",
     "hard_threshold",
+    "instance_segmentation_task",
     "iou_per_class",
     "is_coco",
     "is_detection_folder",
@@ -134,6 +141,7 @@ __all__ = [
     "load_fashion_mnist_subset",
     "load_garments",
     "load_image_folder",
+    "load_instance_folder",
     "load_scenes",
     "load_segmentation_folder",
     "load_tfds",

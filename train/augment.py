@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
 
 from attokit.train.anchor_sampling import aim_at_object
-from attokit.train.box_geometry import keep_inside, mirror_boxes
+from attokit.train.box_geometry import clip_boxes, keep_inside, mirror_boxes
 from attokit.train.dataset import IGNORE, Batch
+from attokit.train.mask_targets import cut_picture
 from attokit.train.padded_boxes import box_areas
 from attokit.train.scaled_window import Window, scale_image, scale_map
 
@@ -272,19 +273,59 @@ def move_boxes(
     What has its centre outside is there no more; what reaches outside is cut off; what is too small then
     does not count.
     """
-    if config.resizes or config.crop_padding:
-        moved = np.empty_like(boxes_xyxy)
-        for index, boxes in enumerate(boxes_xyxy):
-            rows, columns = _windows(config, draw, index, size)
-            factors = np.array([columns.scaled / size[1], rows.scaled / size[0]] * 2)
-            moved[index] = boxes * factors[None] - np.array([[columns.start, rows.start] * 2])
-        boxes_xyxy = moved
+    boxes_xyxy = _scaled_boxes(config, draw, boxes_xyxy, size)
     if config.flip:
         mirrored = mirror_boxes(boxes_xyxy, size[1])
         boxes_xyxy = np.where(draw.flip[:, None, None], mirrored, boxes_xyxy)
     boxes_xyxy, labels = keep_inside(boxes_xyxy, labels, size)
     small = box_areas(boxes_xyxy) < config.smallest_box**2
     return boxes_xyxy, np.where(small, -np.abs(labels), labels)
+
+
+def _scaled_boxes(
+    config: AugmentConfig,
+    draw: Augmentation,
+    boxes_xyxy: Float[np.ndarray, "b n 4"],
+    size: tuple[int, int],
+) -> Float[np.ndarray, "b n 4"]:
+    """Returns boxes scaled and shifted with their images, whole, before any mirroring."""
+    if not (config.resizes or config.crop_padding):
+        return boxes_xyxy
+    moved = np.empty_like(boxes_xyxy)
+    for index, boxes in enumerate(boxes_xyxy):
+        rows, columns = _windows(config, draw, index, size)
+        factors = np.array([columns.scaled / size[1], rows.scaled / size[0]] * 2)
+        moved[index] = boxes * factors[None] - np.array([[columns.start, rows.start] * 2])
+    return moved
+
+
+def move_pictures(
+    config: AugmentConfig,
+    draw: Augmentation,
+    boxes_xyxy: Float[np.ndarray, "b n 4"],
+    pictures: UInt8[np.ndarray, "b n m m"],
+    size: tuple[int, int],
+) -> UInt8[np.ndarray, "b n m m"]:
+    """Returns the pictures of boxes that move with images of (height, width), as pictures of what `move_boxes` leaves.
+
+    A box that is cut off at the border has a picture of the part inside.
+    """
+    if config.resizes or config.crop_padding:
+        whole = _scaled_boxes(config, draw, boxes_xyxy, size)
+        inside = clip_boxes(whole, size)
+        cut = np.any(inside != whole, -1) & (box_areas(inside) > 0)
+        pictures = pictures.copy()
+        for place in zip(*np.nonzero(cut), strict=True):
+            pictures[place] = cut_picture(pictures[place], whole[place], inside[place])
+    return _mirror_pictures(config, draw, pictures)
+
+
+def _mirror_pictures(
+    config: AugmentConfig, draw: Augmentation, pictures: UInt8[np.ndarray, "b n m m"]
+) -> UInt8[np.ndarray, "b n m m"]:
+    if not config.flip:
+        return pictures
+    return np.where(draw.flip[:, None, None, None], pictures[..., ::-1], pictures)
 
 
 def _aimed(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Augmentation:
@@ -305,17 +346,24 @@ def _aimed(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Augmentat
 def augment_batch(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Batch:
     """Returns a batch with its images varied as drawn and its maps and boxes moved with them.
 
-    Maps are `masks`, `depths` and `instance_maps`; boxes are as `train.padded_boxes` has them. What comes
+    Maps are `masks`, `depths` and `instance_maps`; boxes are as `train.padded_boxes` has them, pictures of them
+    (`instance_masks`) as `train.instances` does. What comes
     twice as close is twice as large: depths are divided by the scale (Eigen et al., section 3.4). Other
     arrays, such as `labels`, stay as they are.
 
     Raises:
-      ValueError: as `apply_augmentation` does, or if reflected borders would show objects without boxes.
+      ValueError: as `apply_augmentation` does, or if reflected borders would show objects without boxes, or the
+        exact pixels of objects are there, which are for evaluation.
     """
     size = batch["images"].shape[1:3]
     if "boxes" in batch and config.padding_mode == "reflect":
         raise ValueError(
             "padding_mode reflect repeats objects at the border, and no box names them there: choose zero"
+        )
+    if "instance_bits" in batch:
+        raise ValueError(
+            "the batch to augment has instance_bits, the exact pixels of a split to evaluate on: give "
+            "instance_masks alone"
         )
     draw = _aimed(config, draw, batch)
     moved = {"images": apply_augmentation(config, draw, batch["images"])}
@@ -324,6 +372,10 @@ def augment_batch(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Ba
             moved[name] = move_maps(config, draw, batch[name], filling)
     if "depths" in moved:
         moved["depths"] = moved["depths"] / draw.scale[:, None, None].astype(np.float32)
+    if "instance_masks" in batch:
+        moved["instance_masks"] = move_pictures(
+            config, draw, batch["boxes"], batch["instance_masks"], size
+        )
     if "boxes" in batch:
         moved["boxes"], moved["box_labels"] = move_boxes(
             config, draw, batch["boxes"], batch["box_labels"], size

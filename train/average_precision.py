@@ -5,9 +5,13 @@ exact area (as from 2010 on), one answer per object, objects marked difficult ne
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from attokit.train.mask_rle import rle_iou
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,6 +26,8 @@ class Found:
       true_boxes_xyxy: Of objects.
       true_labels: Of objects; minus the class where one does not count.
       true_images: Of objects.
+      masks: Of answers, run lengths as `train.mask_rle` has them; empty where only boxes are compared.
+      true_masks: Of objects.
     """
 
     boxes_xyxy: Float[np.ndarray, "d 4"]
@@ -31,6 +37,8 @@ class Found:
     true_boxes_xyxy: Float[np.ndarray, "g 4"]
     true_labels: Int[np.ndarray, " g"]
     true_images: Int[np.ndarray, " g"]
+    masks: Sequence[Mapping[str, Any]] = ()
+    true_masks: Sequence[Mapping[str, Any]] = ()
 
 
 def iou_matrix(
@@ -61,22 +69,43 @@ def area_under_curve(right: Bool[np.ndarray, " d"], objects: int) -> float:
     return float((np.diff(recall, prepend=0.0) * envelope).sum())
 
 
-def average_precision(found: Found, label: int, *, iou_threshold: float = 0.5) -> float:
+def average_precision(
+    found: Found, label: int, *, iou_threshold: float = 0.5, by_masks: bool = False
+) -> float:
     """Returns the average precision of one class, from 0 to 1; NaN where no object counts.
 
     An answer is right if the object of its class that it overlaps most, by at least the threshold, was not
     found by a more probable one. Equal scores count in the order given.
+
+    Args:
+      found: Answers and objects.
+      label: The class.
+      iou_threshold: What an answer and its object must have in common.
+      by_masks: Whether masks must overlap, not boxes.
     """
     truths = np.abs(found.true_labels) == label
     objects = int((found.true_labels == label).sum())
     if not objects:
         return float("nan")
-    right, counted = _judge(found, label, truths, iou_threshold)
+    right, counted = _judge(found, label, truths, iou_threshold, by_masks)
     return area_under_curve(right[counted], objects)
 
 
+def _overlaps(
+    found: Found, answer: int, rows: Sequence[int], by_masks: bool
+) -> Float[np.ndarray, " rows"]:
+    """Returns the intersection over union of one answer with some objects."""
+    if by_masks:
+        return rle_iou(found.masks[answer], [found.true_masks[row] for row in rows])
+    return iou_matrix(found.boxes_xyxy[answer][None], found.true_boxes_xyxy[rows])[0]
+
+
 def _judge(
-    found: Found, label: int, truths: Bool[np.ndarray, " g"], iou_threshold: float
+    found: Found,
+    label: int,
+    truths: Bool[np.ndarray, " g"],
+    iou_threshold: float,
+    by_masks: bool,
 ) -> tuple[Bool[np.ndarray, " d"], Bool[np.ndarray, " d"]]:
     """Returns which answers of a class are right, and which count, the most probable first."""
     answers = np.flatnonzero(found.labels == label)
@@ -90,7 +119,7 @@ def _judge(
         rows = by_image.get(int(found.images[answer]), [])
         if not rows:
             continue
-        overlaps = iou_matrix(found.boxes_xyxy[answer][None], found.true_boxes_xyxy[rows])[0]
+        overlaps = _overlaps(found, int(answer), rows, by_masks)
         best = rows[int(overlaps.argmax())]
         if overlaps.max() < iou_threshold:
             continue

@@ -12,6 +12,16 @@ def mirror_boxes(boxes_xyxy: Float[np.ndarray, "*b 4"], width: int) -> Float[np.
     return np.stack([width - right, top, width - left, bottom], -1)
 
 
+def clip_boxes(
+    boxes_xyxy: Float[np.ndarray, "*b 4"], size: tuple[int, int]
+) -> Float[np.ndarray, "*b 4"]:
+    """Returns boxes cut off at the border of an image of (height, width)."""
+    height, width = size
+    limits = np.array([width, height, width, height], np.float32)
+    limits = limits.reshape((1,) * (boxes_xyxy.ndim - 1) + (4,))
+    return np.clip(boxes_xyxy, 0, limits).astype(np.float32)
+
+
 def keep_inside(
     boxes_xyxy: Float[np.ndarray, "*b 4"], labels: Int[np.ndarray, "*b"], size: tuple[int, int]
 ) -> tuple[Float[np.ndarray, "*b 4"], Int[np.ndarray, "*b"]]:
@@ -21,11 +31,10 @@ def keep_inside(
     not count keeps all that is left of it: nothing is to be learned there, centre or not.
     """
     height, width = size
-    limits = np.array([width, height], np.float32)
     centres = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2
-    limit = limits.reshape((1,) * (boxes_xyxy.ndim - 1) + (2,))
+    limit = np.array([width, height], np.float32).reshape((1,) * (boxes_xyxy.ndim - 1) + (2,))
     inside = ((centres >= 0) & (centres < limit)).all(-1)
-    cut = np.clip(boxes_xyxy, 0, np.concatenate([limit, limit], -1)).astype(np.float32)
+    cut = clip_boxes(boxes_xyxy, size)
     kept = (inside | (labels < 0)) & (box_areas(cut) > 0) & (labels != UNUSED)
     return np.where(kept[..., None], cut, np.float32(0)), np.where(kept, labels, UNUSED)
 

@@ -72,13 +72,12 @@ def box_record_source(
     return RecordSource(len(records), read_one)
 
 
-def check_images(folder: pathlib.Path, records: Iterable[BoxRecord]) -> None:
-    """Raises ValueError unless the image of every record is there."""
-    missing = [str(record.image) for record in records if not record.image.is_file()]
+def check_images(folder: pathlib.Path, images: Iterable[pathlib.Path]) -> None:
+    """Raises ValueError, with all that are missing, unless every image is there."""
+    missing = [str(image) for image in images if not image.is_file()]
     if missing:
         raise ValueError(
-            f"{len(missing)} images of {folder} are missing, such as {', '.join(missing[:3])}: unpack the "
-            "data set whole"
+            f"{len(missing)} images of {folder} are missing: {', '.join(missing)}; unpack the data set whole"
         )
 
 

@@ -5,14 +5,17 @@
 whether a person is in an image: yes if the box of one takes more than 0.5 % of its area.
 """
 
+import dataclasses
 import json
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from attokit.train.box_records import BoxRecord, as_record
+from attokit.train.box_records import BoxRecord
 from attokit.train.dataset import Batch, Dataset, RecordSource
 from attokit.train.image_folder import read_image
 
@@ -73,7 +76,13 @@ def _parsed(
         for annotation in content["annotations"]:
             np.asarray(annotation["bbox"], np.float64).reshape(4)
             if annotation["category_id"] not in names:
-                raise ValueError(f"annotation {annotation.get('id')} has no known category")
+                raise ValueError(
+                    f"annotation {annotation.get('id')} has category {annotation['category_id']}, which has no name"
+                )
+            if annotation["image_id"] not in images:
+                raise ValueError(
+                    f"annotation {annotation.get('id')} is of image {annotation['image_id']}, which is not there"
+                )
             by_image[annotation["image_id"]].append(annotation)
         return images, by_image, names
     except (OSError, ValueError, KeyError, TypeError) as err:
@@ -83,10 +92,51 @@ def _parsed(
         ) from err
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class CocoImage:
+    """An image of a JSON file.
+
+    Attributes:
+      path: The image.
+      annotations: Of its objects, as the file has them.
+      ids: The class of each category.
+    """
+
+    path: pathlib.Path
+    annotations: list[dict]
+    ids: Mapping[int, int]
+
+    @property
+    def boxes_xyxy(self) -> Float[np.ndarray, "n 4"]:
+        """The boxes of the objects, in pixels."""
+        boxes = [(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in self.annotations)]
+        return np.asarray(boxes, np.float32).reshape(-1, 4)
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """Their classes; minus those of crowds, which do not count."""
+        signs = [-1 if a.get("iscrowd") else 1 for a in self.annotations]
+        classes = [self.ids[a["category_id"]] for a in self.annotations]
+        return np.asarray(signs, np.int32) * np.asarray(classes, np.int32)
+
+
 def read_coco(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, list[BoxRecord]]]:
     """Returns class names (background first, then by id) and the images of each split with their objects.
 
     Crowds do not count.
+
+    Raises:
+      ValueError: as `read_annotations` does.
+    """
+    names, splits = read_annotations(folder)
+    return names, {
+        split: [BoxRecord(image.path, image.boxes_xyxy, image.labels) for image in images]
+        for split, images in splits.items()
+    }
+
+
+def read_annotations(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, list[CocoImage]]]:
+    """Returns class names (background first, then by id) and the images of each split.
 
     Raises:
       ValueError: if a file is damaged, splits have other categories, or images are nowhere.
@@ -97,7 +147,7 @@ def read_coco(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, list[Box
         images, by_image, categories[path] = _parsed(path, "file_name")
         ids = {number: label for label, number in enumerate(sorted(categories[path]), start=1)}
         splits[split] = [
-            _record(root / image["file_name"], by_image[number], ids)
+            CocoImage(root / image["file_name"], by_image[number], ids)
             for number, image in images.items()
         ]
     (first, names), *others = categories.items()
@@ -107,14 +157,6 @@ def read_coco(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, list[Box
                 f"{path} and {first} have different categories: give splits of one data set"
             )
     return ("background", *(names[number] for number in sorted(names))), splits
-
-
-def _record(image: pathlib.Path, annotations: list[dict], ids: dict[int, int]) -> BoxRecord:
-    boxes = [(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in annotations)]
-    signs = [-1 if a.get("iscrowd") else 1 for a in annotations]
-    return as_record(
-        image, boxes, [s * ids[a["category_id"]] for s, a in zip(signs, annotations, strict=True)]
-    )
 
 
 def load_visual_wake_words(

@@ -3,7 +3,7 @@
 A batch is a dict of arrays with one leading axis of examples. Classification uses `images`
 (uint8, NHWC) and `labels` (int32), segmentation `images` and `masks` (uint8 [b, h, w] of class ids,
 `IGNORE` where there is none), detection `images`, `boxes` and `box_labels` (see
-`train.padded_boxes`); other tasks add their own names. Images stay bytes until they are on
+`train.padded_boxes`), instance segmentation also `instance_masks` (see `train.instances`); other tasks add their own names. Images stay bytes until they are on
 the device: the jitted step divides by 255 there, which moves a quarter of the bytes.
 """
 
@@ -14,7 +14,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 Batch = dict[str, np.ndarray]
-DataTask = Literal["classification", "segmentation", "detection"]
+DataTask = Literal["classification", "segmentation", "detection", "instance_segmentation"]
 
 IGNORE = 255
 """What a mask holds where a pixel has no class: it is neither learned nor counted."""
@@ -77,11 +77,11 @@ class Dataset:
 
     Attributes:
       name: What logs and reports call it.
-      class_names: One per class, in the order of the label ids; for detection the first is the
-        background.
+      class_names: One per class, in the order of the label ids; where there are boxes, the first is
+        the background.
       image_shape: Height, width and channels of every image.
       splits: Sources by name; training reads `train`, evaluation `test` unless told otherwise.
-      task: What the batches are for: `labels`, `masks` or `boxes`.
+      task: What the batches are for: `labels`, `masks`, `boxes`, or boxes with `instance_masks`.
     """
 
     name: str
@@ -98,9 +98,9 @@ class Dataset:
             raise ValueError(
                 f"task is {self.task!r}: choose one of {', '.join(get_args(DataTask))}"
             )
-        if self.task == "detection" and self.num_classes < 2:
+        if self.task in ("detection", "instance_segmentation") and self.num_classes < 2:
             raise ValueError(
-                f"data set {self.name!r} for detection has only {self.class_names[0]!r}: name the "
+                f"data set {self.name!r} for {self.task} has only {self.class_names[0]!r}: name the "
                 "background first, then what is to be found"
             )
         if self.task == "segmentation" and self.num_classes > IGNORE:

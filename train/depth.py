@@ -74,11 +74,11 @@ def depth_task() -> Task:
         targets = batch["depths"]
         return {"rel": relative_error(fit_depths(outputs, batch), targets, measured(targets))}
 
-    def eval_metrics(outputs: Array, batch: Mapping[str, Array], losses: Array) -> dict:
+    def eval_metrics(outputs: Array, batch: Mapping[str, Array]) -> dict:
         predictions, targets = fit_depths(outputs, batch), batch["depths"]
         counted = measured(targets) & (batch["mask"] > 0)[:, None, None]
         return {
-            "loss": Mean.of(losses, batch["mask"]),
+            "loss": Mean.of(losses(outputs, batch), batch["mask"]),
             "rel": relative_error(predictions, targets, counted),
             "rms": root_mean_square(predictions, targets, counted),
             "log10": absolute_log10_error(predictions, targets, counted),

@@ -74,8 +74,8 @@ def detection_task(
         )  # the mean loss, which the step reports, is all that comes cheaply
         return {}
 
-    def eval_metrics(outputs: HeadOutputs, batch: Mapping[str, Array], losses: Array) -> dict:
-        del losses  # by the weights of one batch; here it is by those of the split
+    def eval_metrics(outputs: HeadOutputs, batch: Mapping[str, Array]) -> dict:
+        # The loss of training is by the weights of one batch, here it is by those of the split.
         sums, mask = sums_of(outputs, batch), batch["mask"]
         total, weight = (jnp.where(mask > 0, v, 0).sum() for v in (sums.total, sums.weight))
         found = find_objects(outputs["boxes"], outputs["scores"], anchors, find)

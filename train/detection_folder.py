@@ -65,7 +65,7 @@ def load_detection_folder(
             f"{folder} is no folder of images and boxes: lay it out as one of {'; '.join(_LAYOUTS)}"
         )
     class_names, splits = read(folder)
-    check_images(folder, (record for records in splits.values() for record in records))
+    check_images(folder, (record.image for records in splits.values() for record in records))
     return Dataset(
         name=folder.name,
         task="detection",

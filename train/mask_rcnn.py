@@ -12,7 +12,7 @@ from attokit.train.mask_rcnn_losses import head_losses, mask_loss, proposal_loss
 from attokit.train.mask_targets import mask_targets
 from attokit.train.roi_sampling import Regions, RoISamplingConfig, sample_regions
 from attokit.train.rpn_targets import AnchorTargets, RPNTargetConfig, anchor_targets
-from attokit.zoo.mask_rcnn import MaskRCNN
+from attokit.zoo.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from attokit.zoo.proposals import ProposalConfig
 
 
@@ -24,6 +24,8 @@ class MaskRCNNTrainConfig:
       anchors: For the proposal head.
       proposals: That regions are drawn from; more than in inference.
       regions: For the heads.
+
+    The defaults are torchvision's.
     """
 
     anchors: RPNTargetConfig = dataclasses.field(default_factory=RPNTargetConfig)
@@ -31,6 +33,22 @@ class MaskRCNNTrainConfig:
         default_factory=functools.partial(ProposalConfig, count=2000, per_level=2000)
     )
     regions: RoISamplingConfig = dataclasses.field(default_factory=RoISamplingConfig)
+
+    @classmethod
+    def of(cls, model: MaskRCNNConfig) -> "MaskRCNNTrainConfig":
+        """Returns what a network of some size learns from.
+
+        Twice the proposals of inference, three regions for four of them and an anchor for each, but no more
+        than torchvision's 512 regions and 256 anchors, which networks of 1000 proposals so have.
+        """
+        count = model.proposals.count
+        return cls(
+            anchors=RPNTargetConfig(count=min(256, count)),
+            proposals=dataclasses.replace(
+                model.proposals, count=2 * count, per_level=2 * model.proposals.per_level
+            ),
+            regions=RoISamplingConfig(count=min(512, max(4, 3 * count // 4))),
+        )
 
 
 class Objects(NamedTuple):

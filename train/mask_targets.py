@@ -29,9 +29,12 @@ def compact_mask(
             f"a picture of {size} cells of the box {np.asarray(box_xyxy).tolist()}: give at least 1 cell, and "
             "right and bottom above left and top"
         )
-    rows = _shares(box_xyxy[1], box_xyxy[3], mask.shape[0], size)
-    columns = _shares(box_xyxy[0], box_xyxy[2], mask.shape[1], size)
-    return np.round(255 * (rows @ mask.astype(np.float64) @ columns.T)).astype(np.uint8)
+    left, top = np.maximum(np.floor(box_xyxy[:2]), 0).astype(int)
+    right, bottom = np.ceil(box_xyxy[2:]).astype(int)
+    inside = mask[top : max(bottom, 0), left : max(right, 0)]  # nothing else is looked at
+    rows = _shares(box_xyxy[1] - top, box_xyxy[3] - top, inside.shape[0], size)
+    columns = _shares(box_xyxy[0] - left, box_xyxy[2] - left, inside.shape[1], size)
+    return np.round(255 * (rows @ inside.astype(np.float64) @ columns.T)).astype(np.uint8)
 
 
 def compact_instances(
@@ -46,6 +49,26 @@ def compact_instances(
         if np.all(box[2:] > box[:2]):
             pictures[row] = compact_mask(instance_map == row + 1, box, size)
     return pictures
+
+
+def cut_picture(
+    picture: UInt8[np.ndarray, "m m"],
+    box_xyxy: Float[np.ndarray, " 4"],
+    part_xyxy: Float[np.ndarray, " 4"],
+) -> UInt8[np.ndarray, "m m"]:
+    """Returns the picture of a part of a box, by area, from that of the whole.
+
+    Args:
+      picture: Of the box.
+      box_xyxy: Of some width and height.
+      part_xyxy: Inside of it, of some width and height.
+    """
+    cells = len(picture)
+    scale = cells / (box_xyxy[2:] - box_xyxy[:2])
+    low, high = (part_xyxy[:2] - box_xyxy[:2]) * scale, (part_xyxy[2:] - box_xyxy[:2]) * scale
+    rows = _shares(low[1], high[1], cells, cells)
+    columns = _shares(low[0], high[0], cells, cells)
+    return np.round(rows @ picture.astype(np.float64) @ columns.T).astype(np.uint8)
 
 
 def mask_targets(

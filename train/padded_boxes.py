@@ -49,17 +49,22 @@ class BoxPadding:
         self, boxes_xyxy: Float[np.ndarray, "m 4"], labels: Int[np.ndarray, " m"]
     ) -> Batch:
         """Returns `boxes` and `box_labels` of one image."""
+        kept = self.choose(boxes_xyxy)
+        missing = self._count - len(kept)
+        return {
+            "boxes": np.pad(boxes_xyxy[kept].astype(np.float32), ((0, missing), (0, 0))),
+            "box_labels": np.pad(labels[kept].astype(np.int32), (0, missing)),
+        }
+
+    def choose(self, boxes_xyxy: Float[np.ndarray, "m 4"]) -> Int[np.ndarray, " kept"]:
+        """Returns which boxes of one image stay, rising."""
         areas = box_areas(boxes_xyxy)
         kept = np.flatnonzero(areas > 0)
         if len(kept) > self._count:
             self._warn(len(kept))
             largest = np.argsort(-areas[kept], kind="stable")[: self._count]
             kept = kept[np.sort(largest)]
-        missing = self._count - len(kept)
-        return {
-            "boxes": np.pad(boxes_xyxy[kept].astype(np.float32), ((0, missing), (0, 0))),
-            "box_labels": np.pad(labels[kept].astype(np.int32), (0, missing)),
-        }
+        return kept
 
     def _warn(self, found: int) -> None:
         if not self._warned:
@@ -67,7 +72,7 @@ class BoxPadding:
             warnings.warn(
                 f"an image of {self._name} has {found} boxes, a batch holds the {self._count} largest "
                 "of each: raise max_boxes to learn and count more",
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

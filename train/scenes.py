@@ -6,6 +6,7 @@ those of the embedded subset, or, to train on more, all 60,000 training images f
 """
 
 import pathlib
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import numpy as np
@@ -15,19 +16,35 @@ from attokit.checkpoints import class_names
 from attokit.train.dataset import Batch, Dataset, RecordSource
 from attokit.train.garments import load_garments
 from attokit.train.image_folder import fit_image
+from attokit.train.instances import MASK_SIZE
+from attokit.train.mask_rle import pack_bits
+from attokit.train.mask_targets import compact_instances
 from attokit.train.scene_drawing import DEFAULT, Scene, SceneConfig, check_size, draw_scene
 
 CLASS_NAMES = class_names.SCENES
 _STREAMS = {"train": 0, "test": 1}  # of the generator
 
+InstanceField = Literal["instance_maps", "instance_masks", "instance_bits"]
+# The exact pixels are for evaluation: training has no use for them.
+_FIELDS_OF_SPLIT: Mapping[str, tuple[InstanceField, ...]] = {
+    "train": ("instance_masks",),
+    "test": ("instance_masks", "instance_bits"),
+}
 
-def _pad_instances(scene: Scene, count: int) -> Batch:
+
+def _pad_instances(scene: Scene, count: int, fields: frozenset[InstanceField]) -> Batch:
     """Returns the instances of a scene as arrays of `count` rows; row i is instance i + 1."""
     missing = count - len(scene.labels)
-    return {
-        "boxes": np.pad(scene.boxes_xyxy, ((0, missing), (0, 0))),
-        "box_labels": np.pad(scene.labels, (0, missing)),
-    }
+    boxes = np.pad(scene.boxes_xyxy, ((0, missing), (0, 0)))
+    batch = {"boxes": boxes, "box_labels": np.pad(scene.labels, (0, missing))}
+    if "instance_maps" in fields:
+        batch["instance_maps"] = scene.instance_map
+    if "instance_masks" in fields:
+        batch["instance_masks"] = compact_instances(scene.instance_map, boxes, MASK_SIZE)
+    if "instance_bits" in fields:
+        ids = np.arange(1, count + 1).reshape(-1, 1, 1)
+        batch["instance_bits"] = pack_bits(scene.instance_map[None] == ids)
+    return batch
 
 
 def scene_source(
@@ -38,7 +55,7 @@ def scene_source(
     seed: int = 0,
     config: SceneConfig = DEFAULT,
     instances: bool = False,
-    instance_maps: bool = True,
+    fields: Collection[InstanceField] = ("instance_maps",),
     channels: int = 3,
     folder: str | pathlib.Path | None = None,
 ) -> RecordSource:
@@ -47,9 +64,9 @@ def scene_source(
     Batches have `images` (uint8 [b, h, w, c]) and, for segmentation, `masks` (uint8 [b, h, w] of class
     ids, 0 for background). With `instances` they have instead `boxes` (float32 [b, n, 4]: left,
     top, right, bottom in pixels, the last two exclusive), `box_labels` (int32 [b, n]; 0 marks rows
-    that are not used) and `instance_maps` (uint8 [b, h, w]; row i is instance i + 1), where n is the
-    most garments that the configuration allows; `instance_maps=False` leaves the maps out. Scenes of one
-    channel are the same in grey. The garments are those of the embedded subset, or of the IDX files of
+    that are not used) and what `fields` names: `instance_maps` (uint8 [b, h, w]; row i is instance i + 1),
+    `instance_masks` and `instance_bits` (see `train.instances`). n is the most garments that the
+    configuration allows. Scenes of one channel are the same in grey. The garments are those of the embedded subset, or of the IDX files of
     Fashion-MNIST in `folder`.
 
     Raises:
@@ -73,8 +90,8 @@ def scene_source(
             image = fit_image(Image.fromarray(image), (*size, 1))
         if not instances:
             return {"images": image, "masks": scene.class_map}
-        batch = {"images": image} | _pad_instances(scene, max(config.garments[1], 1))
-        return batch | ({"instance_maps": scene.instance_map} if instance_maps else {})
+        rows = max(config.garments[1], 1)
+        return {"images": image} | _pad_instances(scene, rows, frozenset(fields))
 
     return RecordSource(length, read_one)
 
@@ -82,7 +99,7 @@ def scene_source(
 def load_scenes(
     size: tuple[int, int] = (128, 128),
     *,
-    task: Literal["segmentation", "detection"] = "segmentation",
+    task: Literal["segmentation", "detection", "instance_segmentation"] = "segmentation",
     train: int = 65536,
     test: int = 512,
     seed: int = 0,
@@ -90,7 +107,7 @@ def load_scenes(
     channels: int = 3,
     folder: str | pathlib.Path | None = None,
 ) -> Dataset:
-    """Returns scenes: `train` and `test` of them, of (height, width), with class maps or with boxes.
+    """Returns scenes: `train` and `test` of them, of (height, width), with class maps, boxes, or boxes and masks.
 
     With `folder`, which holds the four IDX files of Fashion-MNIST, training scenes show its 60,000
     training images instead of the embedded 6,000. Test scenes are the same with and without it.
@@ -111,8 +128,8 @@ def load_scenes(
                 size=size,
                 seed=seed,
                 config=config,
-                instances=task == "detection",
-                instance_maps=False,
+                instances=task != "segmentation",
+                fields=_FIELDS_OF_SPLIT[split] if task == "instance_segmentation" else (),
                 channels=channels,
                 folder=folders[split],
             )

@@ -35,7 +35,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
 
         def mean_loss(params: PyTree) -> tuple[Array, tuple]:
-            inputs = task.inputs(batch)
+            inputs = (task.train_inputs or task.inputs)(batch)
             outputs, model_state = forward(params, state.model_state, inputs, train=True, key=key)
             losses = task.losses(outputs, batch)
             return losses.mean(), (outputs, losses, model_state)
@@ -85,6 +85,6 @@ def make_eval_step(forward: Forward, task: Task) -> EvalStep:
     def eval_step(params: PyTree, model_state: PyTree, batch: Mapping[str, Array]) -> Metrics:
         key = jax.random.key(0)  # inference draws nothing; the signature wants one
         outputs, _ = forward(params, model_state, task.inputs(batch), train=False, key=key)
-        return task.eval_metrics(outputs, batch, task.losses(outputs, batch))
+        return task.eval_metrics(outputs, batch)
 
     return eval_step

@@ -9,8 +9,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 
+from attokit.train.forward import Forward, flax_forward
 from attokit.train.losses import softmax_cross_entropy
 from attokit.train.metrics import CalibrationError, Confusion, Mean, Metric, top_k_accuracy
 
@@ -21,13 +23,16 @@ class Task:
 
     Attributes:
       name: What the problem is called, as in `Dataset.task`.
-      inputs: Batch to what `forward` takes. Runs on the device, inside the jitted step.
-      losses: (outputs, batch) to one loss per example.
+      inputs: Batch to what the network takes in inference. Runs on the device, inside the jitted step.
+      losses: (outputs of training, batch) to one loss per example.
       train_metrics: (outputs, batch, losses) to metrics; cheap, computed in every
         step, which adds `loss` itself.
-      eval_metrics: The same for evaluation; the batch has a `mask`.
+      eval_metrics: (outputs of inference, batch) to metrics; the batch has a `mask`.
       best_metric: The evaluation metric by which the best checkpoint is chosen.
       larger_is_better: Its direction.
+      train_inputs: Batch to what the network takes in training, where that is more than `inputs`, such as
+        the objects that a two-stage detector draws its regions from; None where it is the same.
+      forward: How a Linen module is called for it.
       check: Refuses a batch that the task cannot mean, with a ValueError. Runs on the host, before
         the batch goes to the devices, which raise nothing.
     """
@@ -36,9 +41,11 @@ class Task:
     inputs: Callable[[Mapping[str, Array]], PyTree]
     losses: Callable[[Any, Mapping[str, Array]], Float[Array, " b"]]
     train_metrics: Callable[[Any, Mapping[str, Array], Array], dict[str, Metric]]
-    eval_metrics: Callable[[Any, Mapping[str, Array], Array], dict[str, Metric]]
+    eval_metrics: Callable[[Any, Mapping[str, Array]], dict[str, Metric]]
     best_metric: str
     larger_is_better: bool = True
+    train_inputs: Callable[[Mapping[str, Array]], PyTree] | None = None
+    forward: Callable[[nn.Module], Forward] = flax_forward
     check: Callable[[Mapping[str, np.ndarray]], None] = lambda batch: None
 
 
@@ -61,10 +68,10 @@ def classification_task(*, label_smoothing: float = 0.0) -> Task:
         del losses  # their mean the step reports for every task
         return {"accuracy": top_k_accuracy(logits, batch["labels"], 1)}
 
-    def eval_metrics(logits: Array, batch: Mapping[str, Array], losses: Array) -> dict:
-        del losses  # smoothed; evaluation reports the plain one
+    def eval_metrics(logits: Array, batch: Mapping[str, Array]) -> dict:
         labels, mask = batch["labels"], batch["mask"]
         return {
+            # The plain cross entropy: the smoothed one is for training.
             "loss": Mean.of(softmax_cross_entropy(logits, labels), mask),
             "accuracy": top_k_accuracy(logits, labels, 1, mask),
             "top5_accuracy": top_k_accuracy(logits, labels, 5, mask),

@@ -6,12 +6,16 @@ from attokit.train.anchors import network_anchors
 from attokit.train.config import TrainConfig
 from attokit.train.dataset import Dataset
 from attokit.train.detection import detection_task
+from attokit.train.instance_segmentation import instance_segmentation_task
+from attokit.train.mask_rcnn import MaskRCNNTrainConfig
 from attokit.train.segmentation import segmentation_task
 from attokit.train.task import Task, classification_task
+from attokit.zoo.mask_rcnn import MaskRCNNConfig
 
 _OF_ONE_CLASS = {
     "classification": "names one class per image, not per pixel",
     "detection": "names one class per box, not per pixel",
+    "instance_segmentation": "names one class per box, not per pixel",
 }
 
 
@@ -21,11 +25,11 @@ def task_for(dataset: Dataset, config: TrainConfig, network: Any = None) -> Task
     Args:
       dataset: Whose `task` it is.
       config: The settings.
-      network: A model of the zoo, whose anchors detection needs; of no matter for other tasks.
+      network: A model of the zoo, whose anchors or sizes tasks with boxes need; of no matter for others.
 
     Raises:
-      ValueError: if a setting is for another task, or does not fit the classes, or if detection has
-        no network with anchors.
+      ValueError: if a setting is for another task, or does not fit the classes, or if a task with
+        boxes has no network that does it.
     """
     if dataset.task == "segmentation":
         return segmentation_task(
@@ -47,6 +51,14 @@ def task_for(dataset: Dataset, config: TrainConfig, network: Any = None) -> Task
             f"label_smoothing is {config.label_smoothing}, but the loss of boxes has no smoothed form: "
             "set it to 0"
         )
+    if dataset.task == "instance_segmentation":
+        settings = getattr(network, "config", None)
+        if not isinstance(settings, MaskRCNNConfig):
+            raise ValueError(
+                f"{dataset.name} is data for instance segmentation, and {type(network).__name__} is no Mask "
+                "R-CNN: give one of the zoo, or the task itself (instance_segmentation_task)"
+            )
+        return instance_segmentation_task(dataset.num_classes, MaskRCNNTrainConfig.of(settings))
     anchors = network_anchors(network, dataset.image_shape[:2])
     if anchors is None:
         raise ValueError(

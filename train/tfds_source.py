@@ -225,6 +225,11 @@ def load_tfds(
             image_shape=image_shape,
             splits={s: _record_source(records, image_shape) for s, records in sources.items()},
         )
+    if task == "instance_segmentation":
+        raise ValueError(
+            f"TFDS set {name!r} has features {', '.join(features)}, but no mask of every object (neither its "
+            "coco nor its voc has them): give the folder of COCO or PASCAL VOC itself"
+        )
     if task == "detection":
         return _boxes_dataset(name, features, tfds.features, sources, image_shape, max_boxes)
     if keys is None:

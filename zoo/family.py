@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
-Task = Literal["classification", "segmentation", "detection"]
+Task = Literal["classification", "segmentation", "detection", "instance_segmentation"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class Family:
       variants: Config by model name.
       source: The paper.
       module: The Python module, whose docstring holds the deviations from the paper.
-      task: What the outputs say: one class per image, one per pixel, or boxes with one each.
+      task: What the outputs say: one class per image, one per pixel, boxes with one each, or these with
+        masks.
     """
 
     name: str

@@ -55,7 +55,7 @@ _FAMILIES = (
         variants=mask_rcnn.VARIANTS,
         source="https://arxiv.org/abs/1703.06870",
         module=mask_rcnn,
-        task="detection",
+        task="instance_segmentation",
     ),
     Family(
         name="RNNPool-Face",
@@ -86,7 +86,7 @@ class ModelInfo:
       macs: Multiply-accumulates for one image of `image_size`, counted on the model.
       image_size: Height, width and channels.
       num_classes: Logits per image, per pixel or per box; of a detector the background is the first.
-      task: "classification", "segmentation" or "detection".
+      task: "classification", "segmentation", "detection" or "instance_segmentation".
       family: What people call the family.
       source: The paper.
       deviations: Where the model leaves the paper, one sentence each.
@@ -117,7 +117,7 @@ def names(pattern: str = "*", task: Task | None = None) -> tuple[str, ...]:
 
 
 def task(name: str) -> Task:
-    """Returns what a model's outputs say: "classification", "segmentation" or "detection".
+    """Returns what a model's outputs say: "classification", "segmentation", "detection" or "instance_segmentation".
 
     Raises:
       ValueError: if no model has that name.

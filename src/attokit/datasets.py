@@ -11,6 +11,7 @@ from attokit.train import (
     load_fashion_mnist,
     load_fashion_mnist_subset,
     load_image_folder,
+    load_instance_folder,
     load_scenes,
     load_segmentation_folder,
     load_tfds,
@@ -37,10 +38,10 @@ def load_dataset(
         `wake_scenes:GARMENT:FOLDER` (whether it is there), `tfds:NAME`, a folder with the four IDX
         files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
         them, one of images and boxes as `load_detection_folder` does (COCO's is visual wake words for
-        classification), or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
+        classification; its masks and VOC's are those of `load_instance_folder`), or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
       image_shape: Height, width and channels that images are fitted to, where files or TFDS have
         images of any size; None for 224, 224, 3, or the 128, 128, 3 of scenes.
-      task: What to read where data have several: None for the masks of scenes, and for the labels of a set
+      task: What to read where data have several: None for the class maps of scenes, and for the labels of a set
         of TFDS that has masks or boxes too.
 
     Raises:
@@ -62,7 +63,7 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
         height, width, channels = image_shape or (128, 128, 3)
         return load_scenes(
             (height, width),
-            task="detection" if task == "detection" else "segmentation",
+            task="segmentation" if task is None or task == "classification" else task,
             channels=channels,
             folder=data.removeprefix(SCENES).removeprefix(":") or None,
         )
@@ -83,6 +84,8 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
         return load_fashion_mnist(folder)
     if task == "classification" and is_coco(folder):
         return load_visual_wake_words(folder, shape)
+    if task == "instance_segmentation":
+        return load_instance_folder(folder, shape)
     # PASCAL VOC has boxes of all images and masks of some.
     if is_detection_folder(folder) and (task == "detection" or not is_segmentation_folder(folder)):
         return load_detection_folder(folder, shape)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from attokit.predictor import Predictor
@@ -34,14 +33,14 @@ def measure(
 
     @jax.jit
     def compute(outputs: Any, batch: Mapping[str, Any]) -> Any:
-        return task.eval_metrics(outputs, batch, jnp.zeros(len(batch["mask"])))
+        return task.eval_metrics(outputs, batch)
 
     totals = MetricTotals()
     batches = EvalBatches(source, batch_size=min(batch_size, len(source)))
     for index in range(len(batches)):
         batch = batches[index]
         task.check(batch)
-        outputs = predictor.outputs(batch.pop("images"))
+        outputs = predictor.outputs(batch["images"])
         if prepare is not None:
             outputs = prepare(outputs, batch)
         totals.add(compute(outputs, batch))

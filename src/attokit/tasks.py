@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 from rich.table import Table
 
-from attokit import classification, detection, segmentation, zoo
+from attokit import classification, detection, instance_segmentation, segmentation, zoo
 from attokit.detector_metadata import describe_anchors
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs
@@ -92,6 +92,18 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             predict_wishes=frozenset({"output", "score"}),
             sized_by_model=True,
             file_metadata=describe_anchors,
+        ),
+        "instance_segmentation": TaskView(
+            metric="mask AP@0.5",
+            file_outputs="boxes, classes, scores and masks of what is found",
+            check_outputs=instance_segmentation.check_outputs,
+            read_file=instance_segmentation.read_file,
+            evaluate=instance_segmentation.evaluate,
+            evaluate_wishes=frozenset(),
+            details=instance_segmentation.details,
+            predict=instance_segmentation.predict,
+            predict_wishes=frozenset({"output", "score"}),
+            sized_by_model=True,
         ),
     }
 )

@@ -19,7 +19,6 @@ from attokit.train import (
     Task,
     TrainConfig,
     fit,
-    flax_forward,
     split_variables,
     task_for,
 )
@@ -75,7 +74,7 @@ def train_float(
         variables = jax.tree.map(jax.numpy.asarray, load_weights(start.weights_path, like))
     result = fit(
         config,
-        forward or flax_forward(network),
+        forward or task.forward(network),
         *split_variables(variables),
         dataset,
         run_dir,

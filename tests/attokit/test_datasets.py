@@ -31,6 +31,17 @@ def test_scenes_with_boxes():
     assert batch["images"].shape == (2, 32, 48, 1)
 
 
+def test_scenes_with_masks():
+    dataset = load_dataset("scenes", (32, 48, 3), task="instance_segmentation")
+    assert dataset.task == "instance_segmentation"
+    batch = dataset.split("train").read(np.arange(2))
+    assert batch.keys() == {"images", "boxes", "box_labels", "instance_masks"}
+    batch = dataset.split("test").read(np.arange(2))
+    assert batch["instance_bits"].shape == (2, 8, 32, 6)
+    masks = np.unpackbits(batch["instance_bits"], axis=-1, count=48).sum((2, 3))
+    np.testing.assert_array_equal(masks > 0, batch["box_labels"] > 0)
+
+
 def test_scenes_of_a_folder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no file train-images-idx3-ubyte"):
         load_dataset(f"scenes:{tmp_path}", (32, 48, 3))
@@ -74,14 +85,21 @@ def test_folder_of_images_and_masks(tmp_path):
 
 
 def test_folder_of_images_and_boxes(tmp_path):
-    """COCO's is for detection, and for a classifier it is wake words."""
+    """COCO's is for detection, its masks for instances, and for a classifier it is wake words."""
     (tmp_path / "annotations").mkdir()
     for split in ("train", "test"):
         (tmp_path / split).mkdir()
         Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / split / "1.png")
         content = {
             "images": [{"id": 1, "file_name": "1.png", "width": 12, "height": 8}],
-            "annotations": [{"image_id": 1, "category_id": 1, "bbox": [3, 2, 4, 4]}],
+            "annotations": [
+                {
+                    "image_id": 1,
+                    "category_id": 1,
+                    "bbox": [3, 2, 4, 4],
+                    "segmentation": [[3, 2, 7, 2, 7, 6, 3, 6]],
+                }
+            ],
             "categories": [{"id": 1, "name": "person"}],
         }
         (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
@@ -90,6 +108,10 @@ def test_folder_of_images_and_boxes(tmp_path):
         assert (dataset.task, dataset.class_names) == ("detection", ("background", "person"))
     batch = dataset.split("test").read(np.zeros(1, int))
     np.testing.assert_array_equal(batch["boxes"][0, 0], [1, 2, 5, 6])
+    masks = load_dataset(str(tmp_path), (8, 8, 1), task="instance_segmentation")
+    assert masks.task == "instance_segmentation"
+    batch = masks.split("test").read(np.zeros(1, int))
+    assert batch["instance_masks"][0, 0].all() and batch["image_info"].shape == (1, 4, 2)
     words = load_dataset(str(tmp_path), (8, 8, 1), task="classification")
     assert (words.task, words.class_names) == ("classification", ("no person", "person"))
     assert words.split("test").read(np.zeros(1, int))["labels"] == [1]

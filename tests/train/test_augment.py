@@ -12,6 +12,8 @@ from attokit.train.augment import (
     draw_augmentation,
 )
 from attokit.train.dataset import IGNORE
+from attokit.train.mask_rle import paste_mask
+from attokit.train.mask_targets import compact_instances
 
 IMAGES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
 
@@ -262,6 +264,42 @@ def test_boxes_stay_on_what_they_name(config):
     assert seen >= 12
     if config == AugmentConfig():
         np.testing.assert_array_equal(out["boxes"], batch["boxes"])
+
+
+@pytest.mark.parametrize("config", [AugmentConfig(flip=True), BOX_CONFIG])
+def test_pictures_stay_pictures_of_their_boxes(config):
+    """The left lower half of every rectangle: what the moved picture shows is what the moved map does."""
+    rng = np.random.default_rng(5)
+    batch = _batch_of_rectangles(rng, 24)
+    for index, box in enumerate(batch["boxes"][:, 0].astype(int)):
+        left, top, right, bottom = box
+        y, x = np.mgrid[top:bottom, left:right]
+        half = (x - left) * (bottom - top) > (y - top) * (right - left)
+        batch["instance_maps"][index, top:bottom, left:right][half] = 0
+    masks = [
+        compact_instances(m, b, 56)
+        for m, b in zip(batch["instance_maps"], batch["boxes"], strict=True)
+    ]
+    out = augment_batch(
+        config, draw_augmentation(config, rng, 24), batch | {"instance_masks": np.stack(masks)}
+    )
+    overlaps = []
+    for moved, pictures, boxes, labels in zip(
+        out["instance_maps"], out["instance_masks"], out["boxes"], out["box_labels"], strict=True
+    ):
+        if labels[0]:
+            shown = paste_mask(pictures[0], boxes[0], moved.shape)
+            overlaps.append((shown & (moved > 0)).sum() / max(1, (shown | (moved > 0)).sum()))
+    assert len(overlaps) >= 12 and np.mean(overlaps) > 0.85 and min(overlaps) > 0.4, overlaps
+
+
+def test_exact_pixels_are_not_for_training():
+    batch = _batch_of_rectangles(np.random.default_rng(0), 1) | {"instance_bits": np.zeros(1)}
+    draw = draw_augmentation(AugmentConfig(), np.random.default_rng(0), 1)
+    with pytest.raises(
+        ValueError, match="instance_bits, the exact pixels of a split to evaluate on"
+    ):
+        augment_batch(AugmentConfig(), draw, batch)
 
 
 def test_aiming_brings_objects_near_the_size_of_an_anchor():

@@ -43,5 +43,5 @@ def test_bad_files(tmp_path):
     record = as_record(tmp_path / "no.png", [], [])
     with pytest.raises(ValueError, match="cannot read the image"):
         box_record_source("x", [record], (8, 8, 3)).read(np.zeros(1, int))
-    with pytest.raises(ValueError, match=r"1 images of .* are missing, such as .*gone.png"):
-        check_images(tmp_path, [record, as_record(tmp_path / "gone.png", [], [])])
+    with pytest.raises(ValueError, match=r"2 images of .* are missing: .*gone.png, .*lost.png;"):
+        check_images(tmp_path, [tmp_path / "gone.png", record.image, tmp_path / "lost.png"])

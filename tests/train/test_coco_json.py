@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from tiny_coco import coco_folder
 
 from attokit.train.coco_json import (
     annotation_files,
@@ -11,21 +11,6 @@ from attokit.train.coco_json import (
     read_coco,
     wake_word_label,
 )
-
-CATEGORIES = [{"id": 3, "name": "car"}, {"id": 1, "name": "person"}]
-
-
-def coco_folder(root, annotations, split="train2017", categories=CATEGORIES, images=2):
-    (root / "annotations").mkdir(exist_ok=True)
-    (root / split).mkdir()
-    rows = []
-    for number in range(images):
-        Image.fromarray(np.full((50, 100, 3), 60 * number, np.uint8)).save(
-            root / split / f"{number}.png"
-        )
-        rows.append({"id": 7 + number, "file_name": f"{number}.png", "width": 100, "height": 50})
-    content = {"images": rows, "annotations": annotations, "categories": categories}
-    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
 def _object(image, category, x, y, w, h, **more):

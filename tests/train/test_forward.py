@@ -29,6 +29,26 @@ def test_linen_module_as_a_pure_function():
     assert not np.array_equal(trained, other)  # the key feeds dropout
 
 
+def test_a_lesson_takes_the_place_of_the_call_in_training():
+    model, x = Net(), jnp.arange(8.0).reshape(4, 2)
+
+    def lesson(module, inputs, key):
+        noise = jax.random.normal(key, inputs["x"].shape)
+        return module(inputs["x"], train=True), inputs["truth"], noise
+
+    params, state = split_variables(model.init(jax.random.key(0), x))
+    forward, key = flax_forward(model, learn=lesson), jax.random.key(1)
+    inputs = {"x": x, "truth": jnp.ones(4)}
+    (said, truth, noise), changed = forward(params, state, inputs, train=True, key=key)
+    want, same = flax_forward(model)(params, state, x, train=True, key=key)
+    np.testing.assert_array_equal(said, want)
+    jax.tree.map(np.testing.assert_array_equal, changed, same)
+    np.testing.assert_array_equal(truth, 1)
+    np.testing.assert_array_equal(noise, jax.random.normal(key, x.shape))
+    outputs, _ = forward(params, state, x, train=False, key=key)  # inference sees images alone
+    np.testing.assert_array_equal(outputs, model.apply({"params": params, **state}, x))
+
+
 def test_module_without_state():
     model = nn.Dense(2)
 

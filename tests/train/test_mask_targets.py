@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from traced import jit
 
-from attokit.train.mask_targets import compact_instances, compact_mask, mask_targets
+from attokit.train.mask_targets import compact_instances, compact_mask, cut_picture, mask_targets
 
 _targets = jit(
     functools.partial(mask_targets, output_size=6, sampling_ratio=2),
@@ -85,3 +85,13 @@ def test_refuses_boxes_without_pixels():
         compact_mask(mask, np.array([1, 1, 1, 3], np.float32), 4)
     with pytest.raises(ValueError, match="a picture of 0 cells"):
         compact_mask(mask, np.array([1, 1, 2, 3], np.float32), 0)
+
+
+def test_a_part_of_a_picture_is_the_picture_of_a_part():
+    y, x = np.mgrid[:40, :60] + 0.5
+    mask = ((x - 30) / 22) ** 2 + ((y - 20) / 15) ** 2 < 1
+    box, part = np.array([[8, 5, 52, 35], [19.5, 5, 52, 24.2]], np.float32)
+    cut = cut_picture(compact_mask(mask, box, 56), box, part)
+    exact = compact_mask(mask, part, 56)
+    assert np.mean(np.abs(cut.astype(int) - exact)) < 4  # of 255: borders between cells
+    assert np.array_equal(cut_picture(exact, part, part), exact)

@@ -25,7 +25,7 @@ def test_every_function_of_the_task_fits_the_loop():
     assert TASK.name == "segmentation"
     losses = LOSSES_OF(LOGITS, BATCH)
     assert losses.shape == (2,)
-    metrics = EVAL_METRICS(LOGITS, BATCH, losses)
+    metrics = EVAL_METRICS(LOGITS, BATCH)
     assert TASK.best_metric in metrics
     values = compute_metrics(metrics)
     assert values["confusion"].sum() == int((MASKS != IGNORE).sum())
@@ -38,7 +38,7 @@ def test_evaluation_reports_plain_cross_entropy_whatever_is_trained():
     losses = jax.jit(task.losses)(LOGITS, BATCH)
     loss = functools.partial(dice_loss, class_weights=(1.0, 2.0, 3.0))
     np.testing.assert_array_equal(losses, jax.jit(loss)(LOGITS, MASKS))
-    found = EVAL_METRICS(LOGITS, BATCH, losses)["loss"].compute()
+    found = EVAL_METRICS(LOGITS, BATCH)["loss"].compute()
     assert float(found) == pytest.approx(float(pixel_cross_entropy(LOGITS, MASKS).mean()))
 
 
@@ -52,7 +52,7 @@ def test_a_batch_without_any_class_gives_no_nan():
     batch = BATCH | {"masks": jnp.full_like(MASKS, IGNORE)}
     losses = LOSSES_OF(LOGITS, batch)
     np.testing.assert_array_equal(losses, 0)
-    values = compute_metrics(EVAL_METRICS(LOGITS, batch, losses))
+    values = compute_metrics(EVAL_METRICS(LOGITS, batch))
     assert (values["loss"], values["mean_iou"], values["pixel_accuracy"]) == (0, 0, 0)
 
 

@@ -23,6 +23,18 @@ def test_settings_of_pixels_are_refused_for_images(dataset, fields):
         task_for(dataset, dataclasses.replace(CONFIG, **fields))
 
 
+def test_instance_segmentation_needs_a_mask_rcnn(dataset):
+    boxes = dataclasses.replace(dataset, task="instance_segmentation", image_shape=(64, 64, 3))
+    network = zoo.create("atto_mask_rcnn_lite", num_classes=3)
+    task = task_for(boxes, CONFIG, network)
+    assert (task.name, task.best_metric) == ("instance_segmentation", "mask_ap50")
+    for other in (None, zoo.create("rnnpool_face_m4")):
+        with pytest.raises(ValueError, match="is no Mask R-CNN: give one of the zoo"):
+            task_for(boxes, CONFIG, other)
+    with pytest.raises(ValueError, match="loss is 'dice', but tiny names one class per box"):
+        task_for(boxes, dataclasses.replace(CONFIG, loss="dice"), network)
+
+
 def test_detection_needs_a_network_with_anchors(dataset):
     boxes = dataclasses.replace(dataset, task="detection", image_shape=(64, 64, 1))
     detector = zoo.create("rnnpool_face_m4", num_classes=3)

@@ -75,6 +75,8 @@ def test_boxes_are_read_with_their_images(tmp_path):
     objects = load_tfds("tiny_objects", (10, 20, 1), **options)
     assert objects.class_names == ("background", "dark", "bright")
     assert set(np.unique(objects.split("test").read(np.arange(2))["box_labels"])) <= {0, 1, 2}
+    with pytest.raises(ValueError, match=r"no mask of every object .* give the folder of COCO"):
+        load_tfds("tiny_objects", (8, 8, 3), task="instance_segmentation", **options)
     with pytest.raises(
         ValueError, match="detection needs an image and faces or objects with a bbox"
     ):

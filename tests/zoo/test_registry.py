@@ -19,7 +19,9 @@ def test_names_of_a_task():
     )
     detectors = zoo.names(task="detection")
     assert "rnnpool_face_m4" in detectors
-    every = (*segmenters, *detectors, *zoo.names(task="classification"))
+    instances = zoo.names(task="instance_segmentation")
+    assert instances == ("atto_mask_rcnn", "atto_mask_rcnn_lite", "mask_rcnn_r50_fpn")
+    every = (*segmenters, *detectors, *instances, *zoo.names(task="classification"))
     assert sorted(every) == list(zoo.names())
     assert zoo.names("attendseg*", task="classification") == ()
     assert (zoo.task("unet"), zoo.info("unet").task) == ("segmentation", "segmentation")

@@ -22,7 +22,8 @@ class Options:
         if left out.
       split: To evaluate on.
       quantized: The run's INT8 graph instead of its float network.
-      task: Of a .tflite file whose outputs fit several: classification, segmentation or detection.
+      task: Of a .tflite file whose outputs fit several: classification, segmentation, detection or
+        instance_segmentation.
       input_range: What the darkest and the brightest pixel are for a .tflite file; what its
         quantized input covers, or 0 1 for a float input, if left out.
       batch_size: Images at a time; as many as memory is likely to hold if left out.

@@ -16,7 +16,8 @@ class Options:
 
     Attributes:
       pattern: Shell pattern of names, such as 'attonet_*'.
-      task: Only models of this task: classification, segmentation, detection.
+      task: Only models of this task: classification, segmentation, detection,
+        instance_segmentation.
       names_only: Prints bare names, without counting parameters and multiply-adds.
     """
 

@@ -29,7 +29,8 @@ class Options:
       top: How many classes of a classifier to print; 3 if left out.
       output: The folder for overlays; predictions if left out.
       score: The least probability of what a detector shows; 0.3 if left out.
-      task: Of a .tflite file whose outputs fit several: classification, segmentation or detection.
+      task: Of a .tflite file whose outputs fit several: classification, segmentation, detection or
+        instance_segmentation.
       labels: Text file with one class name per line; labels.txt beside a .tflite file if left out.
       quantized: The run's INT8 graph instead of its float network.
       input_range: What the darkest and the brightest pixel are for a .tflite file; what its

@@ -1,0 +1,116 @@
+"""Instance segmentation on the command line: boxes with a class and a mask each, average precision of both.
+
+`Predictor.outputs` are what `zoo.mask_rcnn.MaskRCNN` gives: "boxes" [b, d, 4], "scores" [b, d], "classes" [b, d],
+"masks" [b, d, m, m] and "valid" [b, d].
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from attokit.export import write
+from attokit.export.anatomy import Inspection
+from attokit.file_outputs import FileOutputs
+from attokit.measuring import measure
+from attokit.overlays import outline, picture_folder, picture_places
+from attokit.predictor import Predictor
+from attokit.train import (
+    Dataset,
+    MaskRCNNTrainConfig,
+    Source,
+    instance_segmentation_task,
+    read_image,
+)
+
+BATCH_SIZE = 16
+_LEAST_SCORE = 0.3  # of what is shown
+_OUTPUTS = frozenset({"boxes", "scores", "classes", "masks", "valid"})
+
+
+def check_outputs(model: str, outputs: Any, dataset: Dataset) -> None:
+    """Raises ValueError unless a model's outputs for one image are boxes with masks."""
+    if not isinstance(outputs, Mapping) or outputs.keys() != _OUTPUTS:
+        raise ValueError(f"{model} does not give boxes with masks: choose a Mask R-CNN")
+
+
+def read_file(info: Inspection) -> FileOutputs | None:
+    """Returns None: no file is written that gives boxes with masks."""
+    del info
+    return None
+
+
+def evaluate(
+    predictor: Predictor, dataset: Dataset, source: Source, *, batch_size: int | None = None
+) -> dict[str, float | np.ndarray]:
+    """Returns the average precision of boxes and masks, as training reports it.
+
+    Args:
+      predictor: Of boxes with masks.
+      dataset: What the source is of.
+      source: The split.
+      batch_size: Images at a time; None chooses.
+
+    Raises:
+      ValueError: if the classes of the network are not those of the data.
+    """
+    if predictor.num_classes not in (None, dataset.num_classes):
+        raise ValueError(
+            f"{predictor.name} has {predictor.num_classes} classes with the background, {dataset.name} "
+            f"has {dataset.num_classes}: give the data that it was trained on"
+        )
+    task = instance_segmentation_task(dataset.num_classes, MaskRCNNTrainConfig())
+    return measure(predictor, source, task, batch_size=batch_size or BATCH_SIZE)
+
+
+def details(metrics: Mapping[str, float | np.ndarray], class_names: Sequence[str]) -> Table:
+    """Returns the average precision of every class."""
+    table = Table("class", "box AP@0.5", "mask AP@0.5", title="by class")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    values = [np.asarray(metrics[f"{kind}_ap50_by_class"]) for kind in ("box", "mask")]
+    for name, *numbers in zip(class_names[1:], *values, strict=True):
+        table.add_row(name, *("none" if np.isnan(n) else f"{n:.4f}" for n in numbers))
+    return table
+
+
+def predict(
+    predictor: Predictor,
+    images: Sequence[pathlib.Path],
+    console: Console,
+    *,
+    output: pathlib.Path | None = None,
+    score: float | None = None,
+) -> None:
+    """Prints the objects in images and writes each image with their boxes into a folder.
+
+    Raises:
+      ValueError: if a file cannot be read as an image, or the folder is a file.
+      OSError: if the folder or a file cannot be written.
+    """
+    least = _LEAST_SCORE if score is None else score
+    folder = picture_folder(output)
+    pictures = [read_image(image, predictor.image_shape) for image in images]
+    folder.mkdir(parents=True, exist_ok=True)
+    table = Table("image", "class", "score", "left, top, right, bottom", title=predictor.name)
+    written = []
+    places = picture_places(images, folder, "boxes")
+    for image, pixels, path in zip(images, pictures, places, strict=True):
+        found = predictor.outputs(pixels[None])
+        used = found["valid"][0] & (found["scores"][0] >= least)
+        labels, scores, boxes = (found[n][0][used] for n in ("classes", "scores", "boxes"))
+        names = {int(label): predictor.class_name(int(label)) for label in np.unique(labels)}
+        for rank, (label, probability, box) in enumerate(zip(labels, scores, boxes, strict=True)):
+            place = ", ".join(f"{side:.0f}" for side in box)
+            table.add_row(
+                "" if rank else str(image), names[int(label)], f"{probability:.2f}", place
+            )
+        if not used.any():
+            table.add_row(str(image), "nothing", "", "")
+        written.append(write(path, outline(pixels, boxes, labels, scores, names)))
+    console.print(table)
+    for path in written:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
