@@ -13,7 +13,9 @@ from attokit import classification, detection, instance_segmentation, segmentati
 from attokit.detector_metadata import describe_anchors
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs
-from attokit.train import Dataset
+from attokit.quant import Graph, Kernels, fake_quant
+from attokit.quantization import QuantizedNetwork
+from attokit.train import Dataset, Forward
 from attokit.zoo.registry import Task
 
 
@@ -39,6 +41,7 @@ class TaskView:
         than the model to theirs.
       file_metadata: (network, shape of its images) to what its .tflite file tells beside the network, by
         the name of the entry.
+      quantized_network: (graph, kernels, network) to the graph in integers as training takes it.
     """
 
     metric: str
@@ -53,6 +56,9 @@ class TaskView:
     sized_by_model: bool = False
     file_metadata: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, str]] = (
         lambda network, image_shape: {}
+    )
+    quantized_network: Callable[[Graph, Kernels, nn.Module], Forward] = (
+        lambda graph, kernels, network: QuantizedNetwork(fake_quant(graph, kernels))
     )
 
 
@@ -104,6 +110,7 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             predict=instance_segmentation.predict,
             predict_wishes=frozenset({"output", "score"}),
             sized_by_model=True,
+            quantized_network=instance_segmentation.quantized_network,
         ),
     }
 )
