@@ -9,25 +9,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flax import linen as nn
 from rich.console import Console
 from rich.table import Table
 
 from attokit.export import write
 from attokit.export.anatomy import Inspection
+from attokit.export.host_regions import paste_masks
 from attokit.file_outputs import FileOutputs
 from attokit.measuring import measure
 from attokit.overlays import outline, picture_folder, picture_places
 from attokit.predictor import Predictor
+from attokit.quant import Graph, Kernels
+from attokit.quantized_detector import QuantizedDetector
 from attokit.train import (
     Dataset,
+    Forward,
     MaskRCNNTrainConfig,
     Source,
     instance_segmentation_task,
     read_image,
 )
+from attokit.zoo.mask_rcnn import MaskRCNNConfig
 
 BATCH_SIZE = 16
 _LEAST_SCORE = 0.3  # of what is shown
+_LEAST_PROBABILITY = 0.5  # of a pixel that is painted
 _OUTPUTS = frozenset({"boxes", "scores", "classes", "masks", "valid"})
 
 
@@ -38,9 +45,17 @@ def check_outputs(model: str, outputs: Any, dataset: Dataset) -> None:
 
 
 def read_file(info: Inspection) -> FileOutputs | None:
-    """Returns None: no file is written that gives boxes with masks."""
-    del info
-    return None
+    """Returns how to read the one file of a Mask R-CNN; None if it is none by its outputs."""
+    shapes = {name: tensor.shape for name, tensor in info.outputs.items()}
+    if shapes.keys() != _OUTPUTS or [len(shapes[n]) for n in ("boxes", "masks")] != [3, 4]:
+        return None
+    return FileOutputs(num_classes=None, decode=dict)
+
+
+def quantized_network(graph: Graph, kernels: Kernels, network: nn.Module) -> Forward:
+    """Returns the graph of a Mask R-CNN in integers, as `train.fit` takes it."""
+    config: MaskRCNNConfig = getattr(network, "config")  # noqa: B009  Linen modules promise none
+    return QuantizedDetector(graph, kernels, config, MaskRCNNTrainConfig.of(config))
 
 
 def evaluate(
@@ -85,7 +100,7 @@ def predict(
     output: pathlib.Path | None = None,
     score: float | None = None,
 ) -> None:
-    """Prints the objects in images and writes each image with their boxes into a folder.
+    """Prints the objects in images and writes each image with their masks and boxes into a folder.
 
     Raises:
       ValueError: if a file cannot be read as an image, or the folder is a file.
@@ -97,11 +112,12 @@ def predict(
     folder.mkdir(parents=True, exist_ok=True)
     table = Table("image", "class", "score", "left, top, right, bottom", title=predictor.name)
     written = []
-    places = picture_places(images, folder, "boxes")
+    places = picture_places(images, folder, "masks")
     for image, pixels, path in zip(images, pictures, places, strict=True):
         found = predictor.outputs(pixels[None])
         used = found["valid"][0] & (found["scores"][0] >= least)
         labels, scores, boxes = (found[n][0][used] for n in ("classes", "scores", "boxes"))
+        masks = paste_masks(found["masks"][0][used], boxes, pixels.shape[:2]) > _LEAST_PROBABILITY
         names = {int(label): predictor.class_name(int(label)) for label in np.unique(labels)}
         for rank, (label, probability, box) in enumerate(zip(labels, scores, boxes, strict=True)):
             place = ", ".join(f"{side:.0f}" for side in box)
@@ -110,7 +126,7 @@ def predict(
             )
         if not used.any():
             table.add_row(str(image), "nothing", "", "")
-        written.append(write(path, outline(pixels, boxes, labels, scores, names)))
+        written.append(write(path, outline(pixels, boxes, labels, scores, names, masks)))
     console.print(table)
     for path in written:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -14,7 +14,9 @@ from attokit.detector_metadata import describe_anchors
 from attokit.export.anatomy import Inspection
 from attokit.export.image_tasks import Kind
 from attokit.file_outputs import FileOutputs
-from attokit.train import Dataset
+from attokit.quant import Graph, Kernels, fake_quant
+from attokit.quantization import QuantizedNetwork
+from attokit.train import Dataset, Forward
 from attokit.zoo.registry import Task
 
 
@@ -43,6 +45,7 @@ class TaskView:
         than the model to theirs.
       file_metadata: (network, shape of its images) to what its .tflite file tells beside the network, by
         the name of the entry.
+      quantized_network: (graph, kernels, network) to the graph in integers as training takes it.
     """
 
     metric: str
@@ -59,6 +62,9 @@ class TaskView:
     sized_by_model: bool = False
     file_metadata: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, str]] = (
         lambda network, image_shape: {}
+    )
+    quantized_network: Callable[[Graph, Kernels, nn.Module], Forward] = (
+        lambda graph, kernels, network: QuantizedNetwork(fake_quant(graph, kernels))
     )
 
 
@@ -118,6 +124,7 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             app_kind=None,
             app_ending=lambda network, image_shape: {},
             sized_by_model=True,
+            quantized_network=instance_segmentation.quantized_network,
         ),
     }
 )

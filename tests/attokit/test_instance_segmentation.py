@@ -1,11 +1,21 @@
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from attokit.instance_segmentation import check_outputs, details, evaluate, predict
+from attokit import export, quant
+from attokit.checkpoints import save_weights
+from attokit.cli import main
+from attokit.instance_segmentation import check_outputs, details, evaluate, predict, read_file
 from attokit.predictor import Predictor
-from attokit.train import load_scenes
+from attokit.runs import describe_run, open_run
+from attokit.train import TrainConfig, load_scenes
 
 SIZE = (64, 64)
 
@@ -76,6 +86,69 @@ def test_pictures_of_what_is_found(scenes, tmp_path, capsys):
     text = capsys.readouterr().out
     label = scenes.class_names[batch["box_labels"][0, 0]]
     assert label in text and "0.90" in text
-    assert (tmp_path / "out" / "scene_boxes.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "scene_masks.png").stat().st_size > 1000
     predict(_predictor(scenes), [tmp_path / "scene.png"], console, output=tmp_path, score=0.95)
     assert "nothing" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """The folder of a run with random weights that find something."""
+    folder = tmp_path_factory.mktemp("run")
+    scenes = load_scenes(SIZE, task="instance_segmentation", train=1, test=1)
+    overrides = {"backbone": "mobilenet_v1_025", "pyramid_channels": 16, "image_size": (*SIZE, 3)}
+    config = dataclasses.asdict(TrainConfig(batch_size=2, steps=20, learning_rate=0.01))
+    settings = describe_run("atto_mask_rcnn_lite", overrides, "scenes", scenes)
+    (folder / "config.json").write_text(json.dumps({**settings, "config": config}))
+    run = open_run(folder)
+    network = run.network()
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, *SIZE, 3)))
+    kernel = variables["params"]["box_head"]["classes"]["kernel"]
+    variables["params"]["box_head"]["classes"]["kernel"] = kernel * 40
+    save_weights(run.weights_path, variables)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_becomes_files_that_are_measured_and_seen(run_dir, tmp_path, capsys, monkeypatch):
+    few = functools.partial(load_scenes, train=4, test=3)
+    monkeypatch.setattr("attokit.datasets.load_scenes", few)
+    run, file = str(run_dir), str(run_dir / "model.tflite")
+    image = tmp_path / "scene.png"
+    scene = few(SIZE, task="instance_segmentation").split("test").read(np.arange(1))
+    Image.fromarray(scene["images"][0]).save(image)
+    assert main(["quantize", run]) == 0
+    assert "mask AP@0.5 of the INT8 graph" in capsys.readouterr().out
+    assert main(["export", run]) == 0
+    assert main(["export", run, "--split"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", file]) == 0
+    assert "mask_ap50" in capsys.readouterr().out
+    shown = {}
+    for target, name in ((run, "float"), (file, "file")):
+        folder = tmp_path / name
+        arguments = ["--score", "0.1", "--output", str(folder)]
+        assert main(["predict", target, str(image), *arguments]) == 0
+        assert "nothing" not in capsys.readouterr().out
+        shown[name] = (folder / "scene_masks.png").stat().st_size
+    assert min(shown.values()) > 1000
+    pixels = scene["images"].astype(np.float32) / np.float32(255)
+    one = export.run(file, pixels, dequantize=True)
+    paths = [run_dir / f"model_{part}.tflite" for part in ("trunk", "boxes", "masks")]
+    three = export.TwoStageRunner(*paths)(pixels)
+    assert one["valid"].any()
+    np.testing.assert_allclose(three["boxes"], one["boxes"], atol=1e-3)
+    np.testing.assert_array_equal(three["classes"], one["classes"])
+
+
+@pytest.mark.slow
+def test_quantization_aware_training_of_a_run(run_dir, capsys, monkeypatch):
+    few = functools.partial(load_scenes, train=4, test=2)
+    monkeypatch.setattr("attokit.datasets.load_scenes", few)
+    assert main(["quantize", str(run_dir), "--method", "qat", "--steps", "2", "--replace"]) == 0
+    assert "mask AP@0.5 of the INT8 graph" in capsys.readouterr().out
+
+
+def test_files_of_other_tasks_are_none_of_this():
+    graph, weights = quant.trace(lambda v, x: x @ v, jnp.ones((3, 2)), jnp.ones((1, 3)))
+    assert read_file(export.inspect(export.to_tflite(graph, weights))) is None

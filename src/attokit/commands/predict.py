@@ -18,7 +18,8 @@ class Options:
     A classifier prints the likeliest classes.  A segmentation model prints how much of the image
     each class takes, and writes IMAGE_overlay.png: the image as the model gets it, and the same
     with its classes painted over it.  A detector prints class, score and place (in pixels of the image as
-    the model gets it) of what it finds, and writes IMAGE_boxes.png.
+    the model gets it) of what it finds, and writes IMAGE_boxes.png; Mask R-CNN writes IMAGE_masks.png, with
+    the masks painted over the image.
 
     Images of any size and colour are resized to cover the model's input, cropped at the centre, and
     turned to grey where the model takes one channel.  Fashion-MNIST shows bright things on black.

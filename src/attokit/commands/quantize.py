@@ -136,8 +136,14 @@ def run(options: Options, console: Console) -> None:
     if options.learned_scales:  # patterns are wrong before hours of work, not after
         initial_log_scales(graph, qparams, options.learned_scales, options.freeze_scales)
     task = task_for(dataset, source.config, source.network())
-    metric = view_of(source.task).metric
-    quantizer = Quantizer(graph, kernels=options.kernels, task=task)
+    view = view_of(source.task)
+    quantizer = Quantizer(
+        graph,
+        kernels=options.kernels,
+        task=task,
+        network=view.quantized_network(graph, options.kernels, source.network()),
+    )
+    metric = view.metric
     metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), source.config)
     value = metrics[task.best_metric]
     console.print(f"{metric} after calibration {value:.4f}", highlight=False)
