@@ -51,5 +51,32 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
             commit="e118501",
             license="Apache-2.0",
         ),
+        "rnnpool_face_m4.scenes": Weights(
+            model="rnnpool_face_m4",
+            overrides=MappingProxyType(
+                {
+                    "num_classes": 11,
+                    "image_size": (128, 160, 1),
+                    "prior_sizes": (40, 52, 64, 80),
+                    "input_mean": None,
+                    "input_std": None,
+                }
+            ),
+            source="package:rnnpool_face_m4_scenes.safetensors",
+            sha256="1094832b5d3c539106b638aff90350fe5905c5de0ee5171f12d8002facae3c13",
+            size=304680,
+            preprocessing=MappingProxyType(
+                {
+                    "image_shape": (128, 160, 1),
+                    "range": (0.0, 1.0),
+                    "class_names": class_names.SCENES,
+                }
+            ),
+            metrics=MappingProxyType({"ap50": 0.7198, "int8_graph_ap50": 0.7101}),
+            recipe="rnnpool_face_m4_scenes",
+            commit="29ce3d9",
+            license="Apache-2.0",
+            data="scenes",
+        ),
     }
 )

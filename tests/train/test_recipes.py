@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attokit.train.dataset import ArraySource, Dataset
-from attokit.train.forward import flax_forward, split_variables
+from attokit.train.forward import split_variables
 from attokit.train.loader import TrainBatches
 from attokit.train.loop import config_optimizer, config_step
 from attokit.train.mesh import make_mesh, put_batch
@@ -27,8 +27,12 @@ def test_every_recipe_names_a_model_that_can_be_built_and_fits_its_data(name):
     outputs = jax.eval_shape(
         lambda key, x: model.init_with_output(key, x)[0], jax.random.key(0), image
     )
-    logits = outputs["scores"] if registry.task(recipe.model) == "detection" else outputs
-    assert (logits.shape[0], logits.shape[-1]) == (1, settings.num_classes)
+    task = registry.task(recipe.model)
+    if task == "instance_segmentation":  # it answers with chosen boxes, whatever the classes
+        assert outputs["classes"].shape == (1, settings.detections.count)
+    else:
+        logits = outputs["scores"] if task == "detection" else outputs
+        assert (logits.shape[0], logits.shape[-1]) == (1, settings.num_classes)
     assert recipe.config.total_steps(6000) > 0
     if not recipe.needs_folder:
         dataset = recipe.load(None)
@@ -51,6 +55,8 @@ def _generated(recipe):
         sides = rng.integers(16, min(size[:2]) // 2, (4, 3, 2))
         arrays["boxes"] = np.concatenate([corners, corners + sides], -1).astype(np.float32)
         arrays["box_labels"] = rng.integers(0, classes, (4, 3)).astype(np.int32)
+        if task == "instance_segmentation":
+            arrays["instance_masks"] = rng.integers(0, 256, (4, 3, 56, 56)).astype(np.uint8)
     return Dataset(
         name="generated",
         class_names=tuple(map(str, range(classes))),
@@ -73,7 +79,7 @@ def test_two_steps_of_every_recipe(name):
     state, shardings = place_state(
         *split_variables(variables), optimizer, mesh, seed=0, ema=config.ema_decay is not None
     )
-    pure = config_step(config, flax_forward(model), task, optimizer)
+    pure = config_step(config, task.forward(model), task, optimizer)
     step = compile_train_step(pure, mesh, shardings)
     batches = TrainBatches(
         dataset.split("train"), batch_size=2, steps=2, seed=0, augment=config.augment
