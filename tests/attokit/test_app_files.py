@@ -11,7 +11,7 @@ from attokit.export.image_tasks import labels_in
 from attokit.origins import open_origin
 from attokit.targets import open_predictor
 
-MODELS = ["tiny", "tiny_pixels", "tiny_boxes"]
+MODELS = ["tiny", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tiny_pixels", "tiny_boxes"))]
 _SIZE = "image_size=[24,32,3]"
 
 
@@ -62,6 +62,7 @@ def test_mediapipe_classifies_as_predict_does(tiny, vision, tmp_path, as_float):
         assert scores[f"class {i}"] == pytest.approx(probability, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_mediapipe_segments_as_predict_does(tiny, vision, tmp_path):
     file = app_file(_origin("tiny_pixels"), "tiny_pixels")
     options = _options(
@@ -80,6 +81,7 @@ def test_mediapipe_segments_as_predict_does(tiny, vision, tmp_path):
     np.testing.assert_array_equal(classes, logits.argmax(-1))
 
 
+@pytest.mark.slow
 def test_mediapipe_detects_as_predict_does(tiny, vision):
     origin = _origin("tiny_boxes")
     file = app_file(origin, "tiny_boxes")
@@ -121,6 +123,10 @@ def test_the_labels_travel_in_the_file(name, tiny):
 def test_what_apps_cannot_show_is_refused(tiny):
     with pytest.raises(ValueError, match="takes 1 channel: MediaPipe Tasks gives three"):
         app_file(dataclasses.replace(_origin("tiny"), image_shape=(24, 32, 1)), "tiny")
+
+
+@pytest.mark.slow
+def test_class_ids_are_refused(tiny):
     with pytest.raises(ValueError, match="ends in class ids"):
         app_file(_origin("tiny_pixels", "output=argmax"), "tiny_pixels")
 

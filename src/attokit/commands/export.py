@@ -88,15 +88,20 @@ class Options:
             raise ValueError(
                 "--fit-memory changes nothing: the second of --streamed's files has it already; leave it out"
             )
-        if self.mediapipe and (self.input_type or self.output_type or self.streamed):
+        several = self.streamed or self.split
+        if self.mediapipe and (self.input_type or self.output_type or several):
             raise ValueError(
-                "--mediapipe says what goes in and out of one file: leave --input-type, --output-type and "
-                "--streamed out"
+                "--mediapipe says what goes in and out of one file: leave --input-type, --output-type, "
+                "--streamed and --split out"
             )
-        if self.chip == "coral" and (self.fit_memory or self.streamed or self.float):
+        if self.chip != "android" and several:
             raise ValueError(
-                "--target coral writes one INT8 file for the Edge TPU, which plans its own memory: leave "
-                "--fit-memory, --streamed and --float out"
+                f"--target {self.chip} changes nothing of several files: leave it, --streamed or --split out"
+            )
+        if self.chip == "coral" and (self.fit_memory or self.float):
+            raise ValueError(
+                "--target coral writes an INT8 file for the Edge TPU, which plans its own memory: leave "
+                "--fit-memory and --float out"
             )
 
 

@@ -70,7 +70,9 @@ def test_coral(run_dir, capsys):
     assert main(["verify", str(run_dir), "--target", "coral"]) == 0
     assert "0 differ" in capsys.readouterr().out
     assert main(["export", str(run_dir), "--target", "coral", "--float"]) == 1
-    assert "leave --fit-memory, --streamed and --float out" in capsys.readouterr().err
+    assert "leave --fit-memory and --float out" in capsys.readouterr().err
+    assert main(["export", str(run_dir), "--target", "coral", "--streamed"]) == 1
+    assert "changes nothing of several files" in capsys.readouterr().err
 
 
 def test_micro_has_sources_beside_it(tiny, tmp_path, capsys):
