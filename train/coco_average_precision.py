@@ -77,8 +77,8 @@ def _objects_of_area(found: Found, num_classes: int) -> np.ndarray:
 
 
 def _annotations(found: Found, num_images: int, num_classes: int) -> dict:
-    none: list[Rle | None] = [None] * len(found.true_labels)
-    masks: Sequence[Rle | None] = found.true_masks or none
+    nothing: list[Rle | None] = [None] * len(found.true_labels)
+    masks: Sequence[Rle | None] = found.true_masks or nothing
     return {
         "images": [_image(image, masks) for image in range(num_images)],
         "categories": [{"id": label, "name": str(label)} for label in range(1, num_classes)],

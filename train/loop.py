@@ -294,8 +294,8 @@ def fit(
       model_state: Its counterpart.
       dataset: What to train on (split `train`) and to evaluate on.
       run_dir: The run folder, made if missing.
-      task: The problem; the data set's with the config's settings if None. Detection has to be
-        given, since it needs the network's anchors (`task_for`).
+      task: The problem; the data set's with the config's settings if None. Detection and instance
+        segmentation have to be given, since they need the network's anchors and sizes (`task_for`).
       optimizer: Instead of the config's, for instance with rates per parameter.
       teacher: A trained network to learn from as well (`distillation_weight`).
       eval_split: The split to evaluate on.
