@@ -24,7 +24,7 @@ def _as_settings(config):
     return {name: getattr(config, name) for name in config.__dataclass_fields__}
 
 
-@pytest.mark.parametrize("count", [20, 500])
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
 def test_proposals_are_those_of_the_zoo(count):
     config = ProposalConfig(count=count, per_level=90, iou_threshold=0.5, least_side=5.0)
     scores, offsets = _steps(COUNT), _steps(COUNT, 4)
@@ -37,7 +37,7 @@ def test_proposals_are_those_of_the_zoo(count):
     np.testing.assert_allclose(boxes, wanted.boxes_xyxy, atol=1e-4)
 
 
-@pytest.mark.parametrize("shapes", [1, 5])
+@pytest.mark.parametrize("shapes", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_detections_are_those_of_the_zoo(shapes):
     config = DetectionConfig(count=20, candidates=60, iou_threshold=0.4)
     low = RANDOM.uniform(0, 60, (40, 2))

@@ -16,7 +16,7 @@ EDGES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("aligned", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_regions_are_those_of_the_zoo_at_every_border(aligned):
     config = RegionConfig(
         output_size=5,

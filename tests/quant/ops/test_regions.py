@@ -57,6 +57,7 @@ def test_proposals_of_many_images():
     _equal(found, jit(jax.vmap(own))(scores, offsets))
 
 
+@pytest.mark.slow
 def test_detections():
     logits, offsets, valid = _normal(3, 4), _normal(3, 4, 4), jnp.asarray([True, False, True])
     operands = (logits, offsets, jnp.asarray(ANCHORS), valid)
