@@ -44,7 +44,7 @@ def propose_boxes(
         boxes.append(decoded[kept])
         scores.append(objectness[own][best][kept])
     kept_boxes = np.concatenate(boxes)[best_first(np.concatenate(scores))[:count]]
-    places = min(count, len(objectness))
+    places = min(count, sum(min(count, per_level, len(anchors)) for anchors in anchors_xyxy))
     filled = np.zeros((places, 4), np.float32)
     filled[: len(kept_boxes)] = kept_boxes
     return filled, np.arange(places) < len(kept_boxes)

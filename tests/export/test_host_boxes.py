@@ -1,6 +1,8 @@
-import jax.numpy as jnp
+import functools
+
 import numpy as np
 import pytest
+from traced import jit
 
 from attokit.export import host_boxes
 from attokit.zoo.anchors import anchor_boxes_xyxy
@@ -22,22 +24,20 @@ def _as_settings(config):
     return {name: getattr(config, name) for name in config.__dataclass_fields__}
 
 
-@pytest.mark.parametrize("count", [20, 500])
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
 def test_proposals_are_those_of_the_zoo(count):
     config = ProposalConfig(count=count, per_level=90, iou_threshold=0.5, least_side=5.0)
     scores, offsets = _steps(COUNT), _steps(COUNT, 4)
     boxes, valid = host_boxes.propose_boxes(
         scores, offsets, ANCHORS, image_size=SIZE, **_as_settings(config)
     )
-    wanted = propose(
-        jnp.asarray(scores), jnp.asarray(offsets), ANCHORS, image_size=SIZE, config=config
-    )
-    np.testing.assert_array_equal(valid, wanted.valid[: len(valid)])
-    assert not wanted.valid[len(valid) :].any()
-    np.testing.assert_allclose(boxes, wanted.boxes_xyxy[: len(boxes)], atol=1e-4)
+    own = functools.partial(propose, anchors_xyxy=ANCHORS, image_size=SIZE, config=config)
+    wanted = jit(lambda scores, offsets: own(scores, offsets))(scores, offsets)
+    np.testing.assert_array_equal(valid, wanted.valid)
+    np.testing.assert_allclose(boxes, wanted.boxes_xyxy, atol=1e-4)
 
 
-@pytest.mark.parametrize("shapes", [1, 5])
+@pytest.mark.parametrize("shapes", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_detections_are_those_of_the_zoo(shapes):
     config = DetectionConfig(count=20, candidates=60, iou_threshold=0.4)
     low = RANDOM.uniform(0, 60, (40, 2))
@@ -46,9 +46,8 @@ def test_detections_are_those_of_the_zoo(shapes):
     found = host_boxes.detect_boxes(
         logits, offsets, boxes, valid, image_size=SIZE, **_as_settings(config)
     )
-    wanted = detect(
-        *map(jnp.asarray, (logits, offsets, boxes, valid)), image_size=SIZE, config=config
-    )
+    own = functools.partial(detect, image_size=SIZE, config=config)
+    wanted = jit(own)(logits, offsets, boxes, valid)
     count = int(wanted.valid.sum())
     assert len(found[0]) == count > 3
     np.testing.assert_allclose(found[0], wanted.boxes_xyxy[:count], atol=1e-4)

@@ -96,7 +96,7 @@ def _boxes(count, spread=60.0, side=40.0):
     "config",
     [
         {"iou_threshold": 0.5, "least_side": 6.0},
-        {"count": 9, "per_level": 11},
+        pytest.param({"count": 9, "per_level": 11}, marks=pytest.mark.slow),
         pytest.param(
             {"iou_threshold": 0.3, "count": 700, "per_level": 700}, marks=pytest.mark.slow
         ),
@@ -114,7 +114,7 @@ def test_proposals_are_those_of_the_graph_with_equal_scores_too(config):
     ("classes", "shapes", "config"),
     [
         (4, 4, {"score_threshold": 0.2}),
-        (2, 1, {"count": 70, "iou_threshold": 0.3}),
+        pytest.param(2, 1, {"count": 70, "iou_threshold": 0.3}, marks=pytest.mark.slow),
         pytest.param(11, 1, {"iou_threshold": 0.7}, marks=pytest.mark.slow),
     ],
 )
@@ -127,6 +127,7 @@ def test_detections_are_those_of_the_graph(classes, shapes, config):
     assert len(np.unique(found[valid])) == classes - 1
 
 
+@pytest.mark.slow
 def test_a_box_that_overlaps_by_the_threshold_itself_stays():
     boxes = jnp.asarray(
         [[[0, 0, 20, 30], [0, 10, 20, 40], [0, 0, 20, 31]]], jnp.float32
@@ -137,6 +138,7 @@ def test_a_box_that_overlaps_by_the_threshold_itself_stays():
     assert valid.sum() == 2
 
 
+@pytest.mark.slow
 def test_nothing_found_is_zeros():
     function = functools.partial(_detect, score_threshold=0.9)
     found = _files_equal_the_function(
@@ -155,7 +157,9 @@ EDGES = (
     ("levels", "config"),
     [
         (3, {}),
-        (1, {"aligned": False, "sampling_ratio": 1, "output_size": 4}),
+        pytest.param(
+            1, {"aligned": False, "sampling_ratio": 1, "output_size": 4}, marks=pytest.mark.slow
+        ),
         pytest.param(3, {"aligned": False}, marks=pytest.mark.slow),
     ],
 )
@@ -170,6 +174,7 @@ def test_masks_of_classes_stay_integers(kernels):
     assert largest_difference(CASES["select_masks"], kernels, draws=2) == 0
 
 
+@pytest.mark.slow
 def test_integer_files_read_and_give_floats():
     function = lambda _, x, boxes: _read_regions(_, x, boxes) * 2.0  # noqa: E731  (a network after it)
     inputs = (_steps(1, 12, 16, 4), _boxes(6))

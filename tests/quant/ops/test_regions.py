@@ -1,7 +1,10 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced import jit
 
 from attokit.quant.ops.kind import Op
 from attokit.quant.ops.regions import COMPOSITES
@@ -30,17 +33,17 @@ def _normal(*shape):
 
 def _computed(kind, operands, batched, **settings):
     op = Op(kind=kind, inputs=(), outputs=(), attributes={"settings": settings, "batched": batched})
-    return OPS[kind].compute(op, *operands)
+    return jit(lambda *operands: OPS[kind].compute(op, *operands))(*operands)
 
 
 def _equal(found, wanted):
     wanted = jax.tree.leaves(wanted)
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
-def test_proposals_of_one_image_and_of_many():
+def test_proposals_of_many_images():
     scores, offsets = _normal(2, 3), _normal(2, 3, 4)
     settings = {"counts": (2, 1), "image_size": SIZE, "config": PROPOSALS}
 
@@ -49,24 +52,25 @@ def test_proposals_of_one_image_and_of_many():
             scores, offsets, (ANCHORS[:2], ANCHORS[2:]), image_size=SIZE, config=PROPOSALS
         )
 
-    one = (scores[0], offsets[0], jnp.asarray(ANCHORS))
-    _equal(_computed("propose", one, None, **settings), own(scores[0], offsets[0]))
     many = (scores, offsets, jnp.asarray(ANCHORS))
     found = _computed("propose", many, (True, True, False), **settings)
-    _equal(found, jax.vmap(own)(scores, offsets))
+    _equal(found, jit(jax.vmap(own))(scores, offsets))
 
 
+@pytest.mark.slow
 def test_detections():
     logits, offsets, valid = _normal(3, 4), _normal(3, 4, 4), jnp.asarray([True, False, True])
     operands = (logits, offsets, jnp.asarray(ANCHORS), valid)
     found = _computed("detect", operands, None, image_size=SIZE, config=DETECTIONS)
-    _equal(found, detect(*operands, image_size=SIZE, config=DETECTIONS))
+    own = functools.partial(detect, image_size=SIZE, config=DETECTIONS)
+    _equal(found, jit(own)(*operands))
 
 
 def test_regions_take_any_number_of_maps():
     maps = [_normal(6, 8, 3), _normal(3, 4, 3)]
     found = _computed("read_regions", (*maps, jnp.asarray(ANCHORS)), None, config=REGIONS)
-    _equal(found, read_regions(maps, jnp.asarray(ANCHORS), REGIONS))
+    own = functools.partial(read_regions, config=REGIONS)
+    _equal(found, jit(own)(maps, jnp.asarray(ANCHORS)))
 
 
 def test_masks_of_classes():
