@@ -4,6 +4,7 @@ import functools
 
 import jax
 import numpy as np
+from traced import jit
 
 from attokit import quant, zoo
 from attokit.zoo.box_head import BoxHeadConfig
@@ -45,7 +46,7 @@ def images(count: int, seed: int = 3) -> np.ndarray:
 def traced(*, agnostic: bool = True, conv_only: bool = False):
     """Returns the network's variables, its graph for one image and the graph's weights."""
     network = model(agnostic=agnostic, conv_only=conv_only)
-    variables = jax.jit(network.init)(jax.random.key(0), images(1))
+    variables = jit(network.init)(jax.random.key(0), images(1))
 
     def louder(path, leaf):
         """Makes classes differ: initial logits are next to 0."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_detector import calibrated, images, model
+from traced import jit
 
 from attokit.quantized_detector import QuantizedDetector
 from attokit.train.mask_rcnn import MaskRCNNTrainConfig, Objects, lesson_losses
@@ -40,7 +41,7 @@ def test_a_few_steps_lower_the_loss_and_every_weight_learns():
     detector, weights, qparams = _detector()
     inputs = _inputs()
 
-    @jax.jit
+    @jit
     def step(weights):
         def loss(weights):
             params = {"weights": weights, "log_scales": {}}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_detector import SIZE, images, model, traced
-from traced import normal
+from traced import jit, normal
 
 from attokit import quant
 from attokit.quant.two_stage import REGIONS
@@ -34,7 +34,7 @@ def test_the_parts_are_what_the_whole_is_made_of(form):
     def run(part, x):
         return part(parts.weights_of(part, weights), x)
 
-    @jax.jit
+    @jit
     def joined(pixels):
         said = run(parts.trunk, pixels)
         maps = tuple(said[f"map_{i}"] for i in range(4))
@@ -58,7 +58,7 @@ def test_the_parts_are_what_the_whole_is_made_of(form):
             masks.reshape(b, t, *masks.shape[1:]),
         )
 
-    @jax.jit
+    @jit
     def whole(pixels):
         def stages(m, pixels):
             maps = m.extract(pixels)
@@ -73,8 +73,8 @@ def test_the_parts_are_what_the_whole_is_made_of(form):
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-4)
     # The whole graph takes several images too, although it was traced with one.
     found, wanted = (
-        jax.jit(graph.__call__)(weights, pixels),
-        jax.jit(network.apply)(variables, pixels),
+        jit(graph.__call__)(weights, pixels),
+        jit(network.apply)(variables, pixels),
     )
     for name in wanted:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=2e-4)
