@@ -388,6 +388,7 @@ def fit(
             )
             raise
         finally:
+            batches.close()
             run.profiler.close()
             folder.close()
     final_params, final_model_state = run.state.inference
