@@ -226,10 +226,17 @@ class _Run:
         self.console.print(f"step {self.step:>6}  {self.eval_split}: {text}", highlight=False)
         self.save(scalars)
 
+    def evaluates(self) -> bool:
+        """Returns whether an evaluation is due behind the steps taken."""
+        every = self.config.steps_between_evaluations(self.train_size)
+        return self.step == self.total_steps or self.step % every == 0
+
     def train(self, interruption: Interruption) -> None:
-        """Runs the remaining steps."""
+        """Runs the remaining steps, and first the evaluation in which the run was stopped."""
         config = self.config
-        eval_every = config.steps_between_evaluations(self.train_size)
+        stopped = self.step in self.store.steps and not self.store.has_metrics(self.step)
+        if stopped and self.evaluates():
+            self.evaluate(interruption)
         waiting: collections.deque = collections.deque()
         first_step, mark_step, mark_time = self.step, self.step, time.perf_counter()
         with training_progress(self.console) as progress:
@@ -240,8 +247,7 @@ class _Run:
                 interruption.check(self.step)
                 self.advance(waiting)
                 progress.update(bar, completed=self.step)
-                last = self.step == self.total_steps
-                evaluates = last or self.step % eval_every == 0
+                evaluates = self.evaluates()
                 saves = config.checkpoint_every and self.step % config.checkpoint_every == 0
                 if self.step % config.log_every == 0 or evaluates or saves:
                     values = self.collect()  # waits for the device

@@ -120,6 +120,44 @@ def test_interrupted_run_resumes_bit_for_bit(forward, network, dataset, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2])  # the evaluation of step 6, and that of step 12
+def test_a_run_stopped_in_an_evaluation_makes_up_for_it(
+    forward, network, dataset, tmp_path, number
+):
+    def reported(name):
+        records = list(read_metrics(tmp_path / name / "metrics.jsonl"))
+        for record in records:
+            record.pop("images_per_second", None)
+        return records
+
+    # A batch of 4 a time: reading ahead of the first evaluation ends before its last batch.
+    config = dataclasses.replace(CONFIG, eval_batch_size=4)
+    whole = fit(config, forward, *network, dataset, tmp_path / "whole", console=_console())
+    splits = dict(dataset.splits)
+    interrupting = dataclasses.replace(
+        dataset, splits=splits | {"test": _Interrupting(splits["test"], 6 * number - 5)}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, forward, *network, interrupting, tmp_path / "cut", console=_console())
+    assert reported("cut")[-1]["split"] == "train"
+    with CheckpointStore(tmp_path / "cut" / "checkpoints") as store:
+        assert store.latest_step == 6 * number
+        assert not store.has_metrics(6 * number)
+    resumed = fit(
+        config, forward, *network, dataset, tmp_path / "cut", resume=True, console=_console()
+    )
+    jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
+    assert resumed.metrics.keys() == whole.metrics.keys()
+    assert reported("cut") == reported("whole")
+    with (
+        CheckpointStore(tmp_path / "cut" / "checkpoints") as cut,
+        CheckpointStore(tmp_path / "whole" / "checkpoints") as store,
+    ):
+        assert cut.has_metrics(12)
+        assert (cut.steps, cut.best_step) == (store.steps, store.best_step)
+
+
+@pytest.mark.slow
 def test_resuming_a_finished_run_evaluates_it(forward, network, dataset, tmp_path):
     first = fit(CONFIG, forward, *network, dataset, tmp_path, console=_console())
     again = fit(CONFIG, forward, *network, dataset, tmp_path, resume=True, console=_console())
