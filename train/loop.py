@@ -18,7 +18,7 @@ from rich.console import Console
 from attokit.checkpoints.store import CheckpointStore
 from attokit.train.config import TrainConfig
 from attokit.train.dataset import Dataset, Source
-from attokit.train.distillation import Teacher, distillation
+from attokit.train.distillation import Teacher, check_distillation, distillation
 from attokit.train.evaluation import evaluate
 from attokit.train.forward import Forward
 from attokit.train.gradient_filter import filter_gradients
@@ -323,6 +323,7 @@ def fit(
     check_batch_size(config.batch_size, mesh, parts=config.accumulate)
     if config.augment.mixes:
         check_mixing(task)
+    check_distillation(config, teacher)
     optimizer = optimizer or config_optimizer(config, len(train_source))
     if config.rate_factors:
         path_rates(params, config.rate_factors)  # a wrong pattern, before any work

@@ -170,6 +170,9 @@ def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:
         "compute_dtype": "float32",
         "rate_factors": (),
         "filter_gradients": (),
+        "filter_patch": TrainConfig.filter_patch,
+        "distillation_weight": TrainConfig.distillation_weight,
+        "distillation_temperature": TrainConfig.distillation_temperature,
     }
     return dataclasses.replace(config, **settings | changes)
 

@@ -188,6 +188,11 @@ def test_settings_that_do_not_fit(forward, network, dataset, tmp_path):
     config = TrainConfig(steps=1, batch_size=12)  # eight devices
     with pytest.raises(ValueError, match="batch size 12 does not divide"):
         fit(config, forward, *network, dataset, tmp_path, console=_console())
+    for name, value in (("distillation_weight", 0.3), ("distillation_temperature", 4.0)):
+        config = dataclasses.replace(CONFIG, **{name: value})
+        with pytest.raises(ValueError, match=f"{name} {value} changes nothing without a teacher"):
+            fit(config, forward, *network, dataset, tmp_path, console=_console())
+    assert not list(tmp_path.iterdir())
 
 
 def test_split_to_evaluate_on_is_looked_up_before_training(forward, network, dataset, tmp_path):
