@@ -24,7 +24,7 @@ from attokit.train.forward import Forward
 from attokit.train.gradient_filter import filter_gradients
 from attokit.train.interruption import Interruption
 from attokit.train.loader import TrainBatches, iterate
-from attokit.train.mesh import check_batch_size, named_mesh, put_batch
+from attokit.train.mesh import batch_sharding, check_batch_size, named_mesh, put_batch
 from attokit.train.metrics import Metrics, compute_metrics, merge_metrics
 from attokit.train.mixed_precision import in_bfloat16
 from attokit.train.mixing import check_mixing, mixed_task
@@ -265,6 +265,21 @@ class _Run:
                     mark_step, mark_time = self.step, time.perf_counter()
 
 
+def _abstract_batch(
+    config: TrainConfig, source: Source, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes, types and shardings of a training batch, by those of one example."""
+    example = TrainBatches(source, batch_size=1, steps=1, seed=config.seed, augment=config.augment)
+    return {
+        name: jax.ShapeDtypeStruct(
+            (config.batch_size, *values.shape[1:]),
+            jax.dtypes.canonicalize_dtype(values.dtype),
+            sharding=batch_sharding(mesh),
+        )
+        for name, values in example[0].items()
+    }
+
+
 def _way_out(path: pathlib.Path, step: int | None) -> str:
     """Returns what to do with the folder of a run that diverged."""
     if step is None:
@@ -328,10 +343,15 @@ def fit(
     if config.rate_factors:
         path_rates(params, config.rate_factors)  # a wrong pattern, before any work
         optimizer = optax.chain(optimizer, scale_updates(config.rate_factors))
-    folder = RunFolder(run_dir, writes=jax.process_index() == 0)
-    folder.start(config, {"dataset": dataset.name, **(extra or {})}, resume=resume)
     ema = config.ema_decay is not None
     state, shardings = place_state(params, model_state, optimizer, mesh, seed=config.seed, ema=ema)
+    pure_step = config_step(config, forward, task, optimizer, teacher)
+    constants = () if teacher is None else teacher.variables
+    train_step = compile_train_step(pure_step, mesh, shardings, constants=constants)
+    # A teacher or a pattern that does not fit shows when the step is traced: before there is a run.
+    train_step.trace(abstract_state(state), _abstract_batch(config, train_source, mesh))
+    folder = RunFolder(run_dir, writes=jax.process_index() == 0)
+    folder.start(config, {"dataset": dataset.name, **(extra or {})}, resume=resume)
     step = 0
     store = CheckpointStore(
         folder.checkpoints, best_metric=task.best_metric, larger_is_better=task.larger_is_better
@@ -356,8 +376,6 @@ def fit(
             workers=config.workers,
         )
         folder.open_logs(step)
-        pure_step = config_step(config, forward, task, optimizer, teacher)
-        constants = () if teacher is None else teacher.variables
         run = _Run(
             config=config,
             forward=forward,
@@ -366,7 +384,7 @@ def fit(
             eval_source=eval_source,
             eval_split=eval_split,
             mesh=mesh,
-            train_step=compile_train_step(pure_step, mesh, shardings, constants=constants),
+            train_step=train_step,
             state=state,
             step=step,
             total_steps=total_steps,

@@ -14,6 +14,7 @@ from attokit.checkpoints.store import CheckpointStore
 from attokit.train.augment import AugmentConfig
 from attokit.train.config import TrainConfig
 from attokit.train.dataset import IGNORE, ArraySource, Dataset
+from attokit.train.distillation import Teacher
 from attokit.train.loop import NonFiniteLossError, fit
 from attokit.train.run_folder import read_metrics
 
@@ -193,6 +194,38 @@ def test_settings_that_do_not_fit(forward, network, dataset, tmp_path):
         with pytest.raises(ValueError, match=f"{name} {value} changes nothing without a teacher"):
             fit(config, forward, *network, dataset, tmp_path, console=_console())
     assert not list(tmp_path.iterdir())
+
+
+def test_what_only_the_step_knows_is_found_before_there_is_a_run(
+    forward, network, dataset, tmp_path
+):
+    def wider(params, model_state, inputs, *, train, key):
+        return jnp.zeros((inputs.shape[0], 5)), model_state
+
+    teacher = Teacher(name="wide", forward=wider, params={}, model_state={})
+    unfitting = dataclasses.replace(CONFIG, filter_gradients=("stage4/*",))
+    for options, match in (
+        ({"config": CONFIG, "teacher": teacher}, r"teacher wide gives \[16, 5\]"),
+        ({"config": unfitting}, r"no convolution has a path like 'stage4/\*'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            fit(
+                forward=forward, params=network[0], model_state=network[1], dataset=dataset,
+                run_dir=tmp_path / "run", console=_console(), **options,
+            )  # fmt: skip
+        assert not (tmp_path / "run").exists()
+
+
+def test_the_step_is_traced_once(forward, network, dataset, tmp_path):
+    traces = []
+
+    def counted(params, model_state, inputs, *, train, key):
+        traces.append(train)
+        return forward(params, model_state, inputs, train=train, key=key)
+
+    config = dataclasses.replace(CONFIG, steps=2)
+    fit(config, counted, *network, dataset, tmp_path, console=_console())
+    assert traces == [True, False]
 
 
 def test_split_to_evaluate_on_is_looked_up_before_training(forward, network, dataset, tmp_path):
