@@ -13,9 +13,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+
+def _everywhere(here: bool) -> bool:
+    """Returns whether something holds in all processes of the job; each of them has to ask."""
+    return bool(np.all(multihost_utils.process_allgather(np.array(here))))
 
 
 class CheckpointStore:
@@ -137,11 +144,18 @@ class CheckpointStore:
         )
 
     def _try(self, step: int, abstract_state: PyTree, failures: dict[int, str]) -> Any:
-        """Returns what a checkpoint holds, or None, with the reason among the failures."""
+        """Returns what a checkpoint holds, or None, with the reason among the failures.
+
+        In a job of several processes none takes a checkpoint that another cannot read.
+        """
+        restored = None
         try:
-            return self._read(step, abstract_state)
+            restored = self._read(step, abstract_state)
         except Exception as err:  # Orbax raises bare ones for damaged files
             failures[step] = f"{type(err).__name__}: {' '.join(str(err).split())[:2000]}"
+        if _everywhere(step not in failures):
+            return restored
+        failures.setdefault(step, "another process of the job cannot read it")
         # Orbax leaves reads behind that complain once they are collected: here, not in the midst of a run.
         gc.collect()
         return None
@@ -164,6 +178,7 @@ class CheckpointStore:
             while target.exists():
                 target = target.with_name(f"{target.name}_")
             (self.folder / f"{damaged}").rename(target)
+        multihost_utils.sync_global_devices(f"checkpoint {damaged} is set aside")
         self._manager.reload()
         return (
             f"checkpoint {damaged} cannot be read ({reason[:200]}): going on from checkpoint {instead}; "

@@ -186,6 +186,14 @@ def test_two_processes_over_localhost_equal_one(tmp_path):
         np.testing.assert_allclose(two[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(_losses(tmp_path / "two"), _losses(tmp_path / "one"), rtol=1e-4)
     assert "resuming at step 12 of 12" in both("--resume")[0]
+    (tmp_path / "two" / "checkpoints" / "12" / "state" / "_METADATA").write_text("{")
+    for out in both("--resume"):
+        assert "checkpoint 12 cannot be read" in out
+        assert "resuming at step 8 of 12" in out
+    assert _saved(tmp_path / "two") == [8, 12]
+    again = _state(tmp_path / "two")
+    for name, values in two.items():
+        np.testing.assert_array_equal(again[name], values, err_msg=name)
 
 
 def test_sigterm_to_one_of_two_processes_stops_both_behind_one_step(tmp_path):

@@ -108,6 +108,21 @@ def _damage(folder, kind):
         shutil.rmtree(folder / "state")
 
 
+def test_a_checkpoint_that_another_process_cannot_read_is_nobodys(tmp_path, monkeypatch):
+    folder, lines = tmp_path / "checkpoints", []
+    with CheckpointStore(folder) as store:
+        for step in (2, 4):
+            store.save(step, _state(step), {"at": step})
+        store.wait()
+        answers = iter([False, True])  # of the other process
+        monkeypatch.setattr(
+            "attokit.checkpoints.store._everywhere", lambda here: here and next(answers)
+        )
+        step, state, _ = store.restore(_abstract(_state(0)), on_damage=lines.append)
+    assert (step, int(state["step"])) == (2, 2)
+    assert "checkpoint 4 cannot be read (another process of the job cannot read it)" in lines[0]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's own reads
 @pytest.mark.parametrize(
     "kind",
