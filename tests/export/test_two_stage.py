@@ -68,9 +68,7 @@ def test_float_and_integer_graph_equal_the_files():
 
 @pytest.mark.parametrize("grid", [(3, 5), (1, 4), (4, 1), (1, 1)])
 def test_anchors_are_told_by_their_first_cell(grid):
-    (anchors,) = anchor_boxes_xyxy(
-        (16 * grid[0], 16 * grid[1]), [grid], sizes=(24.0,), ratios=(0.5, 1.0, 2.0)
-    )
+    (anchors,) = anchor_boxes_xyxy([grid], steps=[(16, 16)], sizes=(24.0,), ratios=(0.5, 1.0, 2.0))
     described = json.loads(json.dumps(two_stage._described_grid(anchors)))
     assert (described["rows"], described["columns"]) == grid
     assert len(described["cell"]) == 3
