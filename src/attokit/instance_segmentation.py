@@ -4,6 +4,7 @@
 "masks" [b, d, m, m] and "valid" [b, d].
 """
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +37,8 @@ BATCH_SIZE = 16
 _LEAST_SCORE = 0.3  # of what is shown
 _LEAST_PROBABILITY = 0.5  # of a pixel that is painted
 _OUTPUTS = frozenset({"boxes", "scores", "classes", "masks", "valid"})
+METADATA = "ATTOKIT_INSTANCES"
+"""Of a file: JSON with `format` 1 and `num_classes`, with the background."""
 
 
 def check_outputs(model: str, outputs: Any, dataset: Dataset) -> None:
@@ -44,12 +47,40 @@ def check_outputs(model: str, outputs: Any, dataset: Dataset) -> None:
         raise ValueError(f"{model} does not give boxes with masks: choose a Mask R-CNN")
 
 
+def describe_classes(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, str]:
+    """Returns the metadata of a detector's file, by the name of the entry."""
+    del image_shape
+    config: MaskRCNNConfig = getattr(network, "config")  # noqa: B009  Linen modules promise none
+    return {METADATA: json.dumps({"format": 1, "num_classes": config.num_classes})}
+
+
+def _told_classes(metadata: Mapping[str, bytes]) -> int | None:
+    """Returns how many classes a file tells, with the background; None if it does not."""
+    entry = metadata.get(METADATA)
+    if entry is None:
+        return None
+    try:
+        fields = json.loads(entry)
+        if fields["format"] != 1:
+            raise ValueError(f"format {fields['format']}")
+        return int(fields["num_classes"])
+    except (ValueError, TypeError, KeyError) as err:
+        raise ValueError(
+            f"the metadata {METADATA} is damaged or of a later version ({type(err).__name__}: {err}): "
+            "export the file again"
+        ) from err
+
+
 def read_file(info: Inspection) -> FileOutputs | None:
-    """Returns how to read the one file of a Mask R-CNN; None if it is none by its outputs."""
+    """Returns how to read the one file of a Mask R-CNN; None if it is none by its outputs.
+
+    Raises:
+      ValueError: if what it tells of its classes is damaged.
+    """
     shapes = {name: tensor.shape for name, tensor in info.outputs.items()}
     if shapes.keys() != _OUTPUTS or [len(shapes[n]) for n in ("boxes", "masks")] != [3, 4]:
         return None
-    return FileOutputs(num_classes=None, decode=dict)
+    return FileOutputs(num_classes=_told_classes(info.metadata), decode=dict)
 
 
 def quantized_network(graph: Graph, kernels: Kernels, network: nn.Module) -> Forward:
