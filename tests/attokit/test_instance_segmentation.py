@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,42 @@ def test_pictures_of_what_is_found(scenes, tmp_path, capsys):
     assert (tmp_path / "out" / "scene_masks.png").stat().st_size > 1000
     predict(_predictor(scenes), [tmp_path / "scene.png"], console, output=tmp_path, score=0.95)
     assert "nothing" in capsys.readouterr().out
+
+
+def test_photographs_are_fitted_whole_and_answered_in_their_own_pixels(
+    tmp_path, capsys, monkeypatch
+):
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[20:60, 150:] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+
+    def outputs(images):
+        """The bright object, and one in the padding alone."""
+        rows, columns = np.nonzero(images[0].mean(-1) > 100)
+        bright = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        return {"boxes": np.float32([[bright, [5, 40, 20, 60]]]), "valid": np.ones((1, 2), bool),
+                "scores": np.float32([[0.9, 0.8]]), "classes": np.array([[1, 2]]),
+                "masks": np.ones((1, 2, 7, 7), np.float32)}  # fmt: skip
+
+    drawn = {}
+
+    def remember(image, boxes, labels, scores, names, masks):
+        drawn.update(image=image, boxes=boxes, masks=masks)
+        return b"png"
+
+    monkeypatch.setattr("attokit.instance_segmentation.outline", remember)
+    known = Predictor(name="known", task="instance_segmentation", image_shape=(64, 64, 3),
+                      num_classes=3, class_names=None, data=None, outputs=outputs)  # fmt: skip
+    predict(known, [tmp_path / "wide.png"], Console(width=200), output=tmp_path)
+    numbers = re.findall(r"(\d+), (\d+), (\d+), (\d+)", capsys.readouterr().out)
+    assert len(numbers) == 1
+    np.testing.assert_allclose(np.float32(numbers[0]), [150, 20, 200, 60], atol=4)
+    np.testing.assert_array_equal(drawn["image"], pixels)
+    assert drawn["masks"].shape == (1, 100, 200)
+    assert (drawn["masks"][0] != (pixels[..., 0] > 100)).mean() < 0.03
+    (tmp_path / "bad.png").write_bytes(b"no")
+    with pytest.raises(ValueError, match="cannot read the image"):
+        predict(known, [tmp_path / "bad.png"], Console(), output=tmp_path)
 
 
 @pytest.fixture(scope="module")
