@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 
-from attokit.export import write
+from attokit.export import two_stage, write
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs
 from attokit.measuring import measure
@@ -74,12 +74,14 @@ def _told_classes(metadata: Mapping[str, bytes]) -> int | None:
 
 
 def read_file(info: Inspection) -> FileOutputs | None:
-    """Returns how to read the one file of a Mask R-CNN; None if it is none by its outputs.
+    """Returns how to read a Mask R-CNN, of one file or by the trunk of three; None if it is none.
 
     Raises:
       ValueError: if what it tells of its classes is damaged.
     """
     shapes = {name: tensor.shape for name, tensor in info.outputs.items()}
+    if two_stage.METADATA in info.metadata:
+        return FileOutputs(num_classes=_told_classes(info.metadata), decode=dict)
     if shapes.keys() != _OUTPUTS or [len(shapes[n]) for n in ("boxes", "masks")] != [3, 4]:
         return None
     return FileOutputs(num_classes=_told_classes(info.metadata), decode=dict)

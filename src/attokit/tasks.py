@@ -113,7 +113,7 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
         ),
         "instance_segmentation": TaskView(
             metric="mask AP@0.5",
-            file_outputs="boxes, classes, scores and masks of what is found",
+            file_outputs="boxes, classes, scores and masks of what is found, or the trunk of three files",
             check_outputs=instance_segmentation.check_outputs,
             read_file=instance_segmentation.read_file,
             evaluate=instance_segmentation.evaluate,

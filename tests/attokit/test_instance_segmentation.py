@@ -144,7 +144,7 @@ def run_dir(tmp_path_factory):
     scenes = load_scenes(SIZE, task="instance_segmentation", train=1, test=1)
     overrides = {"backbone": "mobilenet_v1_025", "pyramid_channels": 16, "image_size": (*SIZE, 3)}
     config = dataclasses.asdict(
-        TrainConfig(batch_size=2, steps=20, learning_rate=0.01, mesh_data=1)
+        TrainConfig(batch_size=2, steps=20, learning_rate=0.01, mesh="data=1")
     )
     settings = describe_run("atto_mask_rcnn_lite", overrides, "scenes", scenes)
     (folder / "config.json").write_text(json.dumps({**settings, "config": config}))
@@ -172,9 +172,13 @@ def test_a_run_becomes_files_that_are_measured_and_seen(run_dir, tmp_path, capsy
     capsys.readouterr()
     assert main(["evaluate", file]) == 0
     assert "mask_ap50" in capsys.readouterr().out
-    assert file_predictor(run_dir / "model.tflite").num_classes == 11
+    for name in ("model", "model_trunk"):
+        assert file_predictor(run_dir / f"{name}.tflite").num_classes == 11
     shown = {}
-    for target, name in ((run, "float"), (file, "file")):
+    trunk = str(run_dir / "model_trunk.tflite")
+    assert main(["evaluate", trunk]) == 0
+    assert "mask_ap50" in capsys.readouterr().out
+    for target, name in ((run, "float"), (file, "file"), (trunk, "three")):
         folder = tmp_path / name
         arguments = ["--score", "0.1", "--output", str(folder)]
         assert main(["predict", target, str(image), *arguments]) == 0
