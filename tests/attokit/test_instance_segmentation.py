@@ -98,7 +98,7 @@ def run_dir(tmp_path_factory):
     scenes = load_scenes(SIZE, task="instance_segmentation", train=1, test=1)
     overrides = {"backbone": "mobilenet_v1_025", "pyramid_channels": 16, "image_size": (*SIZE, 3)}
     config = dataclasses.asdict(
-        TrainConfig(batch_size=2, steps=20, learning_rate=0.01, mesh_data=1)
+        TrainConfig(batch_size=2, steps=20, learning_rate=0.01, mesh="data=1")
     )
     settings = describe_run("atto_mask_rcnn_lite", overrides, "scenes", scenes)
     (folder / "config.json").write_text(json.dumps({**settings, "config": config}))
