@@ -182,6 +182,9 @@ def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:
         # Of the machine that trained.
         "profile": None,
         "workers": 0,
+        "filter_patch": TrainConfig.filter_patch,
+        "distillation_weight": TrainConfig.distillation_weight,
+        "distillation_temperature": TrainConfig.distillation_temperature,
     }
     return dataclasses.replace(config, **settings | changes)
 

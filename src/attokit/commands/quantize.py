@@ -102,6 +102,10 @@ class Options:
             raise ValueError(
                 f"freeze_scales {self.freeze_scales} changes nothing: add --learn-scales"
             )
+        if self.scale_learning_rate != type(self).scale_learning_rate and not self.learned_scales:
+            raise ValueError(
+                f"scale_learning_rate {self.scale_learning_rate} changes nothing: add --learn-scales"
+            )
         parse_weight_bits(self.weight_bits)
         _ = self.precision
 
