@@ -124,6 +124,7 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             app_kind=None,
             app_ending=lambda network, image_shape: {},
             sized_by_model=True,
+            file_metadata=instance_segmentation.describe_classes,
             quantized_network=instance_segmentation.quantized_network,
         ),
     }
