@@ -71,6 +71,8 @@ class CheckpointStore:
     ) -> bool:
         """Saves a checkpoint in the background, unless this step has one already.
 
+        One without metrics, of a run that was stopped while it was evaluated, makes way for one with them.
+
         Args:
           step: Its name.
           state: A pytree of arrays.
@@ -81,7 +83,10 @@ class CheckpointStore:
           Whether a checkpoint was written.
         """
         if step in self.steps:
-            return False
+            self.wait()  # one that is being written has no metrics yet
+            if not metrics or self.has_metrics(step):
+                return False
+            self._manager.delete(step)
         return self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -181,6 +186,10 @@ class CheckpointStore:
         best = self._manager.best_step()
         known = best is not None and self._best_metric in (self._manager.metrics(best) or {})
         return best if known else None
+
+    def has_metrics(self, step: int) -> bool:
+        """Returns whether there is a checkpoint of a step that knows its evaluation."""
+        return step in self.steps and bool(self._manager.metrics(step))
 
     def wait(self) -> None:
         """Waits until everything is on disk."""

@@ -20,13 +20,14 @@ JOB = pathlib.Path(__file__).with_name("tiny_job.py")
 pytestmark = pytest.mark.slow
 
 
-def _start(*arguments, **environment):
+def _start(*arguments, new_group=False, **environment):
     return subprocess.Popen(
         [sys.executable, str(JOB), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | environment,
+        start_new_session=new_group,
     )
 
 
@@ -96,6 +97,21 @@ def test_sigterm_saves_and_exits_with_success(tmp_path):
     out = process.communicate(timeout=120)[0]
     assert process.returncode == 0, out
     assert "start it again with resume to go on (the same command, --resume)" in out
+    (step,) = _saved(tmp_path)
+    assert f"stopped after step {step} of 300" in out
+    assert len(_losses(tmp_path)) == step
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_group_leaves_worker_processes_to_the_run(tmp_path, number):
+    # A pause at which the run always waits for its readers.
+    options = ["--pause", "1", "--steps", "300", "--checkpoint-every", "1000", "--workers", "2"]
+    process = _start(tmp_path, *options, new_group=True)
+    while len(_losses(tmp_path)) < 3:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    out = process.communicate(timeout=120)[0]  # ends when the workers too have let go of the pipe
+    assert process.returncode == (0 if number == signal.SIGTERM else -signal.SIGINT), out
     (step,) = _saved(tmp_path)
     assert f"stopped after step {step} of 300" in out
     assert len(_losses(tmp_path)) == step

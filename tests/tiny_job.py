@@ -23,6 +23,7 @@ def parse():
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--checkpoint-every", type=int, default=4)
     parser.add_argument("--largest-file", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()
 
@@ -99,6 +100,7 @@ def main():
         eval_every=10**6,
         checkpoint_every=options.checkpoint_every,
         mesh=options.mesh,
+        workers=options.workers,
     )
     model = Network()
     variables = jax.jit(model.init)(jax.random.key(0), images[:1].astype(np.float32))

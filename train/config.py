@@ -126,6 +126,11 @@ class TrainConfig:
         factors = tuple((pattern, float(factor)) for pattern, factor in self.rate_factors)
         object.__setattr__(self, "rate_factors", factors)
         object.__setattr__(self, "filter_gradients", tuple(self.filter_gradients))
+        if self.filter_patch != type(self).filter_patch and not self.filter_gradients:
+            raise ValueError(
+                f"filter_patch {self.filter_patch} changes nothing without filter_gradients: name the "
+                "convolutions to filter, or leave it out"
+            )
         wrong = [pair for pair in factors if not 0 <= pair[1] < float("inf")]
         if wrong:
             raise ValueError(f"rate_factors hold {wrong[0]}: give a factor of 0 (frozen) or more")

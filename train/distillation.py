@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from attokit.train.config import TrainConfig
 from attokit.train.forward import Forward
 from attokit.train.step import FurtherLoss
 
@@ -78,6 +79,20 @@ def distillation(teacher: Teacher, weight: float, temperature: float) -> Further
         return (1 - weight) * losses + weight * per_example
 
     return further
+
+
+def check_distillation(config: TrainConfig, teacher: Teacher | None) -> None:
+    """Refuses settings of distillation that change nothing.
+
+    Raises:
+      ValueError: if there are some, and no teacher.
+    """
+    for name in ("distillation_weight", "distillation_temperature"):
+        value = getattr(config, name)
+        if teacher is None and value != getattr(TrainConfig, name):
+            raise ValueError(
+                f"{name} {value} changes nothing without a teacher: add one (--teacher), or leave it out"
+            )
 
 
 def _spelled(outputs: Any) -> str:

@@ -10,6 +10,10 @@ Yang, Li and Marculescu, "Efficient On-device Training via Gradient Filtering", 
 
 Deviation: kernels with a dilation are filtered like others, though the paper keeps their taps apart where the
 dilation is at least r; networks here dilate few layers.
+
+Deviation: where a map is no whole number of patches, the last patches are cut, of the input as of the output. The
+paper's code pads the input on both sides and the output at the end alone, so that a patch of the input is not the
+place of the output's.
 """
 
 import fnmatch
@@ -29,24 +33,23 @@ from attokit.zoo.convolution import Conv
 Convolve = Callable[[Array, Array], Array]
 
 
-def _patch_grid(size: int, out: int, patch: int) -> tuple[int, int, tuple[int, int]]:
+def _patch_grid(size: int, out: int, stride: int, patch: int) -> tuple[int, int, tuple[int, int]]:
     """Returns, along one axis, the number of patches, the input pixels of each, and the padding.
 
-    The padding, negative where pixels are left out, makes the input a whole number of patches, centred.
+    An output pixel is at home in `stride` pixels of the input. The padding makes the input a whole number of
+    patches; it is negative where pixels are left out, such as those around the homes of a VALID convolution.
     """
-    count = -(-out // patch)
-    width = patch * -(-size // out)
-    missing = count * width - size
-    low = -(-missing // 2)
-    return count, width, (low, missing - low)
+    count, width = -(-out // patch), patch * stride
+    low = -max(0, (size - out * stride) // 2)
+    return count, width, (low, count * width - size - low)
 
 
 def _sum_patches(
-    x: Float[Array, "b h w c"], out: tuple[int, int], patch: int
+    x: Float[Array, "b h w c"], out: tuple[int, int], strides: tuple[int, int], patch: int
 ) -> Float[Array, "b p q c"]:
     """Returns the sums of the input over the places of the output's patches."""
     (rows, height, tall), (columns, width, wide) = (
-        _patch_grid(size, pixels, patch) for size, pixels in zip(x.shape[1:3], out, strict=True)
+        _patch_grid(*axis, patch) for axis in zip(x.shape[1:3], out, strides, strict=True)
     )
     none = (0, 0, 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), (none, (*tall, 0), (*wide, 0), none))
@@ -67,11 +70,15 @@ def _average_patches(cotangent: Float[Array, "b h w c"], patch: int) -> Float[Ar
 
 
 def _spread_patches(
-    patches: Float[Array, "b p q c"], size: tuple[int, int], out: tuple[int, int], patch: int
+    patches: Float[Array, "b p q c"],
+    size: tuple[int, int],
+    out: tuple[int, int],
+    strides: tuple[int, int],
+    patch: int,
 ) -> Float[Array, "b h w c"]:
     """Returns the input's pixels, each with the vector of its patch."""
     for axis in (0, 1):
-        _, width, (low, high) = _patch_grid(size[axis], out[axis], patch)
+        _, width, (low, high) = _patch_grid(size[axis], out[axis], strides[axis], patch)
         none = [(0, 0, 0)] * 4
         none[axis + 1] = (-low, -high, 0)
         repeated = jnp.repeat(patches, width, axis=axis + 1)
@@ -84,6 +91,7 @@ class _Layer(NamedTuple):
 
     convolve: Convolve
     size: tuple[int, int]
+    strides: tuple[int, int]
     patch: int
     groups: int
 
@@ -94,6 +102,7 @@ def filtered_conv(
     kernel: Float[Array, "kh kw cin_per_group cout"],
     *,
     patch: int,
+    strides: int | tuple[int, int] = 1,
     groups: int = 1,
 ) -> Float[Array, "b h2 w2 cout"]:
     """Returns `convolve(x, kernel)`, with gradients that are taken from patches.
@@ -103,10 +112,13 @@ def filtered_conv(
       x: Its input.
       kernel: Its kernel.
       patch: Side r of a patch of the output, in pixels.
+      strides: Those of the convolution, one number or (rows, columns).
       groups: Of channels.
     """
     height, width = x.shape[1:3]
-    return _filtered(_Layer(convolve, (height, width), patch, groups), x, kernel)
+    rows, columns = (strides, strides) if isinstance(strides, int) else strides
+    layer = _Layer(convolve, (height, width), (rows, columns), patch, groups)
+    return _filtered(layer, x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -117,7 +129,7 @@ def _filtered(layer: _Layer, x: Array, kernel: Array) -> Array:
 def _filtered_forward(layer: _Layer, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     y = layer.convolve(x, kernel)
     _, height, width, _ = y.shape
-    return y, (_sum_patches(x, (height, width), layer.patch), kernel)
+    return y, (_sum_patches(x, (height, width), layer.strides, layer.patch), kernel)
 
 
 def _filtered_backward(
@@ -133,7 +145,7 @@ def _filtered_backward(
     taps = kernel.sum((0, 1)).reshape(channels // layer.groups, layer.groups, -1)
     of_patches = jnp.einsum("bpqgo,igo->bpqgi", theirs, taps).reshape(summed.shape)
     _, height, width, _ = cotangent.shape
-    of_x = _spread_patches(of_patches, layer.size, (height, width), layer.patch)
+    of_x = _spread_patches(of_patches, layer.size, (height, width), layer.strides, layer.patch)
     return of_x, jnp.broadcast_to(of_taps[None, None], kernel.shape)
 
 
@@ -189,7 +201,9 @@ def _call_filtered(module: Conv, x: Array, patch: int) -> Array:
         return jnp.asarray(plain.apply({"params": {"kernel": kernel}}, x))
 
     kernel = parameters["kernel"].astype(x.dtype)
-    y = filtered_conv(convolve, x, kernel, patch=patch, groups=module.groups)
+    y = filtered_conv(
+        convolve, x, kernel, patch=patch, strides=module.strides, groups=module.groups
+    )
     if module.use_bias:
         y = y + parameters["bias"].astype(y.dtype)[None, None, None]
     return y

@@ -6,6 +6,8 @@ is dropped where an epoch ends inside a batch. Position = step, so that a run re
 also on another number of hosts; every host reads only its own rows of the global batch.
 """
 
+import signal
+
 import grain
 import numpy as np
 from absl import flags
@@ -112,6 +114,13 @@ class EvalBatches:
         return self._source.read(np.where(mask, positions, 0)) | {"mask": mask.astype(np.float32)}
 
 
+def _leave_signals_to_the_run(worker: int, workers: int) -> None:
+    """Ignores Ctrl-C and SIGTERM, which go to every process of a group: the run reads on until it has saved."""
+    del worker, workers
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def iterate(
     batches: TrainBatches | EvalBatches,
     *,
@@ -120,7 +129,7 @@ def iterate(
     ahead: int = 4,
     workers: int = 0,
 ) -> grain.DatasetIterator:
-    """Returns a Grain iterator over batches, which are read ahead.
+    """Returns a Grain iterator over batches, which are read ahead; close it where it has workers.
 
     Args:
       batches: What to iterate over.
@@ -135,5 +144,6 @@ def iterate(
     if workers:
         if not flags.FLAGS.is_parsed():  # Grain asks its own, which only an absl program parses
             flags.FLAGS.mark_as_parsed()
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, ahead))
+        shared = grain.MultiprocessingOptions(workers, ahead)
+        dataset = dataset.mp_prefetch(shared, worker_init_fn=_leave_signals_to_the_run)
     return iter(dataset)

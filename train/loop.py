@@ -18,13 +18,13 @@ from rich.console import Console
 from attokit.checkpoints.store import CheckpointStore
 from attokit.train.config import TrainConfig
 from attokit.train.dataset import Dataset, Source
-from attokit.train.distillation import Teacher, distillation
+from attokit.train.distillation import Teacher, check_distillation, distillation
 from attokit.train.evaluation import evaluate
 from attokit.train.forward import Forward
 from attokit.train.gradient_filter import filter_gradients
 from attokit.train.interruption import Interruption
 from attokit.train.loader import TrainBatches, iterate
-from attokit.train.mesh import check_batch_size, named_mesh, put_batch
+from attokit.train.mesh import batch_sharding, check_batch_size, named_mesh, put_batch
 from attokit.train.metrics import Metrics, compute_metrics, merge_metrics
 from attokit.train.mixed_precision import in_bfloat16
 from attokit.train.mixing import check_mixing, mixed_task
@@ -226,10 +226,17 @@ class _Run:
         self.console.print(f"step {self.step:>6}  {self.eval_split}: {text}", highlight=False)
         self.save(scalars)
 
+    def evaluates(self) -> bool:
+        """Returns whether an evaluation is due behind the steps taken."""
+        every = self.config.steps_between_evaluations(self.train_size)
+        return self.step == self.total_steps or self.step % every == 0
+
     def train(self, interruption: Interruption) -> None:
-        """Runs the remaining steps."""
+        """Runs the remaining steps, and first the evaluation in which the run was stopped."""
         config = self.config
-        eval_every = config.steps_between_evaluations(self.train_size)
+        stopped = self.step in self.store.steps and not self.store.has_metrics(self.step)
+        if stopped and self.evaluates():
+            self.evaluate(interruption)
         waiting: collections.deque = collections.deque()
         first_step, mark_step, mark_time = self.step, self.step, time.perf_counter()
         with training_progress(self.console) as progress:
@@ -240,8 +247,7 @@ class _Run:
                 interruption.check(self.step)
                 self.advance(waiting)
                 progress.update(bar, completed=self.step)
-                last = self.step == self.total_steps
-                evaluates = last or self.step % eval_every == 0
+                evaluates = self.evaluates()
                 saves = config.checkpoint_every and self.step % config.checkpoint_every == 0
                 if self.step % config.log_every == 0 or evaluates or saves:
                     values = self.collect()  # waits for the device
@@ -257,6 +263,21 @@ class _Run:
                     self.save()
                 if self.step % config.log_every == 0 or evaluates or saves:
                     mark_step, mark_time = self.step, time.perf_counter()
+
+
+def _abstract_batch(
+    config: TrainConfig, source: Source, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes, types and shardings of a training batch, by those of one example."""
+    example = TrainBatches(source, batch_size=1, steps=1, seed=config.seed, augment=config.augment)
+    return {
+        name: jax.ShapeDtypeStruct(
+            (config.batch_size, *values.shape[1:]),
+            jax.dtypes.canonicalize_dtype(values.dtype),
+            sharding=batch_sharding(mesh),
+        )
+        for name, values in example[0].items()
+    }
 
 
 def _way_out(path: pathlib.Path, step: int | None) -> str:
@@ -317,14 +338,20 @@ def fit(
     check_batch_size(config.batch_size, mesh, parts=config.accumulate)
     if config.augment.mixes:
         check_mixing(task)
+    check_distillation(config, teacher)
     optimizer = optimizer or config_optimizer(config, len(train_source))
     if config.rate_factors:
         path_rates(params, config.rate_factors)  # a wrong pattern, before any work
         optimizer = optax.chain(optimizer, scale_updates(config.rate_factors))
-    folder = RunFolder(run_dir, writes=jax.process_index() == 0)
-    folder.start(config, {"dataset": dataset.name, **(extra or {})}, resume=resume)
     ema = config.ema_decay is not None
     state, shardings = place_state(params, model_state, optimizer, mesh, seed=config.seed, ema=ema)
+    pure_step = config_step(config, forward, task, optimizer, teacher)
+    constants = () if teacher is None else teacher.variables
+    train_step = compile_train_step(pure_step, mesh, shardings, constants=constants)
+    # A teacher or a pattern that does not fit shows when the step is traced: before there is a run.
+    train_step.trace(abstract_state(state), _abstract_batch(config, train_source, mesh))
+    folder = RunFolder(run_dir, writes=jax.process_index() == 0)
+    folder.start(config, {"dataset": dataset.name, **(extra or {})}, resume=resume)
     step = 0
     store = CheckpointStore(
         folder.checkpoints, best_metric=task.best_metric, larger_is_better=task.larger_is_better
@@ -349,8 +376,6 @@ def fit(
             workers=config.workers,
         )
         folder.open_logs(step)
-        pure_step = config_step(config, forward, task, optimizer, teacher)
-        constants = () if teacher is None else teacher.variables
         run = _Run(
             config=config,
             forward=forward,
@@ -359,7 +384,7 @@ def fit(
             eval_source=eval_source,
             eval_split=eval_split,
             mesh=mesh,
-            train_step=compile_train_step(pure_step, mesh, shardings, constants=constants),
+            train_step=train_step,
             state=state,
             step=step,
             total_steps=total_steps,
@@ -388,6 +413,7 @@ def fit(
             )
             raise
         finally:
+            batches.close()
             run.profiler.close()
             folder.close()
     final_params, final_model_state = run.state.inference

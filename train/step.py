@@ -109,6 +109,10 @@ class CompiledStep:
         """Returns the next state and the metrics of one step."""
         return self.program(state, batch, self.constants)
 
+    def trace(self, state: PyTree, batch: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+        """Traces the step for the shapes of a state and a batch, without compiling: what does not fit is raised."""
+        self.program.trace(state, batch, self.constants)
+
 
 def compile_train_step(
     train_step: TrainStep, mesh: Mesh, shardings: PyTree, *, constants: PyTree = ()

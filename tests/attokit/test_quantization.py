@@ -114,6 +114,9 @@ def test_qat_config():
     assert short.learning_rate == pytest.approx(0.01)
     assert short.ema_decay == 0.95
     assert qat_config(config, steps=5).epochs is None
+    options = {"filter_gradients": ("a",), "filter_patch": 4, "distillation_weight": 0.3}
+    taught = TrainConfig(epochs=6, distillation_temperature=4.0, **options)
+    assert qat_config(taught) == qat_config(TrainConfig(epochs=6))  # no teacher, nothing filtered
     in_steps = qat_config(TrainConfig(steps=250))
     assert (in_steps.epochs, in_steps.steps) == (None, 25)
     assert qat_config(TrainConfig(steps=250), epochs=1.0).steps is None

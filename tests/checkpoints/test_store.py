@@ -50,6 +50,21 @@ def test_without_metrics_nothing_is_best(tmp_path, caplog):
     assert "did not provide metrics" not in caplog.text
 
 
+def test_metrics_that_come_later_make_a_checkpoint_the_best(tmp_path):
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, _state(1), {"at": 1}, metrics={"accuracy": 0.5})
+        store.save(2, _state(2), {"at": 2})
+    with CheckpointStore(tmp_path) as store:
+        assert store.has_metrics(1)
+        assert not store.has_metrics(2)
+        assert not store.save(2, _state(2), {"at": 2})
+        assert store.save(2, _state(2), {"at": 2}, metrics={"accuracy": 0.7})
+        assert not store.save(2, _state(2), {"at": 2}, metrics={"accuracy": 0.1})
+        store.wait()
+        assert (store.steps, store.best_step) == ((1, 2), 2)
+        assert store.restore(_abstract(_state(0)))[2] == {"at": 2}
+
+
 def test_restores_onto_another_mesh(tmp_path):
     devices = np.array(jax.devices())
 

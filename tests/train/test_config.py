@@ -61,6 +61,7 @@ def test_tuples_survive_json():
         ({"steps": 1, "compute_dtype": "int8"}, "compute_dtype is 'int8'"),
         ({"steps": 1, "rate_factors": [("a", -1)]}, "rate_factors hold"),
         ({"steps": 1, "distillation_weight": 2.0}, "distillation_weight is 2.0"),
+        ({"steps": 1, "filter_patch": 4}, "filter_patch 4 changes nothing"),
         ({"steps": 1, "workers": -1}, "workers is -1"),
         ({"steps": 1, "weight_decay": -0.1}, "weight_decay is -0.1"),
     ],

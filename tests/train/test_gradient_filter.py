@@ -24,10 +24,11 @@ def _problem(*, side=8, kernel=1, cin=4, cout=6, groups=1, seed=0, **window):
     return convolve, x, taps, normal(*jax.eval_shape(convolve, x, taps).shape)
 
 
-def _gradients(convolve, x, taps, cotangent, patch=None, groups=1):
+def _gradients(convolve, x, taps, cotangent, patch=None, groups=1, strides=1):
     function = convolve
     if patch is not None:
-        function = functools.partial(filtered_conv, convolve, patch=patch, groups=groups)
+        options = {"patch": patch, "groups": groups, "strides": strides}
+        function = functools.partial(filtered_conv, convolve, **options)
 
     @jax.jit
     def both(x, taps, cotangent):
@@ -46,12 +47,14 @@ def test_pixels_as_patches_of_a_pointwise_kernel_give_the_true_gradient(groups):
         np.testing.assert_allclose(found, true, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("patch", [2, pytest.param(3, marks=SLOW)])
-def test_a_cotangent_that_is_constant_in_patches_gives_the_true_gradient(patch):
-    side = 9 if patch == 3 else 8
+@pytest.mark.parametrize(
+    ("patch", "side"),
+    [(2, 7), (4, 7), *(pytest.param(*case, marks=SLOW) for case in [(2, 8), (3, 5)])],
+)
+def test_a_cotangent_that_is_constant_in_patches_gives_the_true_gradient(patch, side):
     convolve, x, taps, cotangent = _problem(side=side)
     blocks = cotangent[:, ::patch, ::patch]
-    cotangent = jnp.repeat(jnp.repeat(blocks, patch, 1), patch, 2)
+    cotangent = jnp.repeat(jnp.repeat(blocks, patch, 1), patch, 2)[:, :side, :side]
     filtered = _gradients(convolve, x, taps, cotangent, patch)
     _, of_x, of_taps = _gradients(convolve, x, taps, cotangent)
     np.testing.assert_allclose(filtered[2], of_taps, rtol=1e-4, atol=1e-4)
@@ -59,20 +62,26 @@ def test_a_cotangent_that_is_constant_in_patches_gives_the_true_gradient(patch):
 
 
 @SLOW
-@pytest.mark.parametrize("window", [{}, {"strides": 2}, {"padding": "VALID"}, {"dilation": 2}])
-def test_by_the_definition(window):
-    """Against loops over patches, for kernels of 3x3."""
+@pytest.mark.parametrize(
+    ("window", "places"),
+    [
+        ({}, [(0, 2), (2, 4), (4, 6), (6, 7)]),
+        ({"strides": 2}, [(0, 4), (4, 7)]),
+        ({"padding": "VALID"}, [(1, 3), (3, 5), (5, 7)]),  # the first window's centre is pixel 1
+        ({"dilation": 2}, [(0, 2), (2, 4), (4, 6), (6, 7)]),
+    ],
+)
+def test_by_the_definition(window, places):
+    """Against loops over patches of 2x2 and their places in the input, for kernels of 3x3."""
     convolve, x, taps, cotangent = _problem(side=7, kernel=3, **window)
-    patch, out = 2, cotangent.shape[1]
-    _, of_x, of_taps = _gradients(convolve, x, taps, cotangent, patch)
-    width, count = patch * -(-7 // out), -(-out // patch)
-    low = -(-(count * width - 7) // 2)
+    patch = 2
+    strides = window.get("strides", 1)
+    _, of_x, of_taps = _gradients(convolve, x, taps, cotangent, patch, strides=strides)
     expected_x, summed = np.zeros(x.shape), np.zeros((4, 6))
     for n in range(2):
-        for i in range(count):
-            for j in range(count):
-                rows, columns = (slice(max(0, k * width - low), max(0, (k + 1) * width - low))
-                                 for k in (i, j))  # fmt: skip
+        for i, top in enumerate(places):
+            for j, left in enumerate(places):
+                rows, columns = slice(*top), slice(*left)
                 own = np.asarray(cotangent)[
                     n, i * patch : (i + 1) * patch, j * patch : (j + 1) * patch
                 ]

@@ -14,6 +14,7 @@ from attokit.checkpoints.store import CheckpointStore
 from attokit.train.augment import AugmentConfig
 from attokit.train.config import TrainConfig
 from attokit.train.dataset import IGNORE, ArraySource, Dataset
+from attokit.train.distillation import Teacher
 from attokit.train.loop import NonFiniteLossError, fit
 from attokit.train.run_folder import read_metrics
 
@@ -120,6 +121,44 @@ def test_interrupted_run_resumes_bit_for_bit(forward, network, dataset, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2])  # the evaluation of step 6, and that of step 12
+def test_a_run_stopped_in_an_evaluation_makes_up_for_it(
+    forward, network, dataset, tmp_path, number
+):
+    def reported(name):
+        records = list(read_metrics(tmp_path / name / "metrics.jsonl"))
+        for record in records:
+            record.pop("images_per_second", None)
+        return records
+
+    # A batch of 4 a time: reading ahead of the first evaluation ends before its last batch.
+    config = dataclasses.replace(CONFIG, eval_batch_size=4)
+    whole = fit(config, forward, *network, dataset, tmp_path / "whole", console=_console())
+    splits = dict(dataset.splits)
+    interrupting = dataclasses.replace(
+        dataset, splits=splits | {"test": _Interrupting(splits["test"], 6 * number - 5)}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, forward, *network, interrupting, tmp_path / "cut", console=_console())
+    assert reported("cut")[-1]["split"] == "train"
+    with CheckpointStore(tmp_path / "cut" / "checkpoints") as store:
+        assert store.latest_step == 6 * number
+        assert not store.has_metrics(6 * number)
+    resumed = fit(
+        config, forward, *network, dataset, tmp_path / "cut", resume=True, console=_console()
+    )
+    jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
+    assert resumed.metrics.keys() == whole.metrics.keys()
+    assert reported("cut") == reported("whole")
+    with (
+        CheckpointStore(tmp_path / "cut" / "checkpoints") as cut,
+        CheckpointStore(tmp_path / "whole" / "checkpoints") as store,
+    ):
+        assert cut.has_metrics(12)
+        assert (cut.steps, cut.best_step) == (store.steps, store.best_step)
+
+
+@pytest.mark.slow
 def test_resuming_a_finished_run_evaluates_it(forward, network, dataset, tmp_path):
     first = fit(CONFIG, forward, *network, dataset, tmp_path, console=_console())
     again = fit(CONFIG, forward, *network, dataset, tmp_path, resume=True, console=_console())
@@ -150,6 +189,43 @@ def test_settings_that_do_not_fit(forward, network, dataset, tmp_path):
     config = TrainConfig(steps=1, batch_size=12)  # eight devices
     with pytest.raises(ValueError, match="batch size 12 does not divide"):
         fit(config, forward, *network, dataset, tmp_path, console=_console())
+    for name, value in (("distillation_weight", 0.3), ("distillation_temperature", 4.0)):
+        config = dataclasses.replace(CONFIG, **{name: value})
+        with pytest.raises(ValueError, match=f"{name} {value} changes nothing without a teacher"):
+            fit(config, forward, *network, dataset, tmp_path, console=_console())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_only_the_step_knows_is_found_before_there_is_a_run(
+    forward, network, dataset, tmp_path
+):
+    def wider(params, model_state, inputs, *, train, key):
+        return jnp.zeros((inputs.shape[0], 5)), model_state
+
+    teacher = Teacher(name="wide", forward=wider, params={}, model_state={})
+    unfitting = dataclasses.replace(CONFIG, filter_gradients=("stage4/*",))
+    for options, match in (
+        ({"config": CONFIG, "teacher": teacher}, r"teacher wide gives \[16, 5\]"),
+        ({"config": unfitting}, r"no convolution has a path like 'stage4/\*'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            fit(
+                forward=forward, params=network[0], model_state=network[1], dataset=dataset,
+                run_dir=tmp_path / "run", console=_console(), **options,
+            )  # fmt: skip
+        assert not (tmp_path / "run").exists()
+
+
+def test_the_step_is_traced_once(forward, network, dataset, tmp_path):
+    traces = []
+
+    def counted(params, model_state, inputs, *, train, key):
+        traces.append(train)
+        return forward(params, model_state, inputs, train=train, key=key)
+
+    config = dataclasses.replace(CONFIG, steps=2)
+    fit(config, counted, *network, dataset, tmp_path, console=_console())
+    assert traces == [True, False]
 
 
 def test_split_to_evaluate_on_is_looked_up_before_training(forward, network, dataset, tmp_path):

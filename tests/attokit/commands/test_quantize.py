@@ -44,6 +44,7 @@ def test_qat_with_learned_scales(run_dir, capsys):
     [
         (["--calibration-images", "0"], "give at least 1"),
         (["--epochs", "1"], "change nothing in ptq"),
+        (["--scale-learning-rate", "0.01"], "scale_learning_rate 0.01 changes nothing"),
         (["--method", "qat", "--freeze-scales", "stem*"], "add --learn-scales"),
         (["--learn", "head/*"], "learn change nothing in ptq"),
         (["--method", "qat", "--learn", "head/*", "--learn-scales"], "give one of them"),
