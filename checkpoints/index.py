@@ -22,6 +22,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _TEXTS = ("model", "recipe", "commit", "license")
 _MAYBE_TEXTS = ("quantization", "data")
 _MAPPINGS = ("overrides", "preprocessing", "metrics")
+# As `attokit train --data` takes it, but for folders: what an index says must not make a reader open one.
+_DATA = re.compile(r"fashion_mnist_subset|scenes|wake_scenes:[^:/\\]+|tfds:[\w:/.\-]+")
 _FIELDS = frozenset({*_TEXTS, *_MAYBE_TEXTS, *_MAPPINGS, "weights", "tflite"})
 
 
@@ -109,6 +111,18 @@ def _check_types(entry: Mapping[str, Any]) -> None:
         wrong = ["metrics"]
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: of another type than belongs there")
+    if entry["data"] is not None and not _DATA.fullmatch(entry["data"]):
+        raise ValueError(
+            f"data is {entry['data']!r}: an index may name embedded data and TFDS sets, no folder"
+        )
+    names = entry["preprocessing"].get("class_names")
+    if names is not None and not (
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError("class_names are no list of texts")
+    odd = [name for name in entry["overrides"] if not name.isidentifier()]
+    if odd:
+        raise ValueError(f"overrides hold {odd[0]!r}, which no field of a config can be called")
 
 
 def _file(entry: Any) -> HubFile:

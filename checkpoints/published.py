@@ -12,6 +12,32 @@ from attokit.checkpoints.record import Weights
 
 WEIGHTS: Mapping[str, Weights] = MappingProxyType(
     {
+        "atto_mask_rcnn_lite.scenes": Weights(
+            model="atto_mask_rcnn_lite",
+            overrides=MappingProxyType({"num_classes": 11, "image_size": (128, 128, 3)}),
+            source="package:atto_mask_rcnn_lite_scenes.safetensors",
+            sha256="460563f407e759c55cc5d43fa2b2d546ac23a38f623576aff460453544097049",
+            size=5543644,
+            preprocessing=MappingProxyType(
+                {
+                    "image_shape": (128, 128, 3),
+                    "range": (0.0, 1.0),
+                    "class_names": class_names.SCENES,
+                }
+            ),
+            metrics=MappingProxyType(
+                {
+                    "box_ap50": 0.8163,
+                    "mask_ap50": 0.7778,
+                    "int8_file_box_ap50": 0.8090,
+                    "int8_file_mask_ap50": 0.7693,
+                }
+            ),
+            recipe="atto_mask_rcnn_lite_scenes",
+            commit="2a0f8c5",
+            license="Apache-2.0",
+            data="scenes",
+        ),
         "attendseg_lite.scenes": Weights(
             model="attendseg_lite",
             overrides=MappingProxyType({"num_classes": 11, "image_size": (128, 128, 3)}),

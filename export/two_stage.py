@@ -11,6 +11,7 @@ know as an entry of metadata, `METADATA`: one line of JSON.
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -124,6 +125,10 @@ class TwoStageRunner:
                     f"a file gives {', '.join(runner.outputs)} where {', '.join(sorted(outputs))} are wanted: "
                     "give the trunk, the box head and the mask head, in this order"
                 )
+        classes, sides = (
+            math.prod(self._box_head.outputs[n].shape[1:]) for n in ("classes", "offsets")
+        )
+        self._said_shapes = {"classes": (classes,), "offsets": (sides // 4, 4)}
         self._anchors = [_grid(level) for level in self.settings["anchors"]]
 
     def __call__(self, images: Any) -> dict[str, np.ndarray]:
@@ -156,8 +161,8 @@ class TwoStageRunner:
         )
         regions = read_regions(maps, proposals, **settings["box_regions"])
         said = self._each(self._box_head, regions[valid])
-        logits = said["classes"].reshape(valid.sum(), -1)
-        offsets = said["offsets"].reshape(valid.sum(), -1, 4)
+        # Sizes in numbers: of no proposal there is nothing to conclude them from.
+        logits, offsets = (said[n].reshape(-1, *ends) for n, ends in self._said_shapes.items())
         boxes, scores, classes = detect_boxes(
             logits,
             offsets,

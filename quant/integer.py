@@ -13,6 +13,7 @@ from jaxtyping import Array
 from attokit.quant import params
 from attokit.quant.fake_quant import check_kernels, propagate
 from attokit.quant.graph import FLOAT, Graph, Weights
+from attokit.quant.ops import table
 from attokit.quant.ops.kind import Kernels
 from attokit.quant.params import QParams
 from attokit.quant.plan import OpPlan, Ranges, function_tables, make_plans
@@ -81,9 +82,10 @@ def interface_types(
     for name in names:
         tensor = graph.tensors[name]
         if tensor.bits == FLOAT and value not in (None, "float32"):
+            by_kind = any(name in op.outputs and table.OPS[op.kind].only_float for op in graph.ops)
+            cure = "leave it out" if by_kind else "leave it out, or name fewer in quant.keep_float"
             raise ValueError(
-                f"{argument} {value!r} does not fit {name!r}, which stays float32; "
-                "leave it out, or name fewer in quant.keep_float"
+                f"{argument} {value!r} does not fit {name!r}, which stays float32; {cure}"
             )
         fits = (tensor.integer_type, "float32", *(("uint8",) if tensor.bits == 8 else ()))
         if tensor.quantized and value is not None and value not in fits:

@@ -34,8 +34,9 @@ def accumulate(gradient_of: GradientOf, parts: int) -> GradientOf:
 
     Loss and gradient are the means over the parts, so they are those of the batch up to the rounding
     of another order of sums. What looks at a batch as a whole looks at each part: batch norm
-    normalizes by the part, and running statistics move once per part. Each part draws its own
-    randomness.
+    normalizes by the part, and running statistics move once per part; losses that divide by what a batch
+    holds, as those of detectors do, divide by what the part holds; mixup mixes within the part. Each part
+    draws its own randomness.
     """
     if parts == 1:
         return gradient_of

@@ -28,6 +28,7 @@ from attokit.train.scaled_window import Window, scale_image, scale_map
 MAP_FILLINGS: Mapping[str, int] = MappingProxyType(
     {"masks": IGNORE, "depths": 0, "instance_maps": 0}
 )
+_HALF = 127  # of 255: a cell of a picture that shows more than this is of the object
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -369,9 +370,9 @@ def augment_batch(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Ba
     """Returns a batch with its images varied as drawn and its maps and boxes moved with them.
 
     Maps are `masks`, `depths` and `instance_maps`; boxes are as `train.padded_boxes` has them, pictures of them
-    (`instance_masks`) as `train.instances` does. What comes
-    twice as close is twice as large: depths are divided by the scale (Eigen et al., section 3.4). Other
-    arrays, such as `labels`, stay as they are.
+    (`instance_masks`) as `train.instances` does; after crops and scaling, an object whose picture shows no pixel
+    of it does not count. What comes twice as close is twice as large: depths are divided by the scale
+    (Eigen et al., section 3.4). Other arrays, such as `labels`, stay as they are.
 
     Raises:
       ValueError: as `apply_augmentation` does, or if reflected borders would show objects without boxes, or the
@@ -399,9 +400,12 @@ def augment_batch(config: AugmentConfig, draw: Augmentation, batch: Batch) -> Ba
             config, draw, batch["boxes"], batch["instance_masks"], size
         )
     if "boxes" in batch:
-        moved["boxes"], moved["box_labels"] = move_boxes(
-            config, draw, batch["boxes"], batch["box_labels"], size
-        )
+        moved["boxes"], labels = move_boxes(config, draw, batch["boxes"], batch["box_labels"], size)
+        if "instance_masks" in moved and (config.resizes or config.crop_padding):
+            # What is left of a box may hold nothing of its object.
+            seen = (moved["instance_masks"] > _HALF).any((-2, -1))
+            labels = np.where(seen, labels, -np.abs(labels))
+        moved["box_labels"] = labels
     if config.mixes:
         moved |= {"mix_shares": draw.mix_shares, "mix_boxes": draw.mix_boxes}
     return batch | moved

@@ -74,7 +74,11 @@ def _parsed(
             if missing := [name for name in fields if name not in image]:
                 raise ValueError(f"image {number} has no {', '.join(missing)}")
         for annotation in content["annotations"]:
-            np.asarray(annotation["bbox"], np.float64).reshape(4)
+            box = np.asarray(annotation["bbox"], np.float64).reshape(4)
+            if not np.isfinite(box).all():
+                raise ValueError(
+                    f"annotation {annotation.get('id')} has the bbox {box.tolist()}, which is not finite"
+                )
             if annotation["category_id"] not in names:
                 raise ValueError(
                     f"annotation {annotation.get('id')} has category {annotation['category_id']}, which has no name"

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 _LEAST_NUMBERS = 6  # of a polygon: three corners
+_FARTHEST = 10  # of a corner, in sizes of the image
 
 
 def segmentation_mask(
@@ -23,20 +24,20 @@ def segmentation_mask(
       source: What errors call it.
 
     Raises:
-      ValueError: if it is neither, or of an image of another size.
+      ValueError: if it is neither, damaged, or of an image of another size.
     """
     from faster_coco_eval import mask  # here: only these files need it
 
     if isinstance(segmentation, Mapping):
-        return mask.decode(_run_lengths(segmentation, size, source)).astype(bool)
-    polygons = _polygons(segmentation, source)
+        return _of_run_lengths(segmentation, size, source)
+    polygons = _polygons(segmentation, size, source)
     if not polygons:
         return np.zeros(size, bool)
     return mask.decode(mask.merge(mask.frPyObjects(polygons, *size))).astype(bool)
 
 
-def _polygons(segmentation: Any, source: object) -> list[list[float]]:
-    if not isinstance(segmentation, Sequence) or isinstance(segmentation, str):
+def _polygons(segmentation: Any, size: tuple[int, int], source: object) -> list[list[float]]:
+    if not isinstance(segmentation, Sequence) or isinstance(segmentation, str | bytes):
         raise ValueError(
             f"{source} has a segmentation that is {segmentation!r}: give polygons or run lengths"
         )
@@ -50,36 +51,58 @@ def _polygons(segmentation: Any, source: object) -> list[list[float]]:
             raise ValueError(
                 f"{source} has the polygon {_short(polygon)}: give x and y of every corner, all finite"
             )
+        if np.abs(numbers).max(initial=0) > _FARTHEST * max(
+            size
+        ):  # every pixel of an edge costs memory
+            raise ValueError(
+                f"{source} has the polygon {_short(polygon)}, far outside of its image of {size}: give pixels"
+            )
         if len(numbers) >= _LEAST_NUMBERS:
             polygons.append(numbers.tolist())
     return polygons
 
 
-def _run_lengths(rle: Mapping[str, Any], size: tuple[int, int], source: object) -> Mapping:
+def _of_run_lengths(
+    rle: Mapping[str, Any], size: tuple[int, int], source: object
+) -> Bool[np.ndarray, "h w"]:
     from faster_coco_eval import mask
 
-    if set(rle) < {"size", "counts"} or not isinstance(rle["counts"], str | bytes | Sequence):
+    counts, told = rle.get("counts"), rle.get("size")
+    if not isinstance(counts, str | bytes | Sequence) or not isinstance(told, Sequence):
         raise ValueError(
             f"{source} has run lengths {_short(dict(rle))}: give size and counts, as COCO has them"
         )
-    if tuple(rle["size"]) != size:
+    if tuple(told) != size:
         raise ValueError(
-            f"{source} has run lengths of {tuple(rle['size'])} pixels, its image has {size}: both must have "
+            f"{source} has run lengths of {tuple(told)} pixels, its image has {size}: both must have "
             "one height and width"
         )
-    counts = rle["counts"]
-    if isinstance(counts, str | bytes):
-        return {
-            "size": list(size),
-            "counts": counts.encode() if isinstance(counts, str) else counts,
-        }
+    if not isinstance(counts, str | bytes):
+        _check_counts(counts, size, source)
+    try:
+        packed = (
+            {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
+            if isinstance(counts, str | bytes)
+            else mask.frPyObjects({"size": list(size), "counts": list(counts)}, *size)
+        )
+        return mask.decode(packed).astype(bool)
+    except (ValueError, RuntimeError) as err:
+        raise ValueError(
+            f"{source} has damaged run lengths {_short(dict(rle))} ({err}): correct the counts"
+        ) from err
+
+
+def _check_counts(counts: Sequence[Any], size: tuple[int, int], source: object) -> None:
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise ValueError(
+            f"{source} has the run lengths {_short(counts)}: give whole numbers from 0 on"
+        )
     total = sum(counts)
-    if total != size[0] * size[1] or min(counts, default=0) < 0:
+    if total != size[0] * size[1]:
         raise ValueError(
             f"{source} has run lengths of {total} pixels in all, its image has {size[0] * size[1]}: correct "
             "the counts"
         )
-    return mask.frPyObjects({"size": list(size), "counts": list(counts)}, *size)
 
 
 def _short(value: object) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from attokit.train.dataset import Source
 from attokit.train.forward import Forward
 from attokit.train.loader import EvalBatches, iterate
-from attokit.train.mesh import check_batch_size, make_mesh, put_batch
+from attokit.train.mesh import make_mesh, put_batch
 from attokit.train.metrics import MetricTotals
 from attokit.train.step import EvalStep, make_eval_step
 from attokit.train.task import Task
@@ -42,19 +42,18 @@ def evaluate(
       model_state: Its state.
       source: The split, such as `dataset.split("test")`.
       task: What to compute.
-      batch_size: Examples per step; the last batch is filled up and masked.
+      batch_size: Examples per step, rounded up to what the mesh divides; the last batch is filled up and
+        masked.
       mesh: Where to run; the default device alone if None.
       on_batch: Called before each batch; what it raises ends the evaluation.
 
     Raises:
-      ValueError: if the mesh does not divide the batch size, or a batch holds what the task cannot
-        mean.
+      ValueError: if a batch holds what the task cannot mean.
     """
     mesh = make_mesh(devices=jax.devices()[:1]) if mesh is None else mesh
-    check_batch_size(batch_size, mesh)
     batches = EvalBatches(
         source,
-        batch_size=batch_size,
+        batch_size=-(-batch_size // mesh.size) * mesh.size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

@@ -183,8 +183,8 @@ ATTO_MASK_RCNN_LITE_SCENES = Recipe(
 """The small Mask R-CNN on scenes with the garments of all of Fashion-MNIST.
 
 Command: `attokit train --recipe atto_mask_rcnn_lite_scenes --data FOLDER --run-dir runs/instances`
-Cost: 22,400 scenes, about 16 per second of one core: 25 minutes with compilation and evaluation.
-Expected: see docs/results.md.
+Cost: 22,400 scenes, about 16 per second of one core: 30 minutes with compilation and evaluation.
+Expected: on 512 test scenes average precision at IoU 0.5 of 0.816 for boxes and 0.778 for masks.
 """
 
 _INSTANCES = TrainConfig(

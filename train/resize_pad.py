@@ -59,8 +59,17 @@ def boxes_in_fitted(boxes_xyxy: Float[np.ndarray, "n 4"], info: Info) -> Float[n
     return (boxes_xyxy * factors[None] - shifts[None]).astype(np.float32)
 
 
-def boxes_in_original(boxes_xyxy: Float[np.ndarray, "n 4"], info: Info) -> Float[np.ndarray, "n 4"]:
-    """Returns boxes in the fixed size, in the image as it was, cut off at its border; pixels."""
+def boxes_in_original(
+    boxes_xyxy: Float[np.ndarray, "n 4"], info: Info, *, cut: bool = True
+) -> Float[np.ndarray, "n 4"]:
+    """Returns boxes in the fixed size, in the image as it was; pixels.
+
+    Args:
+      boxes_xyxy: In the fixed size.
+      info: What was done with the image.
+      cut: Whether they are cut off at its border. Who pastes masks into them wants them whole.
+    """
     factors, shifts = np.tile(info[2, ::-1], 2), np.tile(info[3, ::-1], 2)
+    boxes = ((boxes_xyxy + shifts[None]) / factors[None]).astype(np.float32)
     limits = np.tile(info[0, ::-1], 2)
-    return np.clip((boxes_xyxy + shifts[None]) / factors[None], 0, limits[None]).astype(np.float32)
+    return np.clip(boxes, 0, limits[None]) if cut else boxes

@@ -29,7 +29,7 @@ def task_for(dataset: Dataset, config: TrainConfig, network: Any = None) -> Task
 
     Raises:
       ValueError: if a setting is for another task, or does not fit the classes, or if a task with
-        boxes has no network that does it.
+        boxes has no network that does it, or masks one of other classes.
     """
     if dataset.task == "segmentation":
         return segmentation_task(
@@ -57,6 +57,11 @@ def task_for(dataset: Dataset, config: TrainConfig, network: Any = None) -> Task
             raise ValueError(
                 f"{dataset.name} is data for instance segmentation, and {type(network).__name__} is no Mask "
                 "R-CNN: give one of the zoo, or the task itself (instance_segmentation_task)"
+            )
+        if settings.num_classes != dataset.num_classes:
+            raise ValueError(
+                f"the network has {settings.num_classes} classes with the background, {dataset.name} has "
+                f"{dataset.num_classes}: leave num_classes out, or give the data that it was made for"
             )
         return instance_segmentation_task(dataset.num_classes, MaskRCNNTrainConfig.of(settings))
     anchors = network_anchors(network, dataset.image_shape[:2])

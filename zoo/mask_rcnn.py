@@ -123,10 +123,20 @@ class MaskRCNNConfig:
         return (*strides, 2 * strides[-1]) if self.coarser_map else tuple(strides)
 
     def anchors(self, image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "_ 4"], ...]:
-        """Returns the anchors of every map for images of some height and width, xyxy in pixels."""
+        """Returns the anchors of every map for images of some height and width, xyxy in pixels.
+
+        They are those of the image padded to whole cells of the coarsest map of the backbone, as far as maps have
+        cells for them: as torchvision, which pads images.
+        """
+        coarsest = stride_of(self.maps[-1])
+        padded = [-(-length // coarsest) * coarsest for length in image_size]
         return anchor_boxes_xyxy(
-            image_size,
             [(-(-image_size[0] // s), -(-image_size[1] // s)) for s in self.strides],
+            # The strides, but for a coarser map of an odd one: its cells share the padded image.
+            steps=[
+                (padded[0] // -(-padded[0] // s), padded[1] // -(-padded[1] // s))
+                for s in self.strides
+            ],
             sizes=self.anchor_sizes,
             ratios=self.anchor_ratios,
         )

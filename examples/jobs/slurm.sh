@@ -12,5 +12,5 @@
 # until the run is finished. --resume starts where there is nothing yet.
 run=/shared/runs/imagenet
 srun --kill-on-bad-exit=1 attokit train --recipe attonet_a_imagenet --data /data/imagenet \
-    --run-dir "$run" --resume --compilation-cache /shared/jax_cache
+    --run-dir "$run" --resume --compilation-cache /shared/jax_cache || exit 1
 [ -f "$run/weights.safetensors" ] || scontrol requeue "$SLURM_JOB_ID"

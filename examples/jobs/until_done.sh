@@ -6,6 +6,5 @@ run_dir=$1 && shift
 trap 'kill -TERM "$job"' TERM
 "$@" &
 job=$!
-wait "$job"
-wait "$job"
-[ -f "$run_dir/weights.safetensors" ]
+wait "$job" # returns early when the signal comes
+wait "$job" && [ -f "$run_dir/weights.safetensors" ]

@@ -4,18 +4,20 @@
 "masks" [b, d, m, m] and "valid" [b, d].
 """
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from flax import linen as nn
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 
-from attokit.export import write
+from attokit.export import two_stage, write
 from attokit.export.anatomy import Inspection
-from attokit.export.host_regions import paste_masks
 from attokit.file_outputs import FileOutputs
 from attokit.measuring import measure
 from attokit.overlays import outline, picture_folder, picture_places
@@ -30,12 +32,15 @@ from attokit.train import (
     instance_segmentation_task,
     read_image,
 )
+from attokit.train.mask_rle import paste_mask
+from attokit.train.resize_pad import Info, boxes_in_original, resize_and_pad
 from attokit.zoo.mask_rcnn import MaskRCNNConfig
 
 BATCH_SIZE = 16
 _LEAST_SCORE = 0.3  # of what is shown
-_LEAST_PROBABILITY = 0.5  # of a pixel that is painted
 _OUTPUTS = frozenset({"boxes", "scores", "classes", "masks", "valid"})
+METADATA = "ATTOKIT_INSTANCES"
+"""Of a file: JSON with `format` 1 and `num_classes`, with the background."""
 
 
 def check_outputs(model: str, outputs: Any, dataset: Dataset) -> None:
@@ -44,12 +49,42 @@ def check_outputs(model: str, outputs: Any, dataset: Dataset) -> None:
         raise ValueError(f"{model} does not give boxes with masks: choose a Mask R-CNN")
 
 
+def describe_classes(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, str]:
+    """Returns the metadata of a detector's file, by the name of the entry."""
+    del image_shape
+    config: MaskRCNNConfig = getattr(network, "config")  # noqa: B009  Linen modules promise none
+    return {METADATA: json.dumps({"format": 1, "num_classes": config.num_classes})}
+
+
+def _told_classes(metadata: Mapping[str, bytes]) -> int | None:
+    """Returns how many classes a file tells, with the background; None if it does not."""
+    entry = metadata.get(METADATA)
+    if entry is None:
+        return None
+    try:
+        fields = json.loads(entry)
+        if fields["format"] != 1:
+            raise ValueError(f"format {fields['format']}")
+        return int(fields["num_classes"])
+    except (ValueError, TypeError, KeyError) as err:
+        raise ValueError(
+            f"the metadata {METADATA} is damaged or of a later version ({type(err).__name__}: {err}): "
+            "export the file again"
+        ) from err
+
+
 def read_file(info: Inspection) -> FileOutputs | None:
-    """Returns how to read the one file of a Mask R-CNN; None if it is none by its outputs."""
+    """Returns how to read a Mask R-CNN, of one file or by the trunk of three; None if it is none.
+
+    Raises:
+      ValueError: if what it tells of its classes is damaged.
+    """
     shapes = {name: tensor.shape for name, tensor in info.outputs.items()}
+    if two_stage.METADATA in info.metadata:
+        return FileOutputs(num_classes=_told_classes(info.metadata), decode=dict)
     if shapes.keys() != _OUTPUTS or [len(shapes[n]) for n in ("boxes", "masks")] != [3, 4]:
         return None
-    return FileOutputs(num_classes=None, decode=dict)
+    return FileOutputs(num_classes=_told_classes(info.metadata), decode=dict)
 
 
 def quantized_network(graph: Graph, kernels: Kernels, network: nn.Module) -> Forward:
@@ -102,22 +137,31 @@ def predict(
 ) -> None:
     """Prints the objects in images and writes each image with their masks and boxes into a folder.
 
+    Images are fitted whole, as those of folders are for training; places are in pixels of the image as it was.
+
     Raises:
       ValueError: if a file cannot be read as an image, or the folder is a file.
       OSError: if the folder or a file cannot be written.
     """
     least = _LEAST_SCORE if score is None else score
     folder = picture_folder(output)
-    pictures = [read_image(image, predictor.image_shape) for image in images]
+    pictures = [_fitted(image, predictor.image_shape) for image in images]
     folder.mkdir(parents=True, exist_ok=True)
     table = Table("image", "class", "score", "left, top, right, bottom", title=predictor.name)
     written = []
     places = picture_places(images, folder, "masks")
-    for image, pixels, path in zip(images, pictures, places, strict=True):
+    for image, (pixels, info), path in zip(images, pictures, places, strict=True):
         found = predictor.outputs(pixels[None])
+        boxes = boxes_in_original(found["boxes"][0], info)
         used = found["valid"][0] & (found["scores"][0] >= least)
-        labels, scores, boxes = (found[n][0][used] for n in ("classes", "scores", "boxes"))
-        masks = paste_masks(found["masks"][0][used], boxes, pixels.shape[:2]) > _LEAST_PROBABILITY
+        used &= np.all(boxes[:, 2:] > boxes[:, :2], -1)  # not in the padding alone
+        labels, scores, boxes = found["classes"][0][used], found["scores"][0][used], boxes[used]
+        height, width = info[0].astype(int).tolist()
+        whole = boxes_in_original(found["boxes"][0][used], info, cut=False)
+        masks = [
+            paste_mask(mask, box, (height, width))
+            for mask, box in zip(found["masks"][0][used], whole, strict=True)
+        ]
         names = {int(label): predictor.class_name(int(label)) for label in np.unique(labels)}
         for rank, (label, probability, box) in enumerate(zip(labels, scores, boxes, strict=True)):
             place = ", ".join(f"{side:.0f}" for side in box)
@@ -126,7 +170,20 @@ def predict(
             )
         if not used.any():
             table.add_row(str(image), "nothing", "", "")
-        written.append(write(path, outline(pixels, boxes, labels, scores, names, masks)))
+        photo = read_image(image, (height, width, 3))
+        painted = np.asarray(masks, bool).reshape(-1, height, width)
+        written.append(write(path, outline(photo, boxes, labels, scores, names, painted)))
     console.print(table)
     for path in written:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _fitted(
+    path: pathlib.Path, shape: tuple[int, int, int]
+) -> tuple[UInt8[np.ndarray, "h w c"], Info]:
+    """Returns the image of a file, fitted whole, and its `image_info`."""
+    try:
+        with Image.open(path) as image:
+            return resize_and_pad(image, shape)
+    except (OSError, UnidentifiedImageError) as err:
+        raise ValueError(f"cannot read the image {path}: {err}; remove or replace it") from err

@@ -101,7 +101,7 @@ def outline(
     colors = class_colors(max(names, default=0) + 1)
     pixels = np.broadcast_to(image, (height, width, 3))
     if masks is not None:
-        pixels = _painted(pixels / 255, masks, colors[labels])
+        pixels = paint_masks(pixels / 255, masks, colors[labels])
     inches = max(2 * _LEAST_INCHES, width / _DOTS_PER_INCH)
     figure = Figure(figsize=(inches, inches * height / width))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -126,7 +126,7 @@ def outline(
     return png(figure)
 
 
-def _painted(
+def paint_masks(
     pixels: Float[np.ndarray, "h w 3"],
     masks: Bool[np.ndarray, "n h w"],
     colors: Float[np.ndarray, "n 3"],

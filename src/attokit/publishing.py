@@ -141,6 +141,8 @@ def training_command(run: Run) -> str:
     if run.start is not None:
         words += ["--start", pathlib.Path(run.start).name]
         words += ["--reset-head"] if run.reset_head else []
+    words += [] if run.teacher is None else ["--teacher", pathlib.Path(run.teacher).name]
+    words += [] if run.split == "test" else ["--split", run.split]
     return shlex.join([*words, *_flags(run.config, TrainConfig(steps=1))])
 
 

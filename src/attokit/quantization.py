@@ -147,6 +147,15 @@ def _batch_size(graph: Graph) -> int:
     return max(1, min(_MOST_AT_ONCE, _ACTIVATIONS_AT_ONCE // sum(sizes)))
 
 
+def on_this_machine(config: TrainConfig) -> TrainConfig:
+    """Returns the settings of a training without its mesh, where there are not the devices for that."""
+    try:
+        named_mesh(config.mesh)
+    except ValueError:
+        return dataclasses.replace(config, mesh=None)
+    return config
+
+
 def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:
     """Returns the settings of QAT after a float training: a short fine-tuning at a tenth of its rate.
 
@@ -170,6 +179,9 @@ def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:
         "compute_dtype": "float32",
         "rate_factors": (),
         "filter_gradients": (),
+        # Of the machine that trained.
+        "profile": None,
+        "workers": 0,
         "filter_patch": TrainConfig.filter_patch,
         "distillation_weight": TrainConfig.distillation_weight,
         "distillation_temperature": TrainConfig.distillation_temperature,

@@ -45,6 +45,8 @@ class Run:
       config: How it was trained.
       start: What it started from: the name of pretrained weights or a path; None for random weights.
       reset_head: Whether the head started anew.
+      teacher: What it learned from as well: the name of pretrained weights or a path.
+      split: That it was evaluated on.
     """
 
     path: pathlib.Path
@@ -57,6 +59,8 @@ class Run:
     config: TrainConfig
     start: str | None = None
     reset_head: bool = False
+    teacher: str | None = None
+    split: str = "test"
 
     @property
     def weights_path(self) -> pathlib.Path:
@@ -165,6 +169,8 @@ def open_run(path: pathlib.Path) -> Run:
             config=read_config(settings["config"]),
             start=settings.get("start"),
             reset_head=settings.get("reset_head", False),
+            teacher=settings.get("teacher"),
+            split=settings.get("split", "test"),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as err:
         raise ValueError(

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from attokit.figures import png
-from attokit.overlays import class_colors, paint
+from attokit.overlays import class_colors, paint, paint_masks
 from attokit.train import IGNORE, Dataset
 from attokit.train.dataset import Batch
+from attokit.train.mask_rle import paste_mask
 
 _COLUMNS = 6
 _INCHES = 1.9
@@ -56,10 +57,26 @@ def _draw_boxes(axes: Axes, example: Batch, names: Sequence[str]) -> set[int]:
     return {abs(int(label)) for label in labels if label}
 
 
+def _draw_instances(axes: Axes, example: Batch, names: Sequence[str]) -> set[int]:
+    """Draws an image with its boxes and what their pictures say of their pixels; returns their classes."""
+    image, labels = example["images"], np.abs(example["box_labels"])
+    size = image.shape[:2]
+    rows = np.flatnonzero(labels)
+    masks = [paste_mask(example["instance_masks"][i], example["boxes"][i], size) for i in rows]
+    painted = paint_masks(
+        np.broadcast_to(image, (*size, 3)) / 255,
+        np.asarray(masks, bool).reshape(-1, *size),
+        class_colors(len(names))[labels[rows]],
+    )
+    pixels = np.round(255 * painted).astype(np.uint8)
+    return _draw_boxes(axes, {**example, "images": pixels}, names)
+
+
 _DRAW: Mapping[str, Callable[[Axes, Batch, Sequence[str]], set[int]]] = {
     "classification": _draw_label,
     "segmentation": _draw_mask,
     "detection": _draw_boxes,
+    "instance_segmentation": _draw_instances,
 }
 
 

@@ -113,7 +113,7 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
         ),
         "instance_segmentation": TaskView(
             metric="mask AP@0.5",
-            file_outputs="boxes, classes, scores and masks of what is found",
+            file_outputs="boxes, classes, scores and masks of what is found, or the trunk of three files",
             check_outputs=instance_segmentation.check_outputs,
             read_file=instance_segmentation.read_file,
             evaluate=instance_segmentation.evaluate,
@@ -124,6 +124,7 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             app_kind=None,
             app_ending=lambda network, image_shape: {},
             sized_by_model=True,
+            file_metadata=instance_segmentation.describe_classes,
             quantized_network=instance_segmentation.quantized_network,
         ),
     }

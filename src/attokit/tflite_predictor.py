@@ -1,14 +1,15 @@
 """A .tflite file as a predictor, of this project or of any other tool."""
 
+import functools
 import pathlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import PyTree, UInt8
 
-from attokit.export import Runner, inspect
+from attokit.export import Runner, TwoStageRunner, inspect, two_stage
 from attokit.export.anatomy import Inspection, Subgraph, TensorInfo
 from attokit.file_outputs import FileOutputs
 from attokit.predictor import Predictor
@@ -17,6 +18,8 @@ from attokit.tasks import TASKS, view_of
 from attokit.zoo.registry import Task
 
 Shape = tuple[int, int, int]
+TRUNK, HEADS = "_trunk", ("_boxes", "_masks")
+"""How the names of the three files of a two-stage detector end, of `attokit export --split`."""
 
 
 def file_predictor(
@@ -30,7 +33,7 @@ def file_predictor(
     """Returns a .tflite file in LiteRT.
 
     Args:
-      file: Path or bytes.
+      file: Path or bytes; of a detector of three files the path of its trunk, the others beside it.
       labels: One class name per line; None takes `labels.txt` beside the file if it fits.
       task: Key of `TASKS`; None finds out by the shapes of the outputs, and by the run in whose
         folder the file lies.
@@ -40,10 +43,12 @@ def file_predictor(
         the models here, with a note unless the file lies in its run's folder.
 
     Raises:
-      ValueError: if the file is damaged, takes no images, is of no task or could be of several,
+      ValueError: if the file is damaged, one of several without the others, takes no images, is of no task or could be of several,
         or labels or range do not fit.
     """
-    runner, info = Runner(file), inspect(file)
+    _check_whole(file)
+    info = inspect(file)
+    run_file = _opened(file, info)
     name = name or (str(file) if isinstance(file, pathlib.Path) else "the file")
     image_shape = _image_shape(name, info)
     run = _run_beside(file, image_shape)
@@ -57,10 +62,10 @@ def file_predictor(
             f"{name} takes floats and does not say of which range: assumed 0 to 1 "
             "(--input-range LOW HIGH chooses another)"
         )
-    feed = _feeder(next(iter(runner.inputs.values())), *(known or (0.0, 1.0)))
+    feed = _feeder(next(iter(info.inputs.values())), *(known or (0.0, 1.0)))
 
     def outputs(images: UInt8[np.ndarray, "b h w c"]) -> PyTree:
-        return read.decode(runner(feed(images), dequantize=True))
+        return read.decode(run_file(feed(images)))
 
     return Predictor(
         name=name,
@@ -73,6 +78,37 @@ def file_predictor(
         anchors=read.anchors,
         note=note,
     )
+
+
+def _check_whole(file: pathlib.Path | bytes) -> None:
+    """Raises ValueError if a file is a head of a detector of three files, whose trunk lies beside it."""
+    if not isinstance(file, pathlib.Path):
+        return
+    for part in HEADS:
+        trunk = file.with_name(f"{file.stem.removesuffix(part)}{TRUNK}{file.suffix}")
+        if file.stem.endswith(part) and trunk.is_file():
+            raise ValueError(f"{file} is one of the three files of a detector: give {trunk}")
+
+
+def _opened(
+    file: pathlib.Path | bytes, info: Inspection
+) -> Callable[[np.ndarray], Mapping[str, np.ndarray]]:
+    """Returns what runs a file, or the three of which it is the trunk, and gives reals."""
+    if two_stage.METADATA not in info.metadata:
+        return functools.partial(Runner(file), dequantize=True)
+    if not isinstance(file, pathlib.Path) or not file.stem.endswith(TRUNK):
+        raise ValueError(
+            f"the trunk of a detector of three files needs its heads beside it: name it NAME{TRUNK}.tflite, as "
+            "attokit export --split does"
+        )
+    stem = file.stem.removesuffix(TRUNK)
+    heads = [file.with_name(f"{stem}{part}{file.suffix}") for part in HEADS]
+    if missing := [str(head) for head in heads if not head.is_file()]:
+        raise ValueError(
+            f"{file} is the trunk of a detector, without {' and '.join(missing)}: put the three files "
+            "together"
+        )
+    return TwoStageRunner(file, *heads)
 
 
 def _image_shape(name: str, info: Inspection) -> Shape:

@@ -90,6 +90,7 @@ def train_float(
         extra=describe_run(model, overrides, data, dataset)
         | {
             "teacher": None if teacher is None else teacher.name,
+            "split": eval_split,
             "start": None if start is None else start.name,
             "reset_head": start is not None and start.reset_head,
         },

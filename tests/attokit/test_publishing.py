@@ -122,7 +122,7 @@ def test_what_cannot_be_published(run_dir):
 def test_the_command_trains_it_again(finished, config):
     run = dataclasses.replace(
         open_run(finished[0]), config=config, data="/home/me/photos", start="/home/me/first",
-        reset_head=True, overrides={"width": 3, "num_classes": 3, "image_size": (8, 8, 1),
+        reset_head=True, teacher="/home/me/large", split="val", overrides={"width": 3, "num_classes": 3, "image_size": (8, 8, 1),
                                     "note": "it's"},
     )  # fmt: skip
     words = shlex.split(training_command(run))
@@ -131,4 +131,5 @@ def test_the_command_trains_it_again(finished, config):
     assert options.config == dataclasses.replace(config, mesh=None)
     assert (options.model, options.data, options.start) == ("tiny", "FOLDER", "first")
     assert options.reset_head and options.image_size == (8, 8, 1)
+    assert (options.teacher, options.split) == ("large", "val")
     assert options.overrides == ("width=3", "note=it's")

@@ -48,6 +48,13 @@ def test_masks_are_painted_and_boxes_drawn():
     drawn = _pixels(*_dataset("detection", boxes=boxes, box_labels=labels))
     none = _pixels(*_dataset("detection", boxes=boxes, box_labels=0 * labels))
     assert _has(drawn, dog) > 100 > _has(none, dog)
+    pictures = np.zeros((3, 2, 4, 4), np.uint8)
+    instances = {"boxes": boxes, "box_labels": labels, "instance_masks": pictures}
+    empty = _pixels(*_dataset("instance_segmentation", **instances))
+    pictures[0, 0] = 255
+    full = _pixels(*_dataset("instance_segmentation", **instances))
+    share = tuple(0.5 * value for value in dog)
+    assert _has(full, dog) > 100 and _has(full, share) > 1000 > 100 > _has(empty, share)
 
 
 def test_what_has_no_picture():

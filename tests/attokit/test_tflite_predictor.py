@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attokit.export import to_tflite
+from attokit.export import to_tflite, two_stage
 from attokit.export.anatomy import Subgraph, TensorInfo
 from attokit.quant import calibrate, trace
 from attokit.runs import open_run
@@ -136,6 +136,21 @@ def test_a_run_knows_its_files(run_dir):
     outside = file_predictor(run_dir / "float.tflite")
     assert outside.data is None
     assert "assumed 0 to 1" in outside.note
+
+
+def test_a_detector_of_three_files_is_opened_by_its_trunk(tmp_path):
+    graph, weights = trace(lambda _, x: x * 2, {}, jax.ShapeDtypeStruct((1, 4, 4, 3), "float32"))
+    trunk = to_tflite(graph, weights, metadata={two_stage.METADATA: "{}"})
+    with pytest.raises(ValueError, match=r"needs its heads beside it: name it NAME_trunk.tflite"):
+        file_predictor(trunk)
+    for part in ("trunk", "boxes"):
+        (tmp_path / f"net_{part}.tflite").write_bytes(trunk)
+    with pytest.raises(
+        ValueError, match=r"without .*net_masks.tflite: put the three files together"
+    ):
+        file_predictor(tmp_path / "net_trunk.tflite")
+    with pytest.raises(ValueError, match=r"one of the three files .*: give .*net_trunk.tflite"):
+        file_predictor(tmp_path / "net_boxes.tflite")
 
 
 def test_latency(finished):

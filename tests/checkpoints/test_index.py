@@ -96,3 +96,22 @@ def test_nothing_that_leaves_the_folder_is_written():
         with pytest.raises(ValueError, match="may leave its folder"):
             index_text({"x": Weights(**{
                 f: getattr(RECORD, f) for f in Weights.__dataclass_fields__} | {"source": name})})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"data": "/any/folder"}, "an index may name embedded data and TFDS sets"),
+        ({"data": "wake_scenes:Bag:/folder"}, "an index may name embedded data"),
+        ({"preprocessing": {"class_names": 5}}, "class_names are no list of texts"),
+        ({"overrides": {"num classes": 3}}, "no field of a config can be called"),
+    ],
+)
+def test_fields_that_a_reader_acts_on_are_checked(changes, error):
+    with pytest.raises(ValueError, match=error):
+        parse_index(_changed(**changes), "here")
+
+
+@pytest.mark.parametrize("data", ["scenes", "wake_scenes:Bag", "tfds:oxford_iiit_pet:4.0.0", None])
+def test_data_that_any_machine_has_may_be_named(data):
+    assert parse_index(_changed(data=data), "here")["tiny.a"].data == data

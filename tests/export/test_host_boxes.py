@@ -11,7 +11,9 @@ from attokit.zoo.proposals import ProposalConfig, propose
 
 RANDOM = np.random.default_rng(0)
 SIZE = (96, 128)
-ANCHORS = anchor_boxes_xyxy(SIZE, [(12, 16), (6, 8)], sizes=(24.0, 48.0), ratios=(0.5, 1.0, 2.0))
+ANCHORS = anchor_boxes_xyxy(
+    [(12, 16), (6, 8)], steps=[(8, 8), (16, 16)], sizes=(24.0, 48.0), ratios=(0.5, 1.0, 2.0)
+)
 COUNT = sum(map(len, ANCHORS))
 
 

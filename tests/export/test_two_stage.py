@@ -66,11 +66,20 @@ def test_float_and_integer_graph_equal_the_files():
     np.testing.assert_allclose(found["masks"], wanted["masks"], atol=1 / 128)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [{}, {"agnostic": False, "conv_only": True}])
+def test_images_without_a_proposal(form):
+    files = export.to_split_tflite(*calibrated(**form))
+    runner = export.TwoStageRunner(files.trunk, files.box_head, files.mask_head)
+    runner.settings["proposals"]["least_side"] = 1e6
+    found = runner(images(2))
+    assert not found["valid"].any() and found["boxes"].shape == (2, 6, 4)
+    assert not any(value.any() for value in found.values())
+
+
 @pytest.mark.parametrize("grid", [(3, 5), (1, 4), (4, 1), (1, 1)])
 def test_anchors_are_told_by_their_first_cell(grid):
-    (anchors,) = anchor_boxes_xyxy(
-        (16 * grid[0], 16 * grid[1]), [grid], sizes=(24.0,), ratios=(0.5, 1.0, 2.0)
-    )
+    (anchors,) = anchor_boxes_xyxy([grid], steps=[(16, 16)], sizes=(24.0,), ratios=(0.5, 1.0, 2.0))
     described = json.loads(json.dumps(two_stage._described_grid(anchors)))
     assert (described["rows"], described["columns"]) == grid
     assert len(described["cell"]) == 3

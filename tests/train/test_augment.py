@@ -295,6 +295,28 @@ def test_pictures_stay_pictures_of_their_boxes(config):
     assert len(overlaps) >= 12 and np.mean(overlaps) > 0.85 and min(overlaps) > 0.4, overlaps
 
 
+@pytest.mark.parametrize("strength", [255, 90])
+def test_objects_cut_off_with_their_pixels_do_not_count(strength):
+    """Objects fill the left quarter of their boxes: crops leave boxes with nothing in them."""
+    picture = np.zeros((8, 8), np.uint8)
+    picture[:, :2] = strength
+    batch = {
+        "images": np.zeros((60, 32, 32, 3), np.uint8),
+        "boxes": np.tile(np.float32([0, 8, 20, 24]), (60, 1, 1)),
+        "box_labels": np.full((60, 1), 2, np.int32),
+        "instance_masks": np.tile(picture, (60, 1, 1, 1)),
+    }
+    config = AugmentConfig(crop_padding=8)
+    draw = draw_augmentation(config, np.random.default_rng(0), 60)
+    out = augment_batch(config, draw, batch)
+    shown = (out["instance_masks"] > 127).any((1, 2, 3))
+    np.testing.assert_array_equal(out["box_labels"][:, 0], np.where(shown, 2, -2))
+    assert 0 < shown.sum() < 60 if strength == 255 else not shown.any()
+    flip = AugmentConfig(flip=True)  # nothing is cut off
+    out = augment_batch(flip, draw_augmentation(flip, np.random.default_rng(0), 60), batch)
+    assert (out["box_labels"] == 2).all()
+
+
 def test_exact_pixels_are_not_for_training():
     batch = _batch_of_rectangles(np.random.default_rng(0), 1) | {"instance_bits": np.zeros(1)}
     draw = draw_augmentation(AugmentConfig(), np.random.default_rng(0), 1)

@@ -84,6 +84,15 @@ def test_damaged_annotations(tmp_path, bad):
         read_coco(tmp_path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_boxes_that_are_not_finite(tmp_path, value):
+    coco_folder(tmp_path, [OBJECTS[0] | {"id": 31, "bbox": [1, 2, value, 4]}])
+    with pytest.raises(
+        ValueError, match=r"annotation 31 has the bbox \[1.0, 2.0, (nan|inf), 4.0\]"
+    ):
+        read_coco(tmp_path)
+
+
 @pytest.mark.parametrize(("field", "read"), [("file_name", read_coco), ("width", None)])
 def test_images_that_lack_a_field(tmp_path, field, read):
     coco_folder(tmp_path, [])

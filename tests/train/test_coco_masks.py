@@ -52,6 +52,24 @@ def test_polygons_of_too_few_corners_cover_nothing():
         ({"size": [20, 30]}, "has run lengths .*give size and counts"),
         ({"size": [20, 31], "counts": [620]}, r"run lengths of \(20, 31\) pixels, its image has"),
         ({"size": [20, 30], "counts": [5, 9]}, "run lengths of 14 pixels in all"),
+        ({"counts": [600]}, "annotation 5 has run lengths .*give size and counts"),
+        ({"size": 20, "counts": [600]}, "annotation 5 has run lengths .*give size and counts"),
+        (
+            {"size": [20, 30], "counts": None, "id": 1},
+            "annotation 5 has run lengths .*give size and",
+        ),
+        ({"rows": 20}, "annotation 5 has run lengths .*give size and counts"),
+        ({"size": [20, 30], "counts": [-1, 601]}, "annotation 5 .*give whole numbers from 0 on"),
+        ({"size": [20, 30], "counts": ["a", 3]}, "annotation 5 .*give whole numbers from 0 on"),
+        ({"size": [20, 30], "counts": [1.5, 598.5]}, "annotation 5 .*give whole numbers from 0 on"),
+        ({"size": [20, 30], "counts": []}, "run lengths of 0 pixels in all"),
+        (
+            {"size": [20, 30], "counts": ""},
+            "annotation 5 has damaged run lengths .*correct the cou",
+        ),
+        ({"size": [20, 30], "counts": "abc"}, "annotation 5 has damaged run lengths .*malformed"),
+        ({"size": [20, 30], "counts": b"zz"}, "annotation 5 has damaged run lengths"),
+        ([[1e12, 1, 5, 5, 7, 7]], "annotation 5 has the polygon .*far outside of its image"),
     ],
 )
 def test_what_is_no_mask(segmentation, match):

@@ -36,6 +36,22 @@ def test_masters_state_and_outputs_stay_float32():
     np.testing.assert_array_equal(slopes["kernel"], np.full((2, 3), 5, np.float32))
 
 
+def test_what_training_shows_beside_images_keeps_its_digits():
+    def forward(params, model_state, inputs, *, train, key):
+        assert inputs["images"].dtype == jnp.bfloat16
+        return inputs["boxes"] + params["shift"].astype(jnp.float32), model_state
+
+    boxes = jnp.asarray([[300.4, 257, 511.5, 400.25]])
+    outputs, _ = in_bfloat16(forward)(
+        {"shift": jnp.zeros((1, 4))},
+        {},
+        {"images": jnp.ones((1, 2, 2, 3)), "boxes": boxes},
+        train=True,
+        key=jax.random.key(0),
+    )
+    np.testing.assert_array_equal(outputs, boxes)
+
+
 def _gradients(name, **overrides):
     """Returns shapes of the gradient of a model of the zoo in bfloat16."""
     model = zoo.create(name, **overrides)

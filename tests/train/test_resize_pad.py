@@ -35,6 +35,8 @@ def test_boxes_go_there_and_back(image_size):
     # What a detector finds in the padding is cut off.
     everything = np.array([[0, 0, 128, 96]], np.float32)
     np.testing.assert_allclose(boxes_in_original(everything, info)[0], boxes[0], rtol=1e-5)
+    back = boxes_in_fitted(boxes_in_original(everything, info, cut=False), info)
+    np.testing.assert_allclose(back, everything, rtol=1e-5, atol=1e-4)
 
 
 def test_masks_move_with_their_image():

@@ -13,7 +13,9 @@ from attokit.train.rpn_targets import (
 from attokit.zoo.anchors import anchor_boxes_xyxy
 
 ANCHORS = np.concatenate(
-    anchor_boxes_xyxy((64, 64), [(8, 8), (4, 4)], sizes=(16, 32), ratios=(0.5, 1.0, 2.0))
+    anchor_boxes_xyxy(
+        [(8, 8), (4, 4)], steps=[(8, 8), (16, 16)], sizes=(16, 32), ratios=(0.5, 1.0, 2.0)
+    )
 )
 BOXES = np.array(
     [

@@ -31,6 +31,11 @@ def test_instance_segmentation_needs_a_mask_rcnn(dataset):
     for other in (None, zoo.create("rnnpool_face_m4")):
         with pytest.raises(ValueError, match="is no Mask R-CNN: give one of the zoo"):
             task_for(boxes, CONFIG, other)
+    more = zoo.create("atto_mask_rcnn_lite", num_classes=5)
+    with pytest.raises(
+        ValueError, match="has 5 classes with the background, tiny has 3: leave num"
+    ):
+        task_for(boxes, CONFIG, more)
     with pytest.raises(ValueError, match="loss is 'dice', but tiny names one class per box"):
         task_for(boxes, dataclasses.replace(CONFIG, loss="dice"), network)
 

@@ -6,7 +6,7 @@ from attokit.zoo.anchors import anchor_boxes_xyxy
 
 def test_anchors_are_those_by_hand():
     fine, coarse = anchor_boxes_xyxy(
-        (16, 24), [(2, 3), (1, 2)], sizes=(32, 64), ratios=(0.5, 1.0, 2.0)
+        [(2, 3), (1, 2)], steps=[(8, 8), (16, 12)], sizes=(32, 64), ratios=(0.5, 1.0, 2.0)
     )
     assert (fine.shape, coarse.shape) == ((18, 4), (6, 4))
     # What torchvision prints for these sizes and ratios.
@@ -19,9 +19,9 @@ def test_anchors_are_those_by_hand():
 
 
 def test_refuses_bad_numbers():
-    with pytest.raises(ValueError, match=r"1 maps and anchor sizes \(32, 64\)"):
-        anchor_boxes_xyxy((8, 8), [(2, 2)], sizes=(32, 64), ratios=(1.0,))
+    with pytest.raises(ValueError, match=r"1 maps, anchor sizes \(32, 64\)"):
+        anchor_boxes_xyxy([(2, 2)], steps=[(4, 4)], sizes=(32, 64), ratios=(1.0,))
     with pytest.raises(ValueError, match=r"ratios=\(0\.0,\)"):
-        anchor_boxes_xyxy((8, 8), [(2, 2)], sizes=(32,), ratios=(0.0,))
+        anchor_boxes_xyxy([(2, 2)], steps=[(4, 4)], sizes=(32,), ratios=(0.0,))
     with pytest.raises(ValueError, match=r"ratios=\(\)"):
-        anchor_boxes_xyxy((8, 8), [(2, 2)], sizes=(32,), ratios=())
+        anchor_boxes_xyxy([(2, 2)], steps=[(4, 4)], sizes=(32,), ratios=())

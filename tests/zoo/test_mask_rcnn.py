@@ -47,6 +47,21 @@ def test_counts_of_the_small_one():
     assert (info.parameters, info.macs) == (1_361_007, 348_589_120)
 
 
+@pytest.mark.parametrize("size", [(150, 150), (375, 500), (96, 64)])
+def test_anchors_are_those_of_the_padded_image(size):
+    config = zoo.config("mask_rcnn_r50_fpn")
+    padded = tuple(-(-length // 32) * 32 for length in size)
+    found, wanted = config.anchors(size), config.anchors(padded)
+    for boxes, more, stride in zip(found, wanted, config.strides, strict=True):
+        rows, columns = (-(-length // stride) for length in size)
+        grid = more.reshape(-(-padded[0] // stride), -(-padded[1] // stride), 3, 4)
+        np.testing.assert_array_equal(boxes.reshape(rows, columns, 3, 4), grid[:rows, :columns])
+        if stride == 64:  # torchvision: whole pixels of the image for every row of the coarser map
+            stride = padded[0] // len(grid)
+        corner = boxes.reshape(rows, columns, 3, 4)[-1, 0, 0]
+        np.testing.assert_array_equal(corner[1] - boxes[0, 1], (rows - 1) * stride)
+
+
 def _tiny(**overrides):
     return zoo.create(
         "atto_mask_rcnn_lite",

@@ -11,7 +11,9 @@ from attokit.zoo.anchors import anchor_boxes_xyxy
 from attokit.zoo.proposals import ProposalConfig, ProposalHead, clip_boxes, propose
 
 SIZE = (48, 64)
-ANCHORS = anchor_boxes_xyxy(SIZE, [(6, 8), (3, 4)], sizes=(12, 24), ratios=(0.5, 1.0))
+ANCHORS = anchor_boxes_xyxy(
+    [(6, 8), (3, 4)], steps=[(8, 8), (16, 16)], sizes=(12, 24), ratios=(0.5, 1.0)
+)
 CONFIG = ProposalConfig(count=30, per_level=40, iou_threshold=0.5, least_side=2.0)
 
 

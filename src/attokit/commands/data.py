@@ -12,10 +12,15 @@ from attokit.datasets import load_dataset
 from attokit.export import write
 from attokit.samples import sample_sheet
 from attokit.train import AugmentConfig, TrainBatches, check_boxes
+from attokit.train.instances import check_instances
 from attokit.train.segmentation import check_masks
 from attokit.zoo.registry import Task
 
-_CHECKS = {"segmentation": check_masks, "detection": check_boxes}
+_CHECKS = {
+    "segmentation": check_masks,
+    "detection": check_boxes,
+    "instance_segmentation": check_instances,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,9 +64,9 @@ def run(options: Options, console: Console) -> None:
     dataset = load_dataset(options.data, options.image_size, task=options.task)
     source = dataset.split(options.split)
     count = min(options.count, len(source))
-    batches = TrainBatches(
-        source, batch_size=count, steps=1, seed=options.seed, augment=options.augment
-    )
+    # The exact pixels of splits to evaluate on cannot be varied, but shown as they are.
+    augment = None if options.augment == AugmentConfig() else options.augment
+    batches = TrainBatches(source, batch_size=count, steps=1, seed=options.seed, augment=augment)
     batch = batches[0]
     if dataset.task in _CHECKS:
         _CHECKS[dataset.task](batch, dataset.num_classes)

@@ -94,7 +94,7 @@ class Options:
                 "--mediapipe says what goes in and out of one file: leave --input-type, --output-type, "
                 "--streamed and --split out"
             )
-        if self.chip != "android" and several:
+        if self.chip != "android" and several and not (self.split and self.chip == "coral"):
             raise ValueError(
                 f"--target {self.chip} changes nothing of several files: leave it, --streamed or --split out"
             )
@@ -208,6 +208,7 @@ def _write_split(
         origin.weights,
         origin.qparams,
         input_type=options.input_type,
+        target=options.chip,
         metadata=metadata,
         names=not options.strip_names,
     )
@@ -215,6 +216,8 @@ def _write_split(
         ("trunk", files.trunk), ("boxes", files.box_head), ("masks", files.mask_head)
     ):  # fmt: skip
         _write(output.with_name(f"{output.stem}_{part}.tflite"), file, console)
+        if options.chip == "coral":
+            _tell_places(file, console)
 
 
 def _write(output: pathlib.Path, file: bytes, console: Console) -> None:

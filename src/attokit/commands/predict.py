@@ -19,10 +19,11 @@ class Options:
     each class takes, and writes IMAGE_overlay.png: the image as the model gets it, and the same
     with its classes painted over it.  A detector prints class, score and place (in pixels of the image as
     the model gets it) of what it finds, and writes IMAGE_boxes.png; Mask R-CNN writes IMAGE_masks.png, with
-    the masks painted over the image.
+    the masks painted over the image, and places are in pixels of the image as it is.
 
-    Images of any size and colour are resized to cover the model's input, cropped at the centre, and
-    turned to grey where the model takes one channel.  Fashion-MNIST shows bright things on black.
+    Images of any size and colour are resized to cover the model's input and cropped at the centre (for Mask
+    R-CNN resized to fit in whole, and padded), and turned to grey where the model takes one channel.
+    Fashion-MNIST shows bright things on black.
 
     Attributes:
       target: A run folder, a .tflite file, or the name of pretrained weights.

@@ -12,7 +12,13 @@ from attokit.datasets import load_dataset
 from attokit.precision import Precision
 from attokit.quant import Kernels
 from attokit.quant.calibrate import Method
-from attokit.quantization import Quantizer, calibrate_on, initial_log_scales, qat_config
+from attokit.quantization import (
+    Quantizer,
+    calibrate_on,
+    initial_log_scales,
+    on_this_machine,
+    qat_config,
+)
 from attokit.runs import Run, open_run, save_quantized
 from attokit.tasks import check_same_task, view_of
 from attokit.train import Dataset, TrainConfig, task_for, use_cpu_cores
@@ -148,7 +154,8 @@ def run(options: Options, console: Console) -> None:
         network=view.quantized_network(graph, options.kernels, source.network()),
     )
     metric = view.metric
-    metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), source.config)
+    config = on_this_machine(source.config)
+    metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), config)
     value = metrics[task.best_metric]
     console.print(f"{metric} after calibration {value:.4f}", highlight=False)
     if options.method == "qat":
@@ -203,7 +210,7 @@ def _train(
         weights,
         qparams,
         dataset,
-        _config(options, source.config),
+        _config(options, on_this_machine(source.config)),
         source.path / options.qat_folder,
         learn=options.learned_scales,
         freeze=options.freeze_scales,

@@ -1,5 +1,6 @@
 import pytest
 from PIL import Image
+from tiny_coco import coco_folder, coco_object
 
 from attokit.cli import main
 
@@ -16,12 +17,26 @@ def test_inspect_draws_examples(tiny, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["segmentation", "detection"])
+@pytest.mark.parametrize("task", ["segmentation", "detection", "instance_segmentation"])
 def test_scenes(tiny, tmp_path, task):
     file = tmp_path / "samples.png"
     arguments = ["data", "inspect", "scenes", "--task", task, "--count", "2"]
     assert main([*arguments, "--output", str(file)]) == 0
     assert file.stat().st_size > 1000
+
+
+def test_exact_pixels_are_shown_but_not_varied(tmp_path, capsys):
+    for split, numbers in (("train2017", 2), ("val2017", 1)):
+        rows = [coco_object(7 + n, 3, [10, 10, 40, 30]) for n in range(numbers)]
+        coco_folder(tmp_path, rows, split, images=numbers)
+    file = tmp_path / "samples.png"
+    arguments = ["data", "inspect", str(tmp_path), "--task", "instance_segmentation"]
+    arguments += ["--image-size", "32", "32", "3", "--split", "val", "--output", str(file)]
+    assert main(arguments) == 0
+    assert "instance_segmentation, train 2, val 1" in capsys.readouterr().out
+    assert file.stat().st_size > 1000
+    assert main([*arguments, "--augment.flip"]) == 1
+    assert "exact pixels of a split to evaluate on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -175,6 +176,14 @@ def test_three_files_of_a_detector(tmp_path, capsys):
     assert capsys.readouterr().out.count("sha256") == 3
     assert not file.exists()
     paths = [tmp_path / f"model_{part}.tflite" for part in ("trunk", "boxes", "masks")]
+    found = export.TwoStageRunner(*paths)(np.zeros((1, 64, 64, 3), np.float32))
+    assert found["masks"].shape == (1, 16, 28, 28)
+    coral = [name, "--split", "--target", "coral", "--overrides", *overrides, "conv_only=true"]
+    assert main(["export", *coral, "--output", str(tmp_path / "coral.tflite")]) == 0
+    told = re.findall(r"coral_(.*)\.tflite:|Edge TPU: (\w+)", capsys.readouterr().out)
+    assert [name or fits for name, fits in told[2:]] == ["boxes", "fits", "masks", "fits"]
+    assert told[0][0] == "trunk" and told[1][1]  # whatever is said of it
+    paths = [tmp_path / f"coral_{part}.tflite" for part in ("trunk", "boxes", "masks")]
     found = export.TwoStageRunner(*paths)(np.zeros((1, 64, 64, 3), np.float32))
     assert found["masks"].shape == (1, 16, 28, 28)
     assert main(["export", name, *arguments]) == 0

@@ -7,6 +7,7 @@ import pytest
 from single_op import REFERENCE_FIRST, Case, largest_difference
 
 from attokit import export, quant
+from attokit.quant.integer import interface_types
 from attokit.zoo.anchors import anchor_boxes_xyxy
 from attokit.zoo.detections import DetectionConfig, detect
 from attokit.zoo.mask_rcnn import select_masks
@@ -15,7 +16,9 @@ from attokit.zoo.roi_align import RegionConfig, read_regions
 
 KERNELS = ["reference", "xnnpack"]
 SIZE = (96, 128)
-ANCHORS = anchor_boxes_xyxy(SIZE, [(12, 16), (6, 8)], sizes=(24.0, 48.0), ratios=(0.5, 1.0, 2.0))
+ANCHORS = anchor_boxes_xyxy(
+    [(12, 16), (6, 8)], steps=[(8, 8), (16, 16)], sizes=(24.0, 48.0), ratios=(0.5, 1.0, 2.0)
+)
 COUNT = sum(map(len, ANCHORS))
 RANDOM = np.random.default_rng(0)
 
@@ -194,3 +197,15 @@ def test_what_cannot_be_written_is_refused():
         export.to_tflite(graph, weights)
     with pytest.raises(ValueError, match="TFLite Micro has no operators for propose"):
         export.to_tflite(graph, weights, target="micro")
+
+
+def test_what_no_kernel_has_in_integers_leaves_as_float():
+    shapes = ((1, 24, 32, 3), (1, 12, 16, 3), (1, 9, 4))
+    examples = (jax.ShapeDtypeStruct(shape, "float32") for shape in shapes)
+    graph, _ = quant.trace(_read_regions, {}, *examples)
+    with pytest.raises(
+        ValueError, match=r"'uint8' does not fit .*, which stays float32; leave it out$"
+    ):
+        interface_types(graph, graph.outputs, "output_type", "uint8")
+    (name,) = graph.outputs
+    assert interface_types(graph, graph.outputs, "output_type", None) == {name: "float32"}
