@@ -42,8 +42,8 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
             model="attendseg_lite",
             overrides=MappingProxyType({"num_classes": 11, "image_size": (128, 128, 3)}),
             source="package:attendseg_lite_scenes.safetensors",
-            sha256="850b3a1712af91a54fc1d0f850d9169ae723f256c9f1d0921942ba50656e83e4",
-            size=1557124,
+            sha256="e1745fae5cb09b9d7c41167824b105cf9ebc169300ba82cfb121b5f55a1b3f93",
+            size=1512760,
             preprocessing=MappingProxyType(
                 {
                     "image_shape": (128, 128, 3),
@@ -51,9 +51,9 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
                     "class_names": class_names.SCENES,
                 }
             ),
-            metrics=MappingProxyType({"mean_iou": 0.7454, "int8_file_mean_iou": 0.7414}),
+            metrics=MappingProxyType({"mean_iou": 0.7499}),
             recipe="attendseg_lite_scenes",
-            commit="3136a01",
+            commit="45f821e",
             license="Apache-2.0",
             data="scenes",
         ),
