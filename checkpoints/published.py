@@ -52,7 +52,7 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
                 }
             ),
             metrics=MappingProxyType({"mean_iou": 0.7499}),
-            recipe="attendseg_lite_scenes",
+            recipe="attendseg_lite_scenes, from a training on smaller scenes: see docs/results.md",
             commit="45f821e",
             license="Apache-2.0",
             data="scenes",
