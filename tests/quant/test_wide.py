@@ -299,6 +299,7 @@ def test_every_kind_says_which_runtimes_have_a_kernel_for_int16():
     comparisons = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
     tables = {"hard_swish", "lookup", "l2_normalization", "log_softmax", "prelu"}
     places = {"arg_max", "arg_min", "depth_to_space", "space_to_depth"}
-    assert refused == of_no_reals | comparisons | tables | places
+    detectors = {"propose", "read_regions", "detect", "select_masks"}
+    assert refused == of_no_reals | comparisons | tables | places | detectors
     lacking = {n for n, kind in OPS.items() if kind.wide and "micro" not in kind.wide.kernels}
     assert lacking == {"gather", "mirror_pad", "reduce_max", "reduce_min", "resize_bilinear"}

@@ -18,7 +18,7 @@ from attokit.zoo.proposals import ProposalConfig
 def test_counts_of_the_reference_implementation():
     """44,077,773 parameters with 21 classes; at 512x512, 1000 proposals and 100 detections 115.0 G."""
     info = zoo.info("mask_rcnn_r50_fpn")
-    assert (info.parameters, info.task) == (44_077_773, "detection")
+    assert (info.parameters, info.task) == (44_077_773, "instance_segmentation")
     cells = [(512 // stride) ** 2 for stride in (4, 8, 16, 32, 64)]
     body = (4_089_184_256 - 2048 * 1000) * 512**2 // 224**2
     laterals = zip(cells, (256, 512, 1024, 2048), strict=False)

@@ -62,4 +62,4 @@ def test_pretrained(finished, hub, capsys):
     assert main(["list", "--pretrained"]) == 0
     assert "the hub's attonet_d.fashion_mnist is not shown" in capsys.readouterr().out
     assert main(["list", "vgg*", "--pretrained"]) == 1
-    assert "no weights match 'vgg*': there are atto_mask_rcnn_lite.scenes" in capsys.readouterr().err
+    assert "no weights match 'vgg*': there are attendseg_lite.scenes" in capsys.readouterr().err

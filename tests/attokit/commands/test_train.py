@@ -211,7 +211,10 @@ def test_starts_from_pretrained_weights_of_other_classes(finished, hub, tmp_path
     [
         (["--reset-head"], "--reset-head changes nothing of random weights: add --start"),
         (["--start", "nothing"], "cannot start from 'nothing': it is no run folder"),
-        (["--start", "attonet_d.nothing"], "pretrained weights (atto_mask_rcnn_lite.scenes, attendseg_lite.scenes"),
+        (
+            ["--start", "attonet_d.nothing"],
+            "pretrained weights (attendseg_lite.scenes, atto_mask_rcnn_lite.scenes",
+        ),
     ],
 )
 def test_bad_starts(tiny, tmp_path, capsys, arguments, text):
