@@ -175,6 +175,7 @@ def test_hard_swish_gets_a_scale_that_its_kernel_accepts():
     assert float(qparams[output].scale) > float(qparams["input"].scale) / 128
 
 
+@pytest.mark.slow
 def test_batch_norm_folds_also_where_a_kernel_has_one_scale():
     class ConvNorm(nn.Module):
         @nn.compact

@@ -72,6 +72,7 @@ def test_modules_start_as_their_shortcut():
     np.testing.assert_array_equal(out, x)
 
 
+@pytest.mark.slow
 def test_what_is_far_reaches_every_pixel(tiny):
     model, variables, images = tiny
     random = np.random.default_rng(3)

@@ -52,6 +52,7 @@ def test_every_prior_box_has_its_outputs(name):
         }
 
 
+@pytest.mark.slow
 def test_padding_as_tflite_has_it_is_no_operator():
     images = jnp.zeros((1, 16, 16, 1))
     shapes, kinds = [], []

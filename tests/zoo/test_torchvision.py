@@ -68,6 +68,7 @@ def test_the_names_of_a_detector_today_and_in_its_published_file():
     assert zoo.count_parameters(variables) == 44_077_773
 
 
+@pytest.mark.slow
 def test_other_classes_and_epsilons():
     state = _zeros([*_body_shapes(""), ("fc.weight", (7, 2048)), ("fc.bias", (7,))])
     variables = zoo.variables_from_torchvision("resnet50", state, epsilon=0.0, num_classes=7)

@@ -65,6 +65,7 @@ def test_float_files_compute_every_function():
     assert {name: error for name, error in worst.items() if not error <= 1e-5} == {}
 
 
+@pytest.mark.slow
 def test_tflite_micro_computes_most_of_them():
     without = {"cbrt", "pow"}  # it has no POW
     functions = {name: f for name, f in FUNCTIONS.items() if name not in without}
