@@ -29,8 +29,8 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
                 {
                     "box_ap50": 0.8163,
                     "mask_ap50": 0.7778,
-                    "int8_file_box_ap50": 0.8090,
-                    "int8_file_mask_ap50": 0.7693,
+                    "int8_file_box_ap50": 0.8010,
+                    "int8_file_mask_ap50": 0.7496,
                 }
             ),
             recipe="atto_mask_rcnn_lite_scenes",
