@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -70,6 +70,37 @@ def box_record_source(
             ) from err
 
     return RecordSource(len(records), read_one)
+
+
+def read_layout(
+    folder: str | pathlib.Path,
+    image_shape: tuple[int, int, int],
+    layouts: Mapping[str, tuple[Callable[[pathlib.Path], bool], Callable]],
+    holds: str,
+) -> tuple[tuple[str, ...], dict[str, list]]:
+    """Returns class names and the records of each split of a folder, all of whose images are there.
+
+    Args:
+      folder: Where it lies.
+      image_shape: Height, width and channels to fit its images to.
+      layouts: By description: whether a folder is laid out so, and what reads it then.
+      holds: What such folders hold, for messages.
+
+    Raises:
+      ValueError: if the layout is none of these, a file is missing or damaged, or the images would have
+        neither 1 nor 3 channels.
+    """
+    folder = pathlib.Path(folder)
+    if image_shape[2] not in (1, 3):
+        raise ValueError(f"image shape {image_shape} has {image_shape[2]} channels: give 1 or 3")
+    read = next((read for fits, read in layouts.values() if fits(folder)), None)
+    if read is None:
+        raise ValueError(
+            f"{folder} is no folder of {holds}: lay it out as one of {'; '.join(layouts)}"
+        )
+    class_names, splits = read(folder)
+    check_images(folder, (record.image for records in splits.values() for record in records))
+    return class_names, splits
 
 
 def check_images(folder: pathlib.Path, images: Iterable[pathlib.Path]) -> None:

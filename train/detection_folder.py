@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from attokit.train.box_records import MAX_BOXES, BoxRecord, box_record_source, check_images
+from attokit.train.box_records import MAX_BOXES, BoxRecord, box_record_source, read_layout
 from attokit.train.coco_json import is_coco, read_coco
 from attokit.train.dataset import Dataset
 from attokit.train.voc_boxes import is_voc_boxes, read_voc_boxes
@@ -57,15 +57,7 @@ def load_detection_folder(
       ValueError: if the layout is none of these, a file is missing or damaged, or there is no row.
     """
     folder = pathlib.Path(folder)
-    if image_shape[2] not in (1, 3):
-        raise ValueError(f"image shape {image_shape} has {image_shape[2]} channels: give 1 or 3")
-    read = next((read for fits, read in _LAYOUTS.values() if fits(folder)), None)
-    if read is None:
-        raise ValueError(
-            f"{folder} is no folder of images and boxes: lay it out as one of {'; '.join(_LAYOUTS)}"
-        )
-    class_names, splits = read(folder)
-    check_images(folder, (record.image for records in splits.values() for record in records))
+    class_names, splits = read_layout(folder, image_shape, _LAYOUTS, "images and boxes")
     return Dataset(
         name=folder.name,
         task="detection",

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 
@@ -97,6 +98,45 @@ def _anchors(predictor: Predictor) -> Anchors:
     return predictor.anchors
 
 
+def check_classes(predictor: Predictor, dataset: Dataset) -> None:
+    """Raises ValueError unless a network has as many classes as the data."""
+    if predictor.num_classes != dataset.num_classes:
+        raise ValueError(
+            f"{predictor.name} has {predictor.num_classes} classes with the background, {dataset.name} "
+            f"has {dataset.num_classes}: give the data that it was trained on"
+        )
+
+
+def found_table(title: str) -> Table:
+    """Returns the empty table of what is found in images; see `add_found`."""
+    return Table("image", "class", "score", "left, top, right, bottom", title=title)
+
+
+def add_found(
+    table: Table,
+    image: pathlib.Path,
+    names: Mapping[int, str],
+    labels: Int[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"],
+    boxes_xyxy: Float[np.ndarray, "n 4"],
+) -> None:
+    """Adds a row for each object of an image to a table, or one that says there is nothing.
+
+    Args:
+      table: Of `found_table`.
+      image: Its file.
+      names: Of the classes, by label.
+      labels: Of the objects, the best first.
+      scores: Likewise, in [0, 1].
+      boxes_xyxy: Likewise, in pixels.
+    """
+    for rank, (label, score, box) in enumerate(zip(labels, scores, boxes_xyxy, strict=True)):
+        place = ", ".join(f"{side:.0f}" for side in box)
+        table.add_row("" if rank else str(image), names[int(label)], f"{score:.2f}", place)
+    if not len(labels):
+        table.add_row(str(image), "nothing", "", "")
+
+
 def evaluate(
     predictor: Predictor, dataset: Dataset, source: Source, *, batch_size: int | None = None
 ) -> dict[str, float | np.ndarray]:
@@ -111,11 +151,7 @@ def evaluate(
     Raises:
       ValueError: if the classes of the network are not those of the data.
     """
-    if predictor.num_classes != dataset.num_classes:
-        raise ValueError(
-            f"{predictor.name} has {predictor.num_classes} classes with the background, {dataset.name} "
-            f"has {dataset.num_classes}: give the data that it was trained on"
-        )
+    check_classes(predictor, dataset)
     task = detection_task(dataset.num_classes, _anchors(predictor))
     return measure(predictor, source, task, batch_size=batch_size or BATCH_SIZE)
 
@@ -150,7 +186,7 @@ def predict(
     folder = picture_folder(output)
     pictures = [read_image(image, predictor.image_shape) for image in images]
     folder.mkdir(parents=True, exist_ok=True)
-    table = Table("image", "class", "score", "left, top, right, bottom", title=predictor.name)
+    table = found_table(predictor.name)
     written = []
     places = picture_places(images, folder, "boxes")
     for image, pixels, path in zip(images, pictures, places, strict=True):
@@ -159,13 +195,7 @@ def predict(
         labels, scores = found.labels[0][used], found.scores[0][used]
         boxes = found.boxes_xyxy[0][used]
         names = {int(label): predictor.class_name(int(label)) for label in np.unique(labels)}
-        for rank, (label, probability, box) in enumerate(zip(labels, scores, boxes, strict=True)):
-            place = ", ".join(f"{side:.0f}" for side in box)
-            table.add_row(
-                "" if rank else str(image), names[int(label)], f"{probability:.2f}", place
-            )
-        if not used.any():
-            table.add_row(str(image), "nothing", "", "")
+        add_found(table, image, names, labels, scores, boxes)
         written.append(write(path, outline(pixels, boxes, labels, scores, names)))
     console.print(table)
     for path in written:

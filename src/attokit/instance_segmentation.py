@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 
+from attokit.detection import add_found, check_classes, found_table
 from attokit.export import two_stage, write
 from attokit.export.anatomy import Inspection
 from attokit.file_outputs import FileOutputs
@@ -107,11 +108,8 @@ def evaluate(
     Raises:
       ValueError: if the classes of the network are not those of the data.
     """
-    if predictor.num_classes not in (None, dataset.num_classes):
-        raise ValueError(
-            f"{predictor.name} has {predictor.num_classes} classes with the background, {dataset.name} "
-            f"has {dataset.num_classes}: give the data that it was trained on"
-        )
+    if predictor.num_classes is not None:  # files of others do not tell
+        check_classes(predictor, dataset)
     task = instance_segmentation_task(dataset.num_classes, MaskRCNNTrainConfig())
     return measure(predictor, source, task, batch_size=batch_size or BATCH_SIZE)
 
@@ -147,7 +145,7 @@ def predict(
     folder = picture_folder(output)
     pictures = [_fitted(image, predictor.image_shape) for image in images]
     folder.mkdir(parents=True, exist_ok=True)
-    table = Table("image", "class", "score", "left, top, right, bottom", title=predictor.name)
+    table = found_table(predictor.name)
     written = []
     places = picture_places(images, folder, "masks")
     for image, (pixels, info), path in zip(images, pictures, places, strict=True):
@@ -163,13 +161,7 @@ def predict(
             for mask, box in zip(found["masks"][0][used], whole, strict=True)
         ]
         names = {int(label): predictor.class_name(int(label)) for label in np.unique(labels)}
-        for rank, (label, probability, box) in enumerate(zip(labels, scores, boxes, strict=True)):
-            place = ", ".join(f"{side:.0f}" for side in box)
-            table.add_row(
-                "" if rank else str(image), names[int(label)], f"{probability:.2f}", place
-            )
-        if not used.any():
-            table.add_row(str(image), "nothing", "", "")
+        add_found(table, image, names, labels, scores, boxes)
         photo = read_image(image, (height, width, 3))
         painted = np.asarray(masks, bool).reshape(-1, height, width)
         written.append(write(path, outline(photo, boxes, labels, scores, names, painted)))
