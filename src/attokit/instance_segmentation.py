@@ -27,6 +27,7 @@ from attokit.quant import Graph, Kernels
 from attokit.quantized_detector import QuantizedDetector
 from attokit.train import (
     Dataset,
+    FindConfig,
     Forward,
     MaskRCNNTrainConfig,
     Source,
@@ -138,10 +139,11 @@ def predict(
     Images are fitted whole, as those of folders are for training; places are in pixels of the image as it was.
 
     Raises:
-      ValueError: if a file cannot be read as an image, or the folder is a file.
+      ValueError: if a file cannot be read as an image, the folder is a file, or the score is no share.
       OSError: if the folder or a file cannot be written.
     """
-    least = _LEAST_SCORE if score is None else score
+    # Refused where it is no share, as for detectors of one stage.
+    least = FindConfig(score_threshold=_LEAST_SCORE if score is None else score).score_threshold
     folder = picture_folder(output)
     pictures = [_fitted(image, predictor.image_shape) for image in images]
     folder.mkdir(parents=True, exist_ok=True)
