@@ -1,6 +1,5 @@
 """What needs fewer nodes: movements of movements, reductions that keep their axes, what does nothing."""
 
-from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -98,7 +97,11 @@ def merging_equals() -> Rule:
 
 
 def _hashable(value: Any) -> Any:
-    return value if isinstance(value, Hashable) else id(value)
+    try:
+        hash(value)  # by trying: a tuple, or from Python 3.12 on a mapping proxy, is what it holds
+    except TypeError:
+        return id(value)
+    return value
 
 
 def drop_identity(node: Node, build: Builder) -> Value | None:
