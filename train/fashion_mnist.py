@@ -1,4 +1,4 @@
-"""Fashion-MNIST: the embedded subset, and the full set from a folder of IDX files.
+"""Fashion-MNIST: the embedded subset, and the full set from a folder of IDX files, both at any size.
 
 The subset is the first 600 training and first 100 test images of each class, in the original
 order, made by `tools/make_fashion_mnist_subset.py`. MIT licence, see NOTICE and `assets`.
@@ -10,6 +10,7 @@ import lzma
 import pathlib
 
 import numpy as np
+from PIL import Image
 
 from attokit.checkpoints.class_names import FASHION_MNIST
 from attokit.train.dataset import ArraySource, Dataset
@@ -17,25 +18,37 @@ from attokit.train.idx import find_idx, read_idx
 
 _SUBSET = "fashion_mnist_subset.npz.xz"
 _FILE_PREFIXES = {"train": "train", "test": "t10k"}
+_SIZE = (28, 28)
 
 
-def _source(images: np.ndarray, labels: np.ndarray) -> ArraySource:
+def _source(images: np.ndarray, labels: np.ndarray, image_size: tuple[int, int]) -> ArraySource:
+    if images.shape[1:] != image_size:
+        height, width = image_size
+        images = np.stack([
+            np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+            for image in images
+        ])  # fmt: skip
     return ArraySource(images=images[..., None], labels=labels.astype(np.int32))
 
 
-def load_fashion_mnist_subset() -> Dataset:
-    """Returns the embedded subset: 6,000 training and 1,000 test images, 28x28x1."""
+def load_fashion_mnist_subset(image_size: tuple[int, int] = _SIZE) -> Dataset:
+    """Returns the embedded subset: 6,000 training and 1,000 test images of one channel.
+
+    Args:
+      image_size: Height and width to which the 28x28 pixels are fitted (bilinear).
+    """
     packed = (importlib.resources.files("attokit.train") / "assets" / _SUBSET).read_bytes()
     with np.load(io.BytesIO(lzma.decompress(packed))) as arrays:
         splits = {
-            split: _source(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+            split: _source(arrays[f"{split}_images"], arrays[f"{split}_labels"], image_size)
             for split in _FILE_PREFIXES
         }
+    return _dataset("fashion_mnist_subset", splits, image_size)
+
+
+def _dataset(name: str, splits: dict[str, ArraySource], image_size: tuple[int, int]) -> Dataset:
     return Dataset(
-        name="fashion_mnist_subset",
-        class_names=FASHION_MNIST,
-        image_shape=(28, 28, 1),
-        splits=splits,
+        name=name, class_names=FASHION_MNIST, image_shape=(*image_size, 1), splits=splits
     )
 
 
@@ -56,7 +69,7 @@ def read_fashion_mnist_arrays(
             f"{images_path} has {len(images)} images but {labels_path} has {len(labels)} labels: "
             "take both from one release"
         )
-    if images.shape[1:] != (28, 28) or labels.max(initial=0) >= len(FASHION_MNIST):
+    if images.shape[1:] != _SIZE or labels.max(initial=0) >= len(FASHION_MNIST):
         raise ValueError(
             f"{folder} holds images of {images.shape[1:]} pixels and labels up to "
             f"{labels.max(initial=0)}, not Fashion-MNIST's (28, 28) and 9: name another folder"
@@ -64,13 +77,18 @@ def read_fashion_mnist_arrays(
     return images, labels
 
 
-def load_fashion_mnist(folder: str | pathlib.Path) -> Dataset:
+def load_fashion_mnist(folder: str | pathlib.Path, image_size: tuple[int, int] = _SIZE) -> Dataset:
     """Returns all of Fashion-MNIST (60,000 + 10,000 images) from its four IDX files.
+
+    Args:
+      folder: Of the files.
+      image_size: Height and width to which the 28x28 pixels are fitted (bilinear).
 
     Raises:
       ValueError: if a file is missing or damaged.
     """
-    splits = {split: _source(*read_fashion_mnist_arrays(folder, split)) for split in _FILE_PREFIXES}
-    return Dataset(
-        name="fashion_mnist", class_names=FASHION_MNIST, image_shape=(28, 28, 1), splits=splits
-    )
+    splits = {
+        split: _source(*read_fashion_mnist_arrays(folder, split), image_size)
+        for split in _FILE_PREFIXES
+    }
+    return _dataset("fashion_mnist", splits, image_size)

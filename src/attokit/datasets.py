@@ -39,8 +39,8 @@ def load_dataset(
         files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
         them, one of images and boxes as `load_detection_folder` does (COCO's is visual wake words for
         classification; its masks and VOC's are those of `load_instance_folder`), or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
-      image_shape: Height, width and channels that images are fitted to, where files or TFDS have
-        images of any size; None for 224, 224, 3, or the 128, 128, 3 of scenes.
+      image_shape: Height, width and channels that images are fitted to; Fashion-MNIST has 1 channel. None
+        for 224, 224, 3, or the 128, 128, 3 of scenes, or Fashion-MNIST's 28, 28, 1.
       task: What to read where data have several: None for the class maps of scenes, and for the labels of a set
         of TFDS that has masks or boxes too.
 
@@ -57,8 +57,9 @@ def load_dataset(
 
 
 def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None) -> Dataset:
+    size = (28, 28) if image_shape is None else image_shape[:2]
     if data == EMBEDDED:
-        return load_fashion_mnist_subset()
+        return load_fashion_mnist_subset(size)
     if data == SCENES or data.startswith(_SCENES_OF):
         height, width, channels = image_shape or (128, 128, 3)
         return load_scenes(
@@ -81,7 +82,7 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
             "files, of images, of images and masks, or of images and boxes"
         )
     if any(folder.glob("*-ubyte*")):
-        return load_fashion_mnist(folder)
+        return load_fashion_mnist(folder, size)
     if task == "classification" and is_coco(folder):
         return load_visual_wake_words(folder, shape)
     if task == "instance_segmentation":

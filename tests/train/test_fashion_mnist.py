@@ -37,6 +37,22 @@ def test_reads_a_folder(tmp_path):
     assert batch["labels"].tolist() == [9]
 
 
+def test_images_are_fitted_to_a_size(tmp_path):
+    dataset = load_fashion_mnist(_folder(tmp_path), (56, 40))
+    assert dataset.image_shape == (56, 40, 1)
+    images = dataset.split("train").read(np.array([0]))["images"]
+    assert images.shape == (1, 56, 40, 1) and np.all(images == 7)
+
+
+def test_a_size_and_its_half_are_the_same_picture():
+    index = np.array([5])
+    small = load_fashion_mnist_subset().split("test").read(index)["images"]
+    large = load_fashion_mnist_subset((56, 56)).split("test").read(index)["images"]
+    mean = large.reshape(28, 2, 28, 2).astype(np.float32).mean((1, 3))
+    # Bilinear weights are 3/4 and 1/4, so the mean of four pixels is a slightly blurred original.
+    assert np.abs(mean - small[0, ..., 0]).mean() < 10
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
