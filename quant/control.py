@@ -32,7 +32,7 @@ def cond(build: Builder, run: Run, params: Mapping[str, Any], operands: list[Val
 
 def scan(build: Builder, run: Run, params: Mapping[str, Any], operands: list[Value]) -> list[Value]:
     """Unrolls a loop of static length (`scan`, `map`, `fori_loop` with constant bounds)."""
-    constants, carried, columns = _parted(operands, params["num_consts"], params["num_carry"])
+    constants, carried, columns = _parted(operands, *_counts(params))
     steps = range(params["length"])
     rows: dict[int, list[Value]] = {}
     for i in reversed(steps) if params["reverse"] else steps:
@@ -44,6 +44,14 @@ def scan(build: Builder, run: Run, params: Mapping[str, Any], operands: list[Val
         for k, aval in enumerate(params["jaxpr"].out_avals[len(carried) :])
     ]
     return [*carried, *stacked]
+
+
+def _counts(params: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many operands of a scan are constants and how many are carried."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    constants, carried, _ = params["ft_in"].unpack()  # from JAX 0.11 on
+    return len(constants), len(carried)
 
 
 def while_(
