@@ -9,13 +9,13 @@ from rich.console import Console
 
 from attokit.checkpoints.weights import load_metadata
 from attokit.datasets import load_dataset
+from attokit.learned_scales import initial_log_scales
 from attokit.precision import Precision
 from attokit.quant import Kernels
 from attokit.quant.calibrate import Method
 from attokit.quantization import (
     Quantizer,
     calibrate_on,
-    initial_log_scales,
     on_this_machine,
     qat_config,
 )
