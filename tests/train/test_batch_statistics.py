@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attokit.train.batch_statistics import reestimate_batch_stats
+from attokit import zoo
+from attokit.train.batch_statistics import _measure, reestimate_batch_stats
 from attokit.train.forward import flax_forward, split_variables
 from attokit.train.loader import TrainBatches
 from attokit.train.mesh import make_mesh
@@ -91,3 +92,20 @@ def test_statistics_that_do_not_move(trained, dataset):
         reestimate_batch_stats(
             still, *trained, dataset.split("train"), TASK, batches=1, batch_size=16
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.names(task="classification"))
+def test_every_classifier_can_be_differentiated_for_it(name):
+    """Gradients that are written out by hand have no forward mode, and must not be asked for it."""
+    network = zoo.create(name)
+    images = jax.ShapeDtypeStruct((2, *network.config.image_size), np.uint8)
+    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *images.shape[1:])))
+    params, state = split_variables(variables)
+    forward = flax_forward(network)
+    moved, kept = jax.eval_shape(
+        lambda *arguments: _measure(forward, TASK, *arguments),
+        params, state, {"images": images}, jax.ShapeDtypeStruct((), np.int32),
+    )  # fmt: skip
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (moved, kept)]
+    assert shapes == [jax.tree.map(lambda leaf: leaf.shape, state["batch_stats"])] * 2
