@@ -2,19 +2,19 @@
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 
 from attokit.checkpoints.weights import load_metadata
 from attokit.datasets import load_dataset
+from attokit.post_training import PostTraining, quantize_on
 from attokit.precision import Precision
 from attokit.quant import Kernels
 from attokit.quant.calibrate import Method
 from attokit.quantization import (
     Quantizer,
-    calibrate_on,
     initial_log_scales,
     on_this_machine,
     qat_config,
@@ -35,6 +35,7 @@ class Options:
       method: ptq or qat.
       calibration: How ranges are chosen from what is seen.
       calibration_images: How many training images are shown.
+      post_training: What changes weights before and after calibration.
       weight_bits: 4 for kernels of 4 bits where operators take them, PATTERN=4 for those whose names
         match (as 'head/*=4'); the last one that matches counts.
       int16: Patterns of names of ops whose activations have 16 bits ('*', 'head/*'; the names are those
@@ -63,6 +64,7 @@ class Options:
     method: Literal["ptq", "qat"] = "ptq"
     calibration: Method = "minmax"
     calibration_images: int = 512
+    post_training: Annotated[PostTraining, tyro.conf.arg(name="")] = PostTraining()
     weight_bits: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
     int8: tuple[str, ...] = ()
@@ -135,13 +137,18 @@ def run(options: Options, console: Console) -> None:
     dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
     check_same_task(source.model, dataset)
     bits = parse_weight_bits(options.weight_bits)
-    qparams = calibrate_on(
+    for what, reasons in options.post_training.left_out(graph).items():
+        for name, reason in reasons.items():
+            console.print(f"{what}: {name}: {reason}", highlight=False, soft_wrap=True)
+    weights, qparams = quantize_on(
         graph,
         weights,
         dataset.split("train"),
+        options.post_training,
         method=options.calibration,
         count=options.calibration_images,
         weight_bits=bits or 8,
+        kernels=options.kernels,
     )
     if options.learned_scales:  # patterns are wrong before hours of work, not after
         initial_log_scales(graph, qparams, options.learned_scales, options.freeze_scales)
@@ -166,6 +173,7 @@ def run(options: Options, console: Console) -> None:
         qparams,
         {"method": options.method, task.best_metric: f"{metrics[task.best_metric]:.4f}"}
         | ({"weight_bits": " ".join(f"{k}={v}" for k, v in bits.items())} if bits else {})
+        | options.post_training.metadata()
         | options.precision.metadata(),
     )
     console.print(
@@ -220,6 +228,7 @@ def _train(
         extra={
             "calibration": options.calibration,
             "calibration_images": options.calibration_images,
+            "post_training": options.post_training.settings(),
             **({"weight_bits": list(options.weight_bits)} if options.weight_bits else {}),
             **options.precision.settings(),
         },
