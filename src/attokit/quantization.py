@@ -92,8 +92,15 @@ def calibrate_on(
       ValueError: as `calibrate` does; of `weight_bits` before it looks at an image.
     """
     bits_of_kernels(graph, weight_bits)
-    batches = calibration_images(source, count=count, batch_size=_batch_size(graph), seed=seed)
+    batches = calibration_batches(graph, source, count=count, seed=seed)
     return calibrate(graph, weights, batches, method=method, weight_bits=weight_bits)
+
+
+def calibration_batches(
+    graph: Graph, source: Source, *, count: int = 512, seed: int = 0
+) -> list[Float[np.ndarray, "b h w c"]]:
+    """Returns `calibration_images` in batches of which a graph's activations fit into memory."""
+    return calibration_images(source, count=count, batch_size=_batch_size(graph), seed=seed)
 
 
 def _batch_size(graph: Graph) -> int:

@@ -10,12 +10,12 @@ from rich.console import Console
 from attokit.checkpoints.weights import load_metadata
 from attokit.datasets import load_dataset
 from attokit.learned_scales import initial_log_scales
+from attokit.post_training import PostTraining, quantize_on
 from attokit.precision import Precision
 from attokit.quant import Graph, Kernels
 from attokit.quant.calibrate import Method
 from attokit.quantization import (
     Quantizer,
-    calibrate_on,
     on_this_machine,
     qat_config,
 )
@@ -51,6 +51,7 @@ class Options:
         before these are folded.
       calibration: How ranges are chosen from what is seen.
       calibration_images: How many training images are shown.
+      post_training: What changes weights before and after calibration.
       weight_bits: 4 for kernels of 4 bits where operators take them, PATTERN=4 for those whose names
         match (as 'head/*=4'); the last one that matches counts.
       int16: Patterns of names of ops whose activations have 16 bits ('*', 'head/*'; the names are those
@@ -85,6 +86,7 @@ class Options:
     reestimate_bn: int | None = None
     calibration: Method = "minmax"
     calibration_images: int = 512
+    post_training: Annotated[PostTraining, tyro.conf.arg(name="")] = PostTraining()
     weight_bits: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
     int8: tuple[str, ...] = ()
@@ -190,13 +192,18 @@ def run(options: Options, console: Console) -> None:
     graph, weights = _traced(options, source, dataset, task, console)
     graph = options.precision.apply(graph)
     bits = parse_weight_bits(options.weight_bits)
-    qparams = calibrate_on(
+    for what, reasons in options.post_training.left_out(graph).items():
+        for name, reason in reasons.items():
+            console.print(f"{what}: {name}: {reason}", highlight=False, soft_wrap=True)
+    weights, qparams = quantize_on(
         graph,
         weights,
         dataset.split("train"),
+        options.post_training,
         method=options.calibration,
         count=options.calibration_images,
         weight_bits=bits or 8,
+        kernels=options.kernels,
     )
     if options.learned_scales:  # patterns are wrong before hours of work, not after
         initial_log_scales(graph, qparams, options.learned_scales, options.freeze_scales)
@@ -223,6 +230,7 @@ def run(options: Options, console: Console) -> None:
         {"method": options.method, task.best_metric: f"{metrics[task.best_metric]:.4f}"}
         | ({"weight_bits": " ".join(f"{k}={v}" for k, v in bits.items())} if bits else {})
         | {name: str(value) for name, value in _switches(options).items()}
+        | options.post_training.metadata()
         | options.precision.metadata(),
     )
     console.print(
@@ -315,6 +323,7 @@ def _train(
         extra={
             "calibration": options.calibration,
             "calibration_images": options.calibration_images,
+            "post_training": options.post_training.settings(),
             **({"weight_bits": list(options.weight_bits)} if options.weight_bits else {}),
             **options.precision.settings(),
             "switches": _switches(options),

@@ -136,7 +136,7 @@ def test_types_of_ops_stay_with_the_run(run_dir, capsys, method):
 
 @pytest.mark.parametrize("arguments", [[], ["--method", "qat"]])
 def test_refuses_before_any_work(finished, monkeypatch, arguments):
-    monkeypatch.setattr("attokit.commands.quantize.calibrate_on", None)
+    monkeypatch.setattr("attokit.commands.quantize.quantize_on", None)
     assert main(["quantize", str(finished[0]), *arguments]) == 1
 
 
