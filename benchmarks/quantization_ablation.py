@@ -70,7 +70,7 @@ def measure(job, options):
         graph = float(re.findall(r"INT8 graph on test ([0-9.]+)", said)[-1])
         attokit("export", copy)
         said = attokit("evaluate", copy / "model.tflite", "--data", options.data or config["data"])
-        file = float(re.findall(r"accuracy ([0-9.]+)", said)[0])
+        file = float(re.findall(r"[^_]accuracy[^0-9]+([0-9.]+)", said)[0])
     return {
         "network": run.name, "row": name, "seed": seed,
         "float": 100 * float_accuracy(run), "graph": 100 * graph, "file": 100 * file,
@@ -83,11 +83,14 @@ def float_accuracy(run):
 
 
 def jobs(options, done):
-    """Yields what is to be measured, first what needs longest."""
-    for name in sorted(VARIANTS, key=lambda name: "qat" not in VARIANTS[name]):
-        for seed in options.seeds if "qat" in VARIANTS[name] else options.seeds[:1]:
-            for run in options.runs:
-                if fnmatch.fnmatch(name, options.only) and (run.name, name, seed) not in done:
+    """Yields what is to be measured, first what needs longest; calibration is the same for every seed."""
+    for seed in options.seeds:
+        for name in sorted(VARIANTS, key=lambda name: "qat" not in VARIANTS[name]):
+            wanted = fnmatch.fnmatch(name, options.only) and (
+                "qat" in VARIANTS[name] or seed == options.seeds[0]
+            )
+            for run in options.runs if wanted else ():
+                if (run.name, name, seed) not in done:
                     yield run, name, seed
 
 
