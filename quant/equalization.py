@@ -39,8 +39,8 @@ from attokit.quant.coverage import Coverage
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops.kind import Op
 
-# A channel below one step of the widest one's int8 counts as one step: it gets more integers, and
-# room for more than the few batches showed of it.
+# A channel below one step of the widest one's int8, or always 0, counts as one step: it gets more
+# integers, and room for more than the few batches showed of it.
 _NARROWEST = np.log(1 / 256)
 _SETTLED = 1e-3  # change of a logarithm
 _MOST_ROUNDS = 200
@@ -88,8 +88,8 @@ class _Kernel:
         largest = array.reshape(-1, *array.shape[-2:]).max(0)
         groups = groups_of(op)
         self._rows = _log(largest.reshape(len(largest), groups, -1))  # [cin / groups, groups, cout / groups]
-        self._read = found.classes[op.inputs[0]].reshape(groups, -1).T  # [cin / groups, groups]
-        self._made = found.classes[op.outputs[0]]
+        self._read = found.channels(op.inputs[0]).reshape(groups, -1).T  # [cin / groups, groups]
+        self._made = found.channels(op.outputs[0])
         self._count = found.count
 
     def made(self, shifts: Logarithms) -> Logarithms:
@@ -128,9 +128,9 @@ def _settled(
         if ranges is None:
             ranges = np.max([kernel.made(shifts) for kernel in kernels], 0, initial=-np.inf)
         widest = _largest(tensors, ranges, found.count)[tensors]
-        known = np.isfinite(ranges)  # of what is always 0 nothing is
-        own = np.zeros(found.count)
-        own[known] = np.maximum(ranges[known] - widest[known], _NARROWEST)
+        own = np.full(found.count, _NARROWEST)
+        live = np.isfinite(ranges)
+        own[live] = np.maximum(ranges[live] - widest[live], _NARROWEST)
         shares = np.max([kernel.share(shifts) for kernel in kernels], 0, initial=-np.inf)
         shares = np.maximum(shares, _NARROWEST - shifts)
         moved = (own - shares) / 2
@@ -155,7 +155,11 @@ def _seen(
     found: ChannelFactors, weights: Weights, batches: Sequence[tuple[Any, ...]]
 ) -> Logarithms:
     """Returns the largest magnitude of each class in the activations, as a logarithm."""
-    names = [name for name, classes in found.classes.items() if classes.any()]
+    names = [
+        name
+        for name, classes in found.classes.items()
+        if classes.any() and classes.size == classes.shape[-1]  # others are but moved
+    ]
 
     @jax.jit
     def reach(weights: Weights, *inputs: Array) -> dict[str, Array]:
@@ -171,7 +175,7 @@ def _seen(
                     f"batch {i} makes {name!r} not finite; check the weights and the batch for NaN "
                     "and overflow"
                 )
-            np.maximum.at(result, found.classes[name], _log(array))
+            np.maximum.at(result, found.channels(name), _log(array))
     result[0] = -np.inf
     return result
 
