@@ -104,9 +104,7 @@ def correct_bias(
 def _shared_biases(graph: Graph) -> list[str]:
     """Returns the biases that several ops read."""
     read = collections.Counter(
-        op.inputs[2]
-        for op in graph.ops
-        if is_contraction(op) and not _obstacle(graph, op)
+        op.inputs[2] for op in graph.ops if is_contraction(op) and not _obstacle(graph, op)
     )
     return [name for name, count in read.items() if count > 1]
 

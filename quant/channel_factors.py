@@ -76,7 +76,8 @@ class ChannelFactors:
             own = own / read.reshape(groups_of(op), -1).T[:, :, None]
             changed[kernel] = jnp.asarray(own.reshape(array.shape) * made, jnp.float32)
             for name in bias:
-                changed[name] = jnp.asarray(np.asarray(weights[name], np.float64) * made, jnp.float32)
+                array = np.asarray(weights[name], np.float64)
+                changed[name] = jnp.asarray(array * made, jnp.float32)
         return changed
 
 
@@ -206,9 +207,9 @@ class _Found:
 
     def _holds_constants(self, op: Op) -> bool:
         """Whether an op reads a weight or a constant that is not 0."""
-        graph = self._graph
+        held = self._graph.constants
         return any(
-            name in graph.weight_shapes or (name in graph.constants and np.any(graph.constants[name]))
+            name in self._graph.weight_shapes or (name in held and np.any(held[name]))
             for name in op.inputs
         )
 

@@ -87,8 +87,9 @@ class _Kernel:
         array = np.abs(np.asarray(found.graph.array(weights, op.inputs[1]), np.float64))
         largest = array.reshape(-1, *array.shape[-2:]).max(0)
         groups = groups_of(op)
-        self._rows = _log(largest.reshape(len(largest), groups, -1))  # [cin / groups, groups, cout / groups]
-        self._read = found.channels(op.inputs[0]).reshape(groups, -1).T  # [cin / groups, groups]
+        # [cin / groups, groups, cout / groups], and classes of the first two axes.
+        self._rows = _log(largest.reshape(len(largest), groups, -1))
+        self._read = found.channels(op.inputs[0]).reshape(groups, -1).T
         self._made = found.channels(op.outputs[0])
         self._count = found.count
 
@@ -164,12 +165,13 @@ def _seen(
     @jax.jit
     def reach(weights: Weights, *inputs: Array) -> dict[str, Array]:
         values = found.graph.intermediates(weights, *inputs)
-        return {name: jnp.abs(values[name]).max(tuple(range(values[name].ndim - 1))) for name in names}
+        rows = {name: values[name].reshape(-1, values[name].shape[-1]) for name in names}
+        return {name: jnp.abs(row).max(0) for name, row in rows.items()}
 
     result = np.full(found.count, -np.inf)
     for i, batch in enumerate(batches):
         for name, values in reach(dict(weights), *carried(found.graph, batch)).items():
-            array = np.asarray(values, np.float64).reshape(-1)
+            array = np.asarray(values, np.float64)
             if not np.isfinite(array).all():
                 raise ValueError(
                     f"batch {i} makes {name!r} not finite; check the weights and the batch for NaN "

@@ -59,7 +59,7 @@ def _traced(function=_small):
 
 def test_the_first_op_gets_what_its_rounded_kernel_took():
     """Before its relu6, which holds back much of the difference: computed by hand."""
-    graph, weights, qparams, corrected = _traced()
+    _, weights, qparams, corrected = _traced()
     scale = qparams["first/kernel"].scale
     rounded = params.quantize_kernel(weights["first/kernel"], scale, 4) * scale.reshape(1, 1, 1, -1)
     seen = params.quantize_centred(X, jnp.float32(1 / 255), jnp.float32(-128)) / jnp.float32(255)
@@ -113,7 +113,8 @@ def test_other_types_and_kernel_sets(kernels):
     corrected = correct_bias(own, weights, qparams, [X], kernels=kernels)
     wanted, run = np.asarray(graph(weights, X)), quant.fake_quant(own, kernels)
     before, after = (
-        np.abs((np.asarray(run(w, qparams, X)) - wanted).mean(0)).max() for w in (weights, corrected)
+        np.abs((np.asarray(run(w, qparams, X)) - wanted).mean(0)).max()
+        for w in (weights, corrected)
     )
     assert after < before / 5, (before, after)
     assert not np.array_equal(corrected["head/bias"], weights["head/bias"])  # on float32

@@ -64,7 +64,9 @@ class Options:
     method: Literal["ptq", "qat"] = "ptq"
     calibration: Method = "minmax"
     calibration_images: int = 512
-    post_training: Annotated[PostTraining, tyro.conf.arg(name="")] = PostTraining()
+    post_training: Annotated[PostTraining, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=PostTraining
+    )
     weight_bits: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
     int8: tuple[str, ...] = ()
