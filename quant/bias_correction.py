@@ -10,7 +10,7 @@ and appendix D, the form with data.
 import collections
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +25,8 @@ from attokit.quant.coverage import Coverage
 from attokit.quant.fake_quant import check_kernels, compute_op, quantized_inputs
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
-from attokit.quant.ops.kind import Kernels, Op
+from attokit.quant.ops.kind import Kernels, Op, Scales
+from attokit.quant.ops.requantize import per_channel
 from attokit.quant.params import QParams
 from attokit.quant.plan import OpPlan, Ranges, function_tables, make_plans
 
@@ -87,30 +88,48 @@ def correct_bias(
     """
     check_kernels(kernels)
     graph.check_weights(weights)
-    tables = function_tables(graph, qparams)
+    data, tables = batches_of(graph, batches), function_tables(graph, qparams)
 
     @jax.jit
-    def shifts_of(weights: Weights, qparams: QParams, inputs: tuple[Any, ...]) -> dict[str, Array]:
-        return _shifts(graph, kernels, weights, qparams, inputs, tables)
+    def shifts(given: Weights, inputs: tuple[Any, ...]) -> dict[str, Array]:
+        return _shifts(graph, kernels, weights, qparams, given, inputs, tables)
 
+    shared = _shared_biases(graph)
+    corrected = _corrected(weights, shifts, {}, data)
+    if shared:  # what follows them is to see their mean
+        corrected |= _corrected(weights, shifts, {n: corrected[n] for n in shared}, data)
+    return {**weights, **corrected}
+
+
+def _shared_biases(graph: Graph) -> list[str]:
+    """Returns the biases that several ops read."""
+    read = collections.Counter(
+        op.inputs[2] for op in graph.ops if is_contraction(op) and not _obstacle(graph, op)
+    )
+    return [name for name, count in read.items() if count > 1]
+
+
+def _corrected(
+    weights: Weights,
+    shifts: Callable[[Weights, tuple[Any, ...]], dict[str, Array]],
+    given: Weights,
+    batches: Sequence[tuple[Any, ...]],
+) -> dict[str, Array]:
+    """Returns the biases that are not given, shifted by the mean over batches."""
     total: dict[str, Any] = collections.defaultdict(float)
-    count = 0
-    for i, batch in enumerate(batches_of(graph, batches)):
-        size = len(batch[0])
-        found = shifts_of(dict(weights), dict(qparams), carried(graph, batch))
-        for name, shift in found.items():
+    for i, batch in enumerate(batches):
+        for name, shift in shifts(given, batch).items():
             if not np.isfinite(shift).all():
                 raise ValueError(
                     f"batch {i} shifts {name!r} by what is not finite; check the weights and the batch for "
                     "NaN and overflow"
                 )
-            total[name] = total[name] + np.asarray(shift, np.float64) * size
-        count += size
-    corrected = {
+            total[name] = total[name] + np.asarray(shift, np.float64) * len(batch[0])
+    count = sum(len(batch[0]) for batch in batches)
+    return {
         name: jnp.asarray(np.asarray(weights[name], np.float64) + shift / count, jnp.float32)
         for name, shift in total.items()
     }
-    return {**weights, **corrected}
 
 
 def _shifts(
@@ -118,10 +137,12 @@ def _shifts(
     kernels: Kernels,
     weights: Weights,
     qparams: QParams,
+    given: Weights,
     inputs: tuple[Any, ...],
     tables: Mapping[str, Any] | None,
 ) -> dict[str, Float[Array, " c"]]:
-    """Returns what one batch asks to add to each bias."""
+    """Returns what one batch asks to add to each bias that is not given."""
+    inputs = carried(graph, inputs)
     wanted = graph.intermediates(weights, *inputs)
     ranges = Ranges(graph, qparams)
     values = quantized_inputs(graph, ranges, inputs)
@@ -133,11 +154,11 @@ def _shifts(
 
     for op, plan in zip(graph.ops, plans, strict=True):
         scales = ranges.scales(op)
-        if is_contraction(op) and not _obstacle(graph, op):
+        if is_contraction(op) and op.inputs[2:] and op.inputs[2] in given:
+            plan = _with_bias(plan, given[op.inputs[2]])
+        elif is_contraction(op) and not _obstacle(graph, op):
             exact = _mean_sum(op, wanted[op.inputs[0]], find(op.inputs[1]))
-            scale_in = 1 if scales.inputs[0] is None else scales.inputs[0]
-            kernel = plan.weights[1] * (1 if scales.inputs[1] is None else scales.inputs[1])
-            shift = exact - _mean_sum(op, values[op.inputs[0]] * scale_in, kernel)
+            shift = exact - _mean_sum(op, *_reals((values[op.inputs[0]], plan.weights[1]), scales))
             found[op.inputs[2]].append((shift, math.prod(graph.tensors[op.outputs[0]].shape)))
             plan = _with_bias(plan, find(op.inputs[2]) + shift)
         if op.kind in _CHOICES:
@@ -145,6 +166,14 @@ def _shifts(
         else:
             values |= compute_op(graph, op, kernels, values, find, scales, plan)
     return {name: _weighted(rows) for name, rows in found.items()}
+
+
+def _reals(operands: tuple[Array, Array], scales: Scales) -> list[Array]:
+    """Returns what an input and a kernel in integers stand for; what has no scale stands for itself."""
+    return [
+        held if scale is None else held * per_channel(scale, held.ndim)
+        for held, scale in zip(operands, scales.inputs, strict=False)
+    ]
 
 
 def _mean_sum(op: Op, values: Array, kernel: Array) -> Float[Array, " c"]:

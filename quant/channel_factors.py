@@ -5,7 +5,9 @@ take factors of their channels into kernel and bias.  Ops that are homogeneous (
 on: rectifiers, pools, movements; sums and joins want one factor for all that meets.  Everything else wants none:
 inputs and outputs of the graph, clamps such as relu6, curves such as a logistic.
 
-Channels lie along the last axis.  Those that must have one factor are a *class*; class 0 has the factor 1.
+Values that must have one factor are a *class*; class 0 has the factor 1.  Ops other than movements want all values of
+a channel, which lies along the last axis, in one class; a movement may spread channels over other axes, as a
+shuffle does between its reshapes.
 """
 
 import dataclasses
@@ -21,7 +23,7 @@ from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Op, Operand
 
-Classes = Int[np.ndarray, " c"]
+Classes = Int[np.ndarray, "..."]
 _UNBOUNDED = ("none", "relu")  # activations that a positive factor passes
 
 
@@ -41,7 +43,8 @@ class ChannelFactors:
 
     Attributes:
       graph: Whose.
-      classes: Of the channels of every activation of a float type, by name.
+      classes: Of every activation of a float type, by name; of size 1 along axes that say nothing, which is
+        all but the last one for what is no movement.
       count: How many classes there are, class 0 included.
       coverage: The contractions whose channels may be multiplied, and why those of others may not.
     """
@@ -50,6 +53,10 @@ class ChannelFactors:
     classes: Mapping[str, Classes]
     count: int
     coverage: Coverage
+
+    def channels(self, name: str) -> Int[np.ndarray, " c"]:
+        """Returns the class of each channel of what a contraction reads or makes."""
+        return self.classes[name].reshape(-1)
 
     def apply(self, weights: Weights, factors: Float[np.ndarray, " n"]) -> dict[str, jax.Array]:
         """Returns the weights with which every channel is `factors[its class]` times what it was.
@@ -60,7 +67,7 @@ class ChannelFactors:
         """
         changed: dict[str, jax.Array] = dict(weights)
         for op in filter(is_contraction, self.graph.ops):
-            made, read = (factors[self.classes[n]] for n in (op.outputs[0], op.inputs[0]))
+            made, read = (factors[self.channels(n)] for n in (op.outputs[0], op.inputs[0]))
             kernel, *bias = op.inputs[1:]
             if (made == 1).all() and (read == 1).all():
                 continue
@@ -69,9 +76,8 @@ class ChannelFactors:
             own = own / read.reshape(groups_of(op), -1).T[:, :, None]
             changed[kernel] = jnp.asarray(own.reshape(array.shape) * made, jnp.float32)
             for name in bias:
-                changed[name] = jnp.asarray(
-                    np.asarray(weights[name], np.float64) * made, jnp.float32
-                )
+                array = np.asarray(weights[name], np.float64)
+                changed[name] = jnp.asarray(array * made, jnp.float32)
         return changed
 
 
@@ -101,7 +107,8 @@ class _Found:
 
     def result(self) -> ChannelFactors:
         roots = {name: self._sets.roots(own) for name, own in self._classes.items()}
-        known = np.unique(np.concatenate([np.zeros(1, int), *roots.values()]))  # 0 comes first
+        every = [own.reshape(-1) for own in roots.values()]
+        known = np.unique(np.concatenate([np.zeros(1, int), *every]))  # 0 comes first
         classes = {name: np.searchsorted(known, own) for name, own in roots.items()}
         makers = [op.outputs[0] for op in self._graph.ops if is_contraction(op)]
         reached = tuple(name for name in makers if classes[name].any())
@@ -112,7 +119,7 @@ class _Found:
         )
 
     def keep(self, names: Iterable[str], reason: str) -> None:
-        """Gives all channels of some activations the factor 1."""
+        """Gives all values of some activations the factor 1."""
         for name in names:
             if name in self._classes:
                 self._sets.join(self._classes[name], np.zeros(1, int), reason)
@@ -137,8 +144,20 @@ class _Found:
         shape = self._graph.operand_shape(name)
         return shape[-1] if shape else 1
 
+    def _shaped(self, name: str, numbers: Classes) -> Classes:
+        """Returns numbers of the channels of an activation as an array of its rank."""
+        rank = len(self._graph.operand_shape(name))
+        return numbers.reshape((1,) * (rank - 1) + (-1,)[: max(rank, 1)])
+
     def _none(self, name: str) -> Classes:
-        return np.zeros(self._channels(name), int)
+        return self._shaped(name, np.zeros(self._channels(name), int))
+
+    def _by_channel(self, name: str, reason: str) -> Classes:
+        """Returns one class per channel of what an op reads, which joins those that it has."""
+        own = self._classes[name]
+        rows = own.reshape(-1, own.shape[-1] if own.ndim else 1)
+        self._sets.join(rows, rows[:1], reason)
+        return np.broadcast_to(rows[0], (self._channels(name),))
 
     def _real_inputs(self, op: Op) -> list[str]:
         return [name for name in op.inputs if name in self._classes]
@@ -148,9 +167,11 @@ class _Found:
         self._classes |= {name: self._none(name) for name in op.outputs if self._is_real(name)}
 
     def _add_contraction(self, op: Op) -> None:
-        (made,), read = op.outputs, self._classes[op.inputs[0]]
+        (made,), mixed = op.outputs, f"{op.kind} of {op.outputs[0]!r} mixes channels"
+        read = self._by_channel(op.inputs[0], mixed)
+        self._classes[op.inputs[0]] = self._shaped(op.inputs[0], read)
         own = self._sets.new(self._channels(made), made)
-        self._classes[made] = own
+        self._classes[made] = self._shaped(made, own)
         if op.activation not in _UNBOUNDED:
             self.keep([made], f"it ends in {op.activation}, which is not homogeneous")
         for position, name in enumerate(op.inputs[1:]):
@@ -176,23 +197,19 @@ class _Found:
             free = [name for name in reads if self._sets.roots(self._classes[name]).any()]
             self.keep(free[1:], f"{op.kind} of {made!r} takes one factor only")
             reads = free[:1]
-        own = (
-            self._none(made)
-            if not reads
-            else np.resize(self._classes[reads[0]], self._channels(made))
-        )
-        self._classes[made] = own
-        for name in reads:
-            self._sets.join(
-                own, self._classes[name], f"{op.kind} of {made!r} reads it with another"
-            )
+        own = np.zeros(1, int)
+        for i, name in enumerate(reads):
+            read = self._by_channel(name, f"{op.kind} of {made!r} mixes channels")
+            if i:
+                self._sets.join(own, read, f"{op.kind} of {made!r} reads it with another")
+            own = read if len(read) >= len(own) else own
+        self._classes[made] = self._shaped(made, np.broadcast_to(own, (self._channels(made),)))
 
     def _holds_constants(self, op: Op) -> bool:
         """Whether an op reads a weight or a constant that is not 0."""
-        graph = self._graph
+        held = self._graph.constants
         return any(
-            name in graph.weight_shapes
-            or (name in graph.constants and np.any(graph.constants[name]))
+            name in self._graph.weight_shapes or (name in held and np.any(held[name]))
             for name in op.inputs
         )
 
@@ -208,19 +225,12 @@ class _Found:
             if name not in reads:
                 operands.append(self._held(name))
                 continue
-            start = sum(map(len, classes))
-            numbers = np.arange(start, start + self._channels(name), dtype=np.float32)
+            own, start = self._classes[name], sum(map(len, classes))
+            numbers = np.arange(start, start + own.size, dtype=np.float32).reshape(own.shape)
             operands.append(jnp.broadcast_to(jnp.asarray(numbers), self._graph.tensors[name].shape))
-            classes.append(self._classes[name])
+            classes.append(own.reshape(-1))
         moved = np.asarray(table.OPS[op.kind].compute(op, *operands)[0]).astype(int)
-        rows = moved.reshape(-1, self._channels(made))
-        first = rows.max(0, initial=0)
-        by_number = np.concatenate(classes)
-        self._classes[made] = by_number[first]
-        mixed = np.nonzero((rows > 0) & (rows != first))
-        others = first[mixed[1]]
-        reason = f"{op.kind} of {made!r} mixes channels"
-        self._sets.join(by_number[rows[mixed]], by_number[others], reason)
+        self._classes[made] = np.concatenate(classes)[_narrowed(moved)]
 
     def _held(self, name: str) -> jax.Array:
         """Returns a constant's numbers; indices as they are."""
@@ -229,6 +239,15 @@ class _Found:
             return jnp.ones(self._graph.operand_shape(name), jnp.float32)
         real = np.issubdtype(array.dtype, np.floating)
         return jnp.asarray((array != 0).astype(np.float32) if real else array)
+
+
+def _narrowed(numbers: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+    """Returns numbers with size 1 along each axis along which they stay, or are 0."""
+    for axis in range(numbers.ndim - 1):
+        most = numbers.max(axis, keepdims=True, initial=0)
+        if ((numbers == most) | (numbers == 0)).all():
+            numbers = most
+    return numbers
 
 
 class _Sets:
@@ -252,7 +271,8 @@ class _Sets:
 
     def roots(self, numbers: Classes) -> Classes:
         """Returns the least number of each one's set."""
-        return np.asarray([self._root(int(number)) for number in numbers], int)
+        found = [self._root(number) for number in numbers.reshape(-1).tolist()]
+        return np.asarray(found, int).reshape(numbers.shape)
 
     def _root(self, number: int) -> int:
         while (parent := self._parent[number]) != number:
@@ -262,9 +282,8 @@ class _Sets:
 
     def join(self, first: Classes, second: Classes, reason: str) -> None:
         """Makes one set of each pair; the arrays broadcast."""
-        for pair in set(
-            zip(*map(np.ndarray.tolist, np.broadcast_arrays(first, second)), strict=True)
-        ):
+        pairs = (both.reshape(-1).tolist() for both in np.broadcast_arrays(first, second))
+        for pair in set(zip(*pairs, strict=True)):
             keep, drop = sorted(map(self._root, pair))
             if keep == drop:
                 continue

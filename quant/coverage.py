@@ -19,7 +19,5 @@ class Coverage:
     def __str__(self) -> str:
         """Returns a line for what was reached, and one for each op that was not."""
         names = ", ".join(self.reached) or "none"
-        rows = (f"{name}: {reason}" for name, reason in self.left_out.items())
-        return "\n".join(
-            [f"{len(self.reached)} ops: {names}", *(f"left out: {row}" for row in rows)]
-        )
+        rows = [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
+        return "\n".join([f"{len(self.reached)} ops: {names}", *rows])

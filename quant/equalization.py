@@ -39,8 +39,8 @@ from attokit.quant.coverage import Coverage
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops.kind import Op
 
-# A channel below one step of the widest one's int8 counts as one step: it gets more integers, and
-# room for more than the few batches showed of it.
+# A channel below one step of the widest one's int8, or always 0, counts as one step: it gets more
+# integers, and room for more than the few batches showed of it.
 _NARROWEST = np.log(1 / 256)
 _SETTLED = 1e-3  # change of a logarithm
 _MOST_ROUNDS = 200
@@ -87,11 +87,10 @@ class _Kernel:
         array = np.abs(np.asarray(found.graph.array(weights, op.inputs[1]), np.float64))
         largest = array.reshape(-1, *array.shape[-2:]).max(0)
         groups = groups_of(op)
-        self._rows = _log(
-            largest.reshape(len(largest), groups, -1)
-        )  # [cin / groups, groups, cout / groups]
-        self._read = found.classes[op.inputs[0]].reshape(groups, -1).T  # [cin / groups, groups]
-        self._made = found.classes[op.outputs[0]]
+        # [cin / groups, groups, cout / groups], and classes of the first two axes.
+        self._rows = _log(largest.reshape(len(largest), groups, -1))
+        self._read = found.channels(op.inputs[0]).reshape(groups, -1).T
+        self._made = found.channels(op.outputs[0])
         self._count = found.count
 
     def made(self, shifts: Logarithms) -> Logarithms:
@@ -130,9 +129,9 @@ def _settled(
         if ranges is None:
             ranges = np.max([kernel.made(shifts) for kernel in kernels], 0, initial=-np.inf)
         widest = _largest(tensors, ranges, found.count)[tensors]
-        known = np.isfinite(ranges)  # of what is always 0 nothing is
-        own = np.zeros(found.count)
-        own[known] = np.maximum(ranges[known] - widest[known], _NARROWEST)
+        own = np.full(found.count, _NARROWEST)
+        live = np.isfinite(ranges)
+        own[live] = np.maximum(ranges[live] - widest[live], _NARROWEST)
         shares = np.max([kernel.share(shifts) for kernel in kernels], 0, initial=-np.inf)
         shares = np.maximum(shares, _NARROWEST - shifts)
         moved = (own - shares) / 2
@@ -157,25 +156,28 @@ def _seen(
     found: ChannelFactors, weights: Weights, batches: Sequence[tuple[Any, ...]]
 ) -> Logarithms:
     """Returns the largest magnitude of each class in the activations, as a logarithm."""
-    names = [name for name, classes in found.classes.items() if classes.any()]
+    names = [
+        name
+        for name, classes in found.classes.items()
+        if classes.any() and classes.size == classes.shape[-1]  # others are but moved
+    ]
 
     @jax.jit
     def reach(weights: Weights, *inputs: Array) -> dict[str, Array]:
         values = found.graph.intermediates(weights, *inputs)
-        return {
-            name: jnp.abs(values[name]).max(tuple(range(values[name].ndim - 1))) for name in names
-        }
+        rows = {name: values[name].reshape(-1, values[name].shape[-1]) for name in names}
+        return {name: jnp.abs(row).max(0) for name, row in rows.items()}
 
     result = np.full(found.count, -np.inf)
     for i, batch in enumerate(batches):
         for name, values in reach(dict(weights), *carried(found.graph, batch)).items():
-            array = np.asarray(values, np.float64).reshape(-1)
+            array = np.asarray(values, np.float64)
             if not np.isfinite(array).all():
                 raise ValueError(
                     f"batch {i} makes {name!r} not finite; check the weights and the batch for NaN "
                     "and overflow"
                 )
-            np.maximum.at(result, found.classes[name], _log(array))
+            np.maximum.at(result, found.channels(name), _log(array))
     result[0] = -np.inf
     return result
 

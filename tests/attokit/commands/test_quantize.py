@@ -24,6 +24,37 @@ def test_ptq(run_dir, capsys):
 
 
 @pytest.mark.slow
+def test_passes_around_calibration_stay_with_the_run(run_dir, capsys):
+    plain = load_quantized(run_dir / "quantized.safetensors")[0]
+    post = ["--kernel-calibration", "mse", "--equalize", "--correct-bias"]
+    arguments = ["quantize", str(run_dir), "--replace", "--calibration-images", "32", *post]
+    assert main(arguments) == 0
+    assert "not equalized: head: it leaves the graph" in capsys.readouterr().out
+    run = open_run(run_dir)
+    metadata = load_metadata(run.quantized_path)
+    wanted = {"kernel_calibration": "mse", "equalize": "True", "correct_bias": "True"}
+    assert wanted.items() <= metadata.items()
+    graph, weights, qparams = run.quantized()
+    assert not np.array_equal(weights["conv/kernel"], plain["conv/kernel"])
+    assert main(["export", str(run_dir)]) == 0
+    assert main(["verify", str(run_dir)]) == 0
+    again = run_dir / "quantized.safetensors"
+    again.unlink()
+    assert main(arguments) == 0  # the same arguments, the same numbers
+    jax.tree.map(np.testing.assert_array_equal, load_quantized(again), (dict(weights), qparams))
+    short = ["--method", "qat", "--steps", "2", "--qat-folder", "post"]
+    assert main([*arguments, *short]) == 0
+    settings = json.loads((run_dir / "post" / "config.json").read_text())["post_training"]
+    assert settings == {"kernel_calibration": "mse", "equalize": True, "correct_bias": True}
+    trained = load_quantized(again)
+    assert main([*arguments, *short, "--resume"]) == 0
+    jax.tree.map(np.testing.assert_array_equal, load_quantized(again), trained)
+    capsys.readouterr()
+    assert main([*arguments[:-1], *short, "--resume"]) == 1
+    assert "post_training was" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_qat_with_learned_scales(run_dir, capsys):
     before_weights, before = load_quantized(run_dir / "quantized.safetensors")
     arguments = ["--method", "qat", "--steps", "3", "--learn-scales", "--qat-folder", "qat2"]
