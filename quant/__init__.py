@@ -10,7 +10,10 @@ if __name__ != "attokit.quant":
         "(the repository root on sys.path makes a second copy of every module; remove it)"
     )
 
+from attokit.quant.bias_correction import correct_bias, correctable
 from attokit.quant.calibrate import calibrate
+from attokit.quant.coverage import Coverage
+from attokit.quant.equalization import equalizable, equalize
 from attokit.quant.fake_quant import QuantizedGraph, fake_quant
 from attokit.quant.fit_memory import fit_memory
 from attokit.quant.float_islands import keep_float
@@ -30,6 +33,7 @@ from attokit.quant.wide import widen
 
 __all__ = [
     "KERNELS",
+    "Coverage",
     "Graph",
     "IntegerGraph",
     "Kernels",
@@ -44,8 +48,12 @@ __all__ = [
     "TwoStage",
     "UnsupportedOpError",
     "calibrate",
+    "correct_bias",
+    "correctable",
     "cut_strips",
     "cut_two_stage",
+    "equalizable",
+    "equalize",
     "fake_quant",
     "fit_memory",
     "integer",

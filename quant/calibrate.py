@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant import params
+from attokit.quant.batches import batches_of, carried
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
@@ -69,11 +70,9 @@ def calibrate(
         raise ValueError(f"no calibration method {method!r}; choose one of {', '.join(OBSERVERS)}")
     if kernel_method not in METHODS:
         raise ValueError(f"no kernel method {kernel_method!r}; choose one of {', '.join(METHODS)}")
-    if isinstance(batches, np.ndarray | jax.Array):
-        _refuse_bare_batch(graph, batches.shape)
     observer = OBSERVERS[method]()
+    observed = batches_of(graph, batches)
     tied = _tied_constants(graph, weights)
-    observed = [_as_tuple(batch) for batch in batches]
     masked = {key for key, (_, masks) in tied.items() if masks}
     _observe(graph, weights, observed, observer, input_range, masked)
     narrow = params.symmetric_range if symmetric else params.from_range
@@ -104,20 +103,6 @@ def _respect_kernels(graph: Graph, qparams: dict[str, QuantParams]) -> None:
         qparams[name] = dataclasses.replace(qparams[name], scale=jnp.float32(scale))
 
 
-def _refuse_bare_batch(graph: Graph, shape: tuple[int, ...]) -> None:
-    """Raises ValueError if what should be many batches is one: its examples would pass for batches."""
-    wanted = graph.tensors[graph.inputs[0]].shape
-    if len(shape) <= len(wanted):
-        raise ValueError(
-            f"batches is one array of shape {shape}, not a list of batches of shape "
-            f"(batch, {', '.join(map(str, wanted[1:]))}): put it into a list, [batch]"
-        )
-
-
-def _as_tuple(batch: Any) -> tuple[Any, ...]:
-    return tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-
-
 def _observe(
     graph: Graph,
     weights: Weights,
@@ -127,11 +112,6 @@ def _observe(
     masked: set[str],
 ) -> None:
     """Shows the observer every activation of every batch, as often as it wants."""
-    if not batches:
-        raise ValueError(
-            "calibration got no batch; give it a few hundred typical inputs "
-            "(an iterator that was used up is empty: pass a list)"
-        )
     watched = _observed_tensors(graph)
     spoilt = readers_of_masks(graph, weights, masked)
     seen = dict.fromkeys([*watched, *(n for n, op in spoilt.items() if graph.is_float(op))])
@@ -145,10 +125,7 @@ def _observe(
     for _ in range(observer.passes):
         for i, batch in enumerate(batches):
             _check_batch(graph, i, batch, input_range)
-            carried = [
-                jnp.asarray(x, graph.carried(n)) for n, x in zip(graph.inputs, batch, strict=False)
-            ]
-            values = run(weights, *carried, *batch[len(carried) :])
+            values = run(weights, *carried(graph, batch))
             for name, value in values.items():
                 array = np.asarray(value)
                 if watched.get(name) in masked:

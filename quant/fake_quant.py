@@ -120,19 +120,24 @@ class QuantizedGraph:
         """Returns every activation: integers centred, the others as they are."""
         self.graph.check_arguments(weights, inputs)
         ranges = Ranges(self.graph, qparams)
-        values: dict[str, Array] = {
-            name: quantize_input(
-                jnp.asarray(value, jnp.float32), *ranges.activation(name), ranges.bits(name)
-            )
-            if self.graph.tensors[name].quantized
-            else jnp.asarray(value, self.graph.carried(name))
-            for name, value in zip(self.graph.inputs, inputs, strict=True)
-        }
+        values = quantized_inputs(self.graph, ranges, inputs)
         plans = make_plans(self.graph, weights, qparams, self.kernels, tables)
         scales = [ranges.scales(op) for op in self.graph.ops]
         find = functools.partial(self.graph.array, weights)
         propagate(self.graph, self.kernels, values, find, scales, plans)
         return values
+
+
+def quantized_inputs(graph: Graph, ranges: Ranges, inputs: tuple[Any, ...]) -> dict[str, Array]:
+    """Returns what enters by name: integers centred, reals as they are."""
+    return {
+        name: quantize_input(
+            jnp.asarray(value, jnp.float32), *ranges.activation(name), ranges.bits(name)
+        )
+        if graph.tensors[name].quantized
+        else jnp.asarray(value, graph.carried(name))
+        for name, value in zip(graph.inputs, inputs, strict=True)
+    }
 
 
 def propagate(
@@ -154,21 +159,34 @@ def propagate(
       plans: Of every op.
     """
     for op, own, plan in zip(graph.ops, scales, plans, strict=True):
-        operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
-        if graph.is_float(op):
-            known = zip(operands, plan.weights, strict=True)
-            outputs = in_float(op, [held if x is None else x for x, held in known])
-        elif op.kind == "dequantize":
-            outputs = (dequantize_output(operands[0], own.inputs[0]),)
-        elif own.inputs[0] is None and op.kind == "quantize":
-            bits, to_even = own.output_bits[0], kernels == "xnnpack" and own.output_bits[0] == 8
-            scale, zero_point = own.outputs[0], own.output_zero_points[0]
-            outputs = (quantize_input(operands[0], scale, zero_point, bits, to_even),)
-        elif _only_moves(graph, op):
-            outputs = table.OPS[op.kind].compute(op, *operands)
-        else:
-            outputs = quantized_op(graph, op, kernels)(operands, own, plan)
-        values.update(zip(op.outputs, outputs, strict=True))
+        values.update(compute_op(graph, op, kernels, values, find, own, plan))
+
+
+def compute_op(
+    graph: Graph,
+    op: Op,
+    kernels: Kernels,
+    values: Mapping[str, Array],
+    find: Callable[[str], Any],
+    scales: Scales,
+    plan: OpPlan,
+) -> dict[str, Array]:
+    """Returns what one op makes, by name; arguments are those of `propagate`, of this op."""
+    operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
+    if graph.is_float(op):
+        known = zip(operands, plan.weights, strict=True)
+        outputs = in_float(op, [held if x is None else x for x, held in known])
+    elif op.kind == "dequantize":
+        outputs = (dequantize_output(operands[0], scales.inputs[0]),)
+    elif scales.inputs[0] is None and op.kind == "quantize":
+        bits, to_even = scales.output_bits[0], kernels == "xnnpack" and scales.output_bits[0] == 8
+        scale, zero_point = scales.outputs[0], scales.output_zero_points[0]
+        outputs = (quantize_input(operands[0], scale, zero_point, bits, to_even),)
+    elif _only_moves(graph, op):
+        outputs = table.OPS[op.kind].compute(op, *operands)
+    else:
+        outputs = quantized_op(graph, op, kernels)(operands, scales, plan)
+    return dict(zip(op.outputs, outputs, strict=True))
 
 
 def _only_moves(graph: Graph, op: Op) -> bool:

@@ -8,6 +8,7 @@ if __name__ != "attokit.train":
 
 from attokit.train.anchors import Anchors, network_anchors
 from attokit.train.augment import AugmentConfig, augment_batch, draw_augmentation
+from attokit.train.batch_statistics import reestimate_batch_stats
 from attokit.train.box_records import BoxRecord, box_record_source
 from attokit.train.coco_json import is_coco, load_visual_wake_words
 from attokit.train.config import TrainConfig
@@ -172,6 +173,7 @@ __all__ = [
     "read_image",
     "read_metrics",
     "read_wider_truth",
+    "reestimate_batch_stats",
     "reverse_huber",
     "scene_source",
     "segmentation_task",

@@ -125,12 +125,20 @@ def _read_settings(file: pathlib.Path) -> dict[str, Any]:
 
 
 def _extra_differences(saved: Mapping[str, Any], extra: Mapping[str, Any]) -> list[str]:
-    """Returns which further settings differ; a run of an older version may lack some."""
+    """Returns which further settings differ; a run of an older version may lack some.
+
+    "switches" holds those that are on, so what one side lacks is off there.
+    """
     current = json.loads(json.dumps(dict(extra)))  # tuples as the file holds them
+    before, now = saved.get("switches", {}), current.pop("switches", {})
     return [
         f"{name} was {saved[name]!r}, now {value!r}"
         for name, value in current.items()
         if name in saved and saved[name] != value
+    ] + [
+        f"{name} was {before.get(name, 'off')!r}, now {now.get(name, 'off')!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
     ]
 
 

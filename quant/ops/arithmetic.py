@@ -151,6 +151,7 @@ ADD = OpKind(
     ratios=_sum_ratios,
     activations=_FUSABLE,
     elementwise=True,
+    homogeneous="jointly",
     wide=Wide(integer=_integer_wide_sum(1), ratios=_wide_sum_ratios),
 )
 SUB = OpKind(
@@ -160,6 +161,7 @@ SUB = OpKind(
     ratios=_sum_ratios,
     activations=_FUSABLE,
     elementwise=True,
+    homogeneous="jointly",
     wide=Wide(integer=_integer_wide_sum(-1), ratios=_wide_sum_ratios),
 )
 MUL = OpKind(
@@ -169,5 +171,6 @@ MUL = OpKind(
     ratios=_product_ratios,
     activations=_FUSABLE,
     elementwise=True,
+    homogeneous="singly",
     wide=Wide(integer=_integer_wide_mul),
 )

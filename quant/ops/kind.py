@@ -17,6 +17,8 @@ Activation = Literal["none", "relu", "relu6", "relu_n1_to_1"]
 Kernels = Literal["reference", "micro", "xnnpack"]
 # Where values may lie that change nothing.
 Side = Literal["below", "above"]
+# How positive factors of its activations go through a kind of op (`OpKind.homogeneous`).
+Homogeneous = Literal["no", "jointly", "singly", "moved"]
 KERNELS: tuple[Kernels, ...] = ("reference", "micro", "xnnpack")
 Shape = tuple[int, ...]
 
@@ -250,6 +252,10 @@ class OpKind:
       fixed_range: (scale, zero point) that the spec prescribes for the output, or None.  With 16
         bits that is always (1/32768, 0).
       least_ratio: Below which the kernel refuses the output's scale over the input's, or None.
+      homogeneous: Whether a positive factor of a channel (the last axis) of its activations comes out as a
+        factor of that channel.  "jointly": one that all of them have, and constants are 0; "singly": one
+        that one operand has and the others have not, as in a product; "moved": of every value, wherever
+        it is moved to.
       ignores: On which side of all its operands a value changes nothing (below, for a maximum).
       channel_axis: Axis of the kernel with one scale per entry.
       bilinear: Linear in the activation and in the kernel, so that gradients may be taken on
@@ -273,6 +279,7 @@ class OpKind:
     only_float: bool = False
     fixed_range: tuple[float, int] | None = None
     least_ratio: float | None = None
+    homogeneous: Homogeneous = "no"
     ignores: Side | None = None
     channel_axis: int = -1
     bilinear: bool = False

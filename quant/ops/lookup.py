@@ -296,6 +296,7 @@ LEAKY_RELU = OpKind(
     table=_leaky_table,
     ratios=_leaky_ratios,
     elementwise=True,
+    homogeneous="jointly",
     wide=Wide(integer=_wide_leaky, ratios=_wide_leaky_ratios),
 )
 ABS = OpKind(
@@ -304,6 +305,7 @@ ABS = OpKind(
     table=_abs_table,
     ratios=_abs_ratios,
     elementwise=True,
+    homogeneous="jointly",
     wide=Wide(integer=_wide_abs),
 )
 LOOKUP = OpKind(name="lookup", compute=_apply, function=_of_attribute, elementwise=True)

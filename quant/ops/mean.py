@@ -78,5 +78,6 @@ MEAN = OpKind(
     compute=_compute,
     integer=_integer,
     ratios=_ratios,
+    homogeneous="jointly",
     wide=Wide(integer=_integer_wide),
 )

@@ -3,6 +3,7 @@
 Their float meaning on integers is their integer meaning, so each row is one function.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -140,17 +141,19 @@ def _space_to_depth(op, images):
     return (blocks.reshape(b, h // n, w // n, n * n * c),)
 
 
+_moving = functools.partial(OpKind, tied=True, homogeneous="moved")
+
 BOUNDED_INDEX = OpKind(name="bounded_index", compute=_bounded_index, tied=True)
-BROADCAST_TO = OpKind(name="broadcast_to", compute=_broadcast_to, tied=True, wide=_ALL)
-CONCATENATION = OpKind(name="concatenation", compute=_concatenation, tied=True, wide=_ALL)
-DEPTH_TO_SPACE = OpKind(name="depth_to_space", compute=_depth_to_space, tied=True)
-GATHER = OpKind(name="gather", compute=_gather, tied=True, wide=_LITERT)
-MIRROR_PAD = OpKind(name="mirror_pad", compute=_mirror_pad, tied=True, wide=_LITERT)
-PAD = OpKind(name="pad", compute=_pad, tied=True, wide=_ALL)
-PAD_V2 = OpKind(name="pad_v2", compute=_pad_v2, tied=True, wide=_ALL)
-RESHAPE = OpKind(name="reshape", compute=_reshape, tied=True, wide=_ALL)
-REVERSE = OpKind(name="reverse", compute=_reverse, tied=True, wide=_ALL)
-SLICE = OpKind(name="slice", compute=_slice, tied=True, wide=_ALL)
-SPACE_TO_DEPTH = OpKind(name="space_to_depth", compute=_space_to_depth, tied=True)
-STRIDED_SLICE = OpKind(name="strided_slice", compute=_strided_slice, tied=True, wide=_ALL)
-TRANSPOSE = OpKind(name="transpose", compute=_transpose, tied=True, wide=_ALL)
+BROADCAST_TO = _moving(name="broadcast_to", compute=_broadcast_to, wide=_ALL)
+CONCATENATION = _moving(name="concatenation", compute=_concatenation, wide=_ALL)
+DEPTH_TO_SPACE = _moving(name="depth_to_space", compute=_depth_to_space)
+GATHER = _moving(name="gather", compute=_gather, wide=_LITERT)
+MIRROR_PAD = _moving(name="mirror_pad", compute=_mirror_pad, wide=_LITERT)
+PAD = _moving(name="pad", compute=_pad, wide=_ALL)
+PAD_V2 = _moving(name="pad_v2", compute=_pad_v2, wide=_ALL)
+RESHAPE = _moving(name="reshape", compute=_reshape, wide=_ALL)
+REVERSE = _moving(name="reverse", compute=_reverse, wide=_ALL)
+SLICE = _moving(name="slice", compute=_slice, wide=_ALL)
+SPACE_TO_DEPTH = _moving(name="space_to_depth", compute=_space_to_depth)
+STRIDED_SLICE = _moving(name="strided_slice", compute=_strided_slice, wide=_ALL)
+TRANSPOSE = _moving(name="transpose", compute=_transpose, wide=_ALL)

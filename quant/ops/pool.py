@@ -72,8 +72,14 @@ AVERAGE_POOL_2D = OpKind(
     compute=_compute_average,
     integer=_integer_average,
     tied=True,
+    homogeneous="jointly",
     wide=Wide(integer=_integer_wide_average),
 )
 MAX_POOL_2D = OpKind(
-    name="max_pool_2d", compute=_compute_max, tied=True, ignores="below", wide=Wide()
+    name="max_pool_2d",
+    compute=_compute_max,
+    tied=True,
+    homogeneous="jointly",
+    ignores="below",
+    wide=Wide(),
 )

@@ -42,4 +42,11 @@ def _integer(op, kernels, integers, multipliers, scales):
     )
 
 
-PRELU = OpKind(name="prelu", compute=_compute, integer=_integer, ratios=_ratios, elementwise=True)
+PRELU = OpKind(
+    name="prelu",
+    compute=_compute,
+    integer=_integer,
+    ratios=_ratios,
+    elementwise=True,
+    homogeneous="singly",
+)

@@ -77,12 +77,19 @@ def _bounded(name: Activation, wide: Wide | None) -> OpKind:
 
 
 # Where reals enter and leave: `quant.fake_quant` rounds and scales them, with their gradients.
-DEQUANTIZE = OpKind(name="dequantize", compute=_compute_quantize, elementwise=True, wide=Wide())
+DEQUANTIZE = OpKind(
+    name="dequantize",
+    compute=_compute_quantize,
+    elementwise=True,
+    homogeneous="jointly",
+    wide=Wide(),
+)
 QUANTIZE = OpKind(
     name="quantize",
     compute=_compute_quantize,
     integer=_integer_quantize,
     elementwise=True,
+    homogeneous="jointly",
     ratios=_quantize_ratios,
     wide=Wide(integer=_integer_wide_quantize),
 )
@@ -92,6 +99,7 @@ RELU = OpKind(
     integer=_integer_relu,
     ratios=_relu_ratios,
     elementwise=True,
+    homogeneous="jointly",
     wide=Wide(),
 )
 RELU6 = _bounded("relu6", Wide())

@@ -22,7 +22,14 @@ def _over_axes(
     def compute(op, values):
         return (function(values, axis=op["axes"], keepdims=op["keepdims"]),)
 
-    return OpKind(name=name, compute=compute, tied=True, ignores=ignores, wide=wide)
+    return OpKind(
+        name=name,
+        compute=compute,
+        tied=True,
+        homogeneous="jointly",
+        ignores=ignores,
+        wide=wide,
+    )
 
 
 def _position(name: str, function: Callable[..., Array]) -> OpKind:

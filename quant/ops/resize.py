@@ -127,8 +127,13 @@ RESIZE_BILINEAR = OpKind(
     compute=_compute_bilinear,
     integer=_integer_bilinear,
     tied=True,
+    homogeneous="jointly",
     wide=Wide(integer=_integer_wide_bilinear, kernels=LITERT),
 )
 RESIZE_NEAREST_NEIGHBOR = OpKind(
-    name="resize_nearest_neighbor", compute=_compute_nearest, tied=True, wide=Wide()
+    name="resize_nearest_neighbor",
+    compute=_compute_nearest,
+    tied=True,
+    homogeneous="jointly",
+    wide=Wide(),
 )

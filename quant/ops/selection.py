@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attokit.quant.ops.arithmetic import aligned
-from attokit.quant.ops.kind import OpKind, Side, Wide
+from attokit.quant.ops.kind import Homogeneous, OpKind, Side, Wide
 
 
 def _of_two(
@@ -19,13 +19,20 @@ def _of_two(
     function: Callable[[Array, Array], Array],
     ignores: Side | None = None,
     wide: Wide | None = None,
+    homogeneous: Homogeneous = "no",
 ) -> OpKind:
     def compute(op, first, second):
         del op
         return (function(*aligned(first, second)),)
 
     return OpKind(
-        name=name, compute=compute, tied=True, elementwise=True, ignores=ignores, wide=wide
+        name=name,
+        compute=compute,
+        tied=True,
+        elementwise=True,
+        homogeneous=homogeneous,
+        ignores=ignores,
+        wide=wide,
     )
 
 
@@ -37,8 +44,8 @@ def _select(op, condition, chosen, otherwise):
     return (jnp.where(*row),)
 
 
-MAXIMUM = _of_two("maximum", jnp.maximum, ignores="below", wide=Wide())
-MINIMUM = _of_two("minimum", jnp.minimum, ignores="above", wide=Wide())
+MAXIMUM = _of_two("maximum", jnp.maximum, ignores="below", wide=Wide(), homogeneous="jointly")
+MINIMUM = _of_two("minimum", jnp.minimum, ignores="above", wide=Wide(), homogeneous="jointly")
 EQUAL = _of_two("equal", jnp.equal)
 NOT_EQUAL = _of_two("not_equal", jnp.not_equal)
 LESS = _of_two("less", jnp.less)
@@ -53,4 +60,11 @@ LOGICAL_NOT = OpKind(
     tied=True,
     elementwise=True,
 )
-SELECT = OpKind(name="select", compute=_select, tied=True, elementwise=True, wide=Wide())
+SELECT = OpKind(
+    name="select",
+    compute=_select,
+    tied=True,
+    elementwise=True,
+    homogeneous="jointly",
+    wide=Wide(),
+)

@@ -17,25 +17,21 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from rich.console import Console
 
-from attokit.quant import (
-    Graph,
-    QParams,
-    QuantizedGraph,
-    QuantParams,
-    calibrate,
-    fake_quant,
-    trainable,
-)
+from attokit.learned_scales import initial_log_scales, with_scales
+from attokit.oscillations import frozen_share, kernels_of
+from attokit.quant import Graph, QParams, QuantizedGraph, QuantParams, calibrate, fake_quant
 from attokit.quant.calibrate import Method
 from attokit.quant.graph import Weights
 from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.ops.kind import Kernels
+from attokit.steadying import Steadying
 from attokit.train import (
     Dataset,
     FitResult,
     Forward,
     Source,
     Task,
+    Teacher,
     TrainConfig,
     evaluate,
     fit,
@@ -46,6 +42,7 @@ from attokit.train.mesh import named_mesh, replicated
 
 _MOST_AT_ONCE = 128
 _ACTIVATIONS_AT_ONCE = 1 << 28  # numbers of one batch in calibration: 1 GiB
+_NOT_STEADIED = Steadying()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +50,7 @@ class QuantizedNetwork:
     """A graph in integers as `fit` and `evaluate` take it. Hashed by identity: keep one.
 
     `params` are {"weights", "log_scales"}, `model_state` the calibrated qparams. A scale that is
-    learned is the calibrated one times exp(its entry in `log_scales`): so it stays positive, and
-    one rate suits scales of every size. Zero points stay as calibrated.
+    learned is the calibrated one times exp(its entry in `log_scales`). Zero points stay as calibrated.
 
     Attributes:
       function: The integer graph.
@@ -69,47 +65,6 @@ class QuantizedNetwork:
         del train, key  # the graph has neither batch statistics nor dropout
         qparams = with_scales(model_state, params["log_scales"])
         return self.function(params["weights"], qparams, inputs), model_state
-
-
-def with_scales(qparams: QParams, log_scales: Mapping[str, Float[Array, "*c"]]) -> QParams:
-    """Returns qparams whose scales are multiplied by exp of what was learned."""
-    return {
-        name: dataclasses.replace(entry, scale=entry.scale * jnp.exp(log_scales[name]))
-        if name in log_scales
-        else entry
-        for name, entry in qparams.items()
-    }
-
-
-def initial_log_scales(
-    graph: Graph, qparams: QParams, learn: Sequence[str] = ("*",), freeze: Sequence[str] = ()
-) -> dict[str, Float[Array, "*c"]]:
-    """Returns zeros for every scale that is to be learned; those of the inputs never are.
-
-    An input's scale is a contract with whoever fills it (byte / 255).
-
-    Args:
-      graph: As traced.
-      qparams: As calibrated.
-      learn: Patterns of names of scales that learn; none learns nothing.
-      freeze: Patterns of those among them that stay as calibrated.
-
-    Raises:
-      ValueError: if a pattern matches no name, or patterns leave nothing to learn.
-    """
-    inputs = {graph.tensors[name].range_name for name in graph.inputs}
-    mask = trainable(qparams, learn=learn, freeze=freeze)
-    learned = {
-        name: jnp.zeros_like(entry.scale)
-        for name, entry in qparams.items()
-        if mask[name].scale and name not in inputs
-    }
-    if learn and not learned:
-        raise ValueError(
-            f"no scale is left to learn of {', '.join(learn)} without {', '.join(freeze) or 'any'}: "
-            "an input's scale is a contract and stays; name others"
-        )
-    return learned
 
 
 def calibration_images(
@@ -137,8 +92,15 @@ def calibrate_on(
       ValueError: as `calibrate` does; of `weight_bits` before it looks at an image.
     """
     bits_of_kernels(graph, weight_bits)
-    batches = calibration_images(source, count=count, batch_size=_batch_size(graph), seed=seed)
+    batches = calibration_batches(graph, source, count=count, seed=seed)
     return calibrate(graph, weights, batches, method=method, weight_bits=weight_bits)
+
+
+def calibration_batches(
+    graph: Graph, source: Source, *, count: int = 512, seed: int = 0
+) -> list[Float[np.ndarray, "b h w c"]]:
+    """Returns `calibration_images` in batches of which a graph's activations fit into memory."""
+    return calibration_images(source, count=count, batch_size=_batch_size(graph), seed=seed)
 
 
 def _batch_size(graph: Graph) -> int:
@@ -212,11 +174,13 @@ class QuantizedResult:
       weights: Trained.
       qparams: As calibrated, or with learned scales.
       fit: Of the loop.
+      frozen: Share of the kernels' values that stopped at an integer; None where none may.
     """
 
     weights: Weights
     qparams: QParams
     fit: FitResult
+    frozen: float | None = None
 
 
 class Quantizer:
@@ -284,6 +248,8 @@ class Quantizer:
         learn: Sequence[str] = (),
         freeze: Sequence[str] = (),
         scale_learning_rate: float = 1e-3,
+        steadying: Steadying = _NOT_STEADIED,
+        teacher: Teacher | None = None,
         eval_split: str = "test",
         resume: bool = False,
         extra: Mapping[str, Any] | None = None,
@@ -301,15 +267,25 @@ class Quantizer:
           learn: Patterns of names of scales that learn too (LSQ): ("*",) are all.
           freeze: Patterns of those among them that do not ("stem/*").
           scale_learning_rate: Peak rate of the logarithm of scales.
+          steadying: Dampening and freezing of kernels that oscillate, freezing of learned scales.
+          teacher: A network to learn from as well, such as the float one (`config.distillation_weight`).
           eval_split: The split to evaluate on.
           resume: Go on from the newest checkpoint.
-          extra: Further JSON values for `config.json`, such as how `qparams` were calibrated.
+          extra: Further JSON values for `config.json`, such as how `qparams` were calibrated; "switches"
+            are those that were on before training.
           console: Where to print.
 
         Raises:
           ValueError: if settings, patterns and data do not fit, or the loss is not finite.
         """
         train_size = len(dataset.split("train"))
+        _check_steadying(steadying, config, learn)
+        extra = dict(extra or {})
+        switches = extra.pop("switches", {}) | steadying.settings()
+        if teacher is not None:
+            switches["teacher"] = teacher.name
+        optimizer = _optimizer(config, train_size, scale_learning_rate)
+        kernels = kernels_of(self.graph, qparams)
         result = fit(
             config,
             self.network,
@@ -318,7 +294,8 @@ class Quantizer:
             dataset,
             run_dir,
             task=self._task,
-            optimizer=_optimizer(config, train_size, scale_learning_rate),
+            optimizer=steadying.around(optimizer, kernels, config.total_steps(train_size)),
+            teacher=teacher,
             eval_split=eval_split,
             resume=resume,
             extra={
@@ -328,7 +305,8 @@ class Quantizer:
                 # Absent where they say nothing, as in runs that were begun before they existed.
                 **({"learn": list(learn)} if learn not in ((), ("*",)) else {}),
                 **({"freeze_scales": list(freeze)} if freeze else {}),
-                **(extra or {}),
+                "switches": switches,
+                **extra,
             },
             console=console,
         )
@@ -336,4 +314,23 @@ class Quantizer:
         # On one device: the loop leaves them spread over its mesh.
         host = jax.device_get((result.params["weights"], learned))
         final_weights, final_qparams = jax.tree.map(jnp.asarray, host)
-        return QuantizedResult(weights=final_weights, qparams=final_qparams, fit=result)
+        return QuantizedResult(
+            weights=final_weights,
+            qparams=final_qparams,
+            fit=result,
+            frozen=frozen_share(result.state.opt_state),
+        )
+
+
+def _check_steadying(steadying: Steadying, config: TrainConfig, learn: Sequence[str]) -> None:
+    """Refuses switches that change nothing, or whose work other settings undo."""
+    if steadying.freeze_scales_after is not None and not learn:
+        raise ValueError(
+            f"freeze_scales_after {steadying.freeze_scales_after} changes nothing where no scale learns: "
+            "name scales to learn (--learn-scales), or leave it out"
+        )
+    if steadying.freeze_flips is not None and config.rate_factors:
+        raise ValueError(
+            f"freeze_flips {steadying.freeze_flips} and rate_factors {config.rate_factors}: a value that "
+            "freezes has to move at the full rate; give one of them"
+        )

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from attokit.learned_scales import with_scales
 from attokit.quant import Graph, QParams, TwoStage, cut_two_stage, fake_quant
 from attokit.quant.fake_quant import QuantizedGraph
 from attokit.quant.graph import Weights
 from attokit.quant.ops.kind import Kernels
-from attokit.quantization import with_scales
 from attokit.train.mask_rcnn import MaskRCNNTrainConfig, learn
 from attokit.zoo.mask_rcnn import MaskRCNNConfig
 from attokit.zoo.proposals import ProposalConfig, Proposals, propose

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import PyTree
 
 from attokit import zoo
 from attokit.checkpoints import load_weights, save_weights
@@ -103,9 +104,15 @@ class Run:
                 "(attokit train ... --resume)"
             )
 
-    def trace(self) -> tuple[Graph, dict[str, Any]]:
-        """Returns the graph of the float model and its weights."""
-        return trace(self.network().apply, self.variables(), self.example())
+    def trace(self, variables: PyTree | None = None) -> tuple[Graph, dict[str, Any]]:
+        """Returns the graph of the float model and its weights.
+
+        Args:
+          variables: Instead of the trained ones, such as with other batch statistics. The graph is the same
+            for all: what depends on them are the weights.
+        """
+        own = self.variables() if variables is None else variables
+        return trace(self.network().apply, own, self.example())
 
     def precision(self) -> Precision:
         """Returns the types that the run was quantized to."""

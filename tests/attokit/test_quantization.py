@@ -1,20 +1,33 @@
+import dataclasses
+import io
+import json
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
-from attokit.quant import QuantParams, calibrate, trace
+from attokit.learned_scales import initial_log_scales
+from attokit.quant import calibrate, fake_quant, trace
 from attokit.quantization import (
     QuantizedNetwork,
     Quantizer,
     _batch_size,
     calibrate_on,
     calibration_images,
-    initial_log_scales,
     qat_config,
-    with_scales,
 )
-from attokit.train import TrainConfig, classification_task
+from attokit.steadying import Steadying
+from attokit.train import (
+    Teacher,
+    TrainBatches,
+    TrainConfig,
+    classification_task,
+    distillation_loss,
+    read_metrics,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,41 +42,6 @@ def traced():
     graph, weights = trace(function, variables, jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32))
     images = np.random.default_rng(1).random((4, 8, 8, 1), np.float32)
     return graph, weights, calibrate(graph, weights, [images])
-
-
-def test_scales_multiply():
-    qparams = {"a": QuantParams(jnp.float32(2), jnp.float32(3)), "b": QuantParams(jnp.ones(2), jnp.float32(0))}  # fmt: skip
-    changed = with_scales(qparams, {"a": jnp.log(jnp.float32(1.5))})
-    assert float(changed["a"].scale) == pytest.approx(3.0)
-    assert float(changed["a"].zero_point) == 3
-    assert changed["b"] is qparams["b"]
-
-
-def test_the_scale_of_the_input_is_not_learned(traced):
-    graph, _, qparams = traced
-    learned = initial_log_scales(graph, qparams)
-    assert learned.keys() == qparams.keys() - {"input"}
-    assert all(not np.any(value) for value in learned.values())
-
-
-def test_scales_are_frozen_by_name(traced):
-    graph, _, qparams = traced
-    learned = initial_log_scales(graph, qparams, freeze=["*/kernel"])
-    assert set(learned) == {n for n in qparams if not n.endswith("/kernel")} - {"input"}
-    with pytest.raises(ValueError, match="no range matches 'steam'"):
-        initial_log_scales(graph, qparams, freeze=["steam"])
-
-
-def test_scales_are_learned_by_name(traced):
-    graph, _, qparams = traced
-    assert set(initial_log_scales(graph, qparams, ["*/kernel"])) == {"dense/kernel"}
-    assert initial_log_scales(graph, qparams, []) == {}
-    with pytest.raises(ValueError, match="no range matches 'steam'"):
-        initial_log_scales(graph, qparams, ["steam"])
-    with pytest.raises(ValueError, match="no scale is left to learn of input without any"):
-        initial_log_scales(graph, qparams, ["input"])
-    with pytest.raises(ValueError, match=r"left to learn of dense/\* without \*"):
-        initial_log_scales(graph, qparams, ["dense/*"], ["*"])
 
 
 def test_network_is_the_integer_graph(traced):
@@ -121,3 +99,109 @@ def test_qat_config():
     assert (in_steps.epochs, in_steps.steps) == (None, 25)
     assert qat_config(TrainConfig(steps=250), epochs=1.0).steps is None
     assert qat_config(config, epochs=0.5, learning_rate=1.0).learning_rate == 1.0
+
+
+QAT = TrainConfig(
+    steps=8, batch_size=16, learning_rate=0.1, ema_decay=0.5, checkpoint_every=4, mesh="data=1"
+)
+FLIPS = {"freeze_flips": (0.4, 0.2), "flip_momentum": 0.15}
+
+
+def _scores(params, model_state, inputs, *, train, key):
+    """The share of light in each third of an image, in inference only."""
+    assert not train
+    return inputs.reshape(inputs.shape[0], -1)[:, :63].reshape(-1, 3, 21).mean(-1), model_state
+
+
+TEACHER = Teacher(name="thirds", forward=_scores, params={}, model_state={})
+
+
+def _train(traced, dataset, folder, config=QAT, **options):
+    graph, weights, qparams = traced
+    return Quantizer(graph, task=classification_task()).train(
+        weights, qparams, dataset, config, folder, console=Console(file=io.StringIO()), **options
+    )
+
+
+SWITCHES = {
+    "dampening": {"steadying": Steadying(dampening=100.0)},
+    "freeze_flips": {"steadying": Steadying(**FLIPS)},
+    "freeze_scales_after": {"steadying": Steadying(freeze_scales_after=0.75), "learn": ["*"]},
+    "teacher": {"teacher": TEACHER},
+    "all": {
+        "steadying": Steadying(dampening=0.1, freeze_scales_after=0.75, **FLIPS),
+        "teacher": TEACHER,
+        "learn": ["*"],
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWITCHES)
+def test_switches_act_and_go_on_bit_for_bit(traced, dataset, tmp_path, name):
+    options = SWITCHES[name]
+    whole = _train(traced, dataset, tmp_path / "whole", **options)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "8")
+    graph, weights, qparams = traced
+    elsewhere = {  # as another machine would calibrate: the run's own are in its checkpoint
+        name: dataclasses.replace(entry, scale=entry.scale * jnp.float32(1.01))
+        for name, entry in qparams.items()
+    }
+    again = (graph, weights, elsewhere)
+    resumed = _train(again, dataset, tmp_path / "cut", resume=True, **options)
+    jax.tree.map(np.testing.assert_array_equal, resumed.fit.state, whole.fit.state)
+    assert resumed.frozen == whole.frozen
+    assert (whole.frozen is not None) == (name in ("freeze_flips", "all"))
+    assert whole.frozen is None or 0 < whole.frozen < 1
+    without = {key: value for key, value in options.items() if key == "learn"}
+    off = _train(traced, dataset, tmp_path / "off", **without)
+    changed = "log_scales" if name == "freeze_scales_after" else "weights"
+    values = [run.fit.state.params[changed]["dense/kernel"] for run in (whole, off)]
+    assert not np.array_equal(*values)
+
+
+@pytest.mark.slow
+def test_switches_are_those_that_a_run_began_with(traced, dataset, tmp_path):
+    config = dataclasses.replace(QAT, steps=1, checkpoint_every=None)
+    own = Steadying(dampening=0.1)
+    _train(traced, dataset, tmp_path, config, steadying=own, extra={"switches": {"other": 3}})
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["switches"] == {"dampening": 0.1, "other": 3}
+    with pytest.raises(ValueError, match=r"dampening was 0.1, now 'off'; other was 3, now 'off'"):
+        _train(traced, dataset, tmp_path, config, resume=True)
+    with pytest.raises(
+        ValueError, match=r"other was 3, now 'off'; teacher was 'off', now 'thirds'"
+    ):
+        _train(traced, dataset, tmp_path, config, steadying=own, teacher=TEACHER, resume=True)
+
+
+@pytest.mark.slow
+def test_distillation_in_integers_has_the_loss_that_it_should(traced, dataset, tmp_path):
+    settings = {"distillation_weight": 0.3, "distillation_temperature": 4.0}
+    config = dataclasses.replace(QAT, steps=1, log_every=1, checkpoint_every=None, **settings)
+    _train(traced, dataset, tmp_path, config, teacher=TEACHER)
+    graph, weights, qparams = traced
+    batch = TrainBatches(
+        dataset.split("train"), batch_size=16, steps=1, seed=config.seed, augment=config.augment
+    )[0]
+    images = jnp.asarray(batch["images"], jnp.float32) / jnp.float32(255)
+    student = jax.nn.log_softmax(fake_quant(graph)(weights, qparams, images))
+    labelled = -student[np.arange(16), batch["labels"]].mean()
+    taught = distillation_loss(
+        fake_quant(graph)(weights, qparams, images), TEACHER.outputs(({}, {}), images), 4.0
+    ).mean()
+    assert float(taught) > 0.01
+    first = next(read_metrics(tmp_path / "metrics.jsonl"))
+    assert first["loss"] == pytest.approx(float(0.7 * labelled + 0.3 * taught), rel=1e-5)
+
+
+def test_switches_that_change_nothing(traced, dataset, tmp_path):
+    with pytest.raises(ValueError, match=r"0.5 changes nothing where no scale learns"):
+        _train(traced, dataset, tmp_path, steadying=Steadying(freeze_scales_after=0.5))
+    rates = dataclasses.replace(QAT, rate_factors=(("*", 0.5),))
+    with pytest.raises(ValueError, match="has to move at the full rate"):
+        _train(traced, dataset, tmp_path, rates, steadying=Steadying(**FLIPS))
+    weighted = dataclasses.replace(QAT, distillation_weight=0.3)
+    with pytest.raises(ValueError, match="changes nothing without a teacher"):
+        _train(traced, dataset, tmp_path, weighted)

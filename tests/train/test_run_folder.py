@@ -54,6 +54,21 @@ def test_resuming_another_problem_is_refused_and_changes_nothing(tmp_path):
     assert settings["new"] == 1
 
 
+def test_switches_are_off_where_they_are_not_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.start(CONFIG, {"model": "tiny", "switches": {"a": (1, 2), "b": "x"}}, resume=False)
+    folder.start(CONFIG, {"switches": {"b": "x", "a": (1, 2)}}, resume=True)
+    with pytest.raises(ValueError, match=r"a was \[1, 2\], now 'off'; c was 'off', now 3"):
+        folder.start(CONFIG, {"switches": {"b": "x", "c": 3}}, resume=True)
+    with pytest.raises(ValueError, match=r"a was \[1, 2\], now 'off'; b was 'x', now 'off'"):
+        folder.start(CONFIG, {}, resume=True)
+    older = RunFolder(tmp_path / "older")
+    older.start(CONFIG, {}, resume=False)
+    with pytest.raises(ValueError, match=r"d was 'off', now 0.5"):
+        older.start(CONFIG, {"switches": {"d": 0.5}}, resume=True)
+    older.start(CONFIG, {"switches": {}}, resume=True)
+
+
 @pytest.mark.parametrize("text", ['{"config": {', "[]", "{}", '{"config": 3}'])
 def test_damaged_config_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)

@@ -24,6 +24,37 @@ def test_ptq(run_dir, capsys):
 
 
 @pytest.mark.slow
+def test_passes_around_calibration_stay_with_the_run(run_dir, capsys):
+    plain = load_quantized(run_dir / "quantized.safetensors")[0]
+    post = ["--kernel-calibration", "mse", "--equalize", "--correct-bias"]
+    arguments = ["quantize", str(run_dir), "--replace", "--calibration-images", "32", *post]
+    assert main(arguments) == 0
+    assert "not equalized: head: it leaves the graph" in capsys.readouterr().out
+    run = open_run(run_dir)
+    metadata = load_metadata(run.quantized_path)
+    wanted = {"kernel_calibration": "mse", "equalize": "True", "correct_bias": "True"}
+    assert wanted.items() <= metadata.items()
+    graph, weights, qparams = run.quantized()
+    assert not np.array_equal(weights["conv/kernel"], plain["conv/kernel"])
+    assert main(["export", str(run_dir)]) == 0
+    assert main(["verify", str(run_dir)]) == 0
+    again = run_dir / "quantized.safetensors"
+    again.unlink()
+    assert main(arguments) == 0  # the same arguments, the same numbers
+    jax.tree.map(np.testing.assert_array_equal, load_quantized(again), (dict(weights), qparams))
+    short = ["--method", "qat", "--steps", "2", "--qat-folder", "post"]
+    assert main([*arguments, *short]) == 0
+    settings = json.loads((run_dir / "post" / "config.json").read_text())["post_training"]
+    assert settings == {"kernel_calibration": "mse", "equalize": True, "correct_bias": True}
+    trained = load_quantized(again)
+    assert main([*arguments, *short, "--resume"]) == 0
+    jax.tree.map(np.testing.assert_array_equal, load_quantized(again), trained)
+    capsys.readouterr()
+    assert main([*arguments[:-1], *short, "--resume"]) == 1
+    assert "post_training was" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_qat_with_learned_scales(run_dir, capsys):
     before_weights, before = load_quantized(run_dir / "quantized.safetensors")
     arguments = ["--method", "qat", "--steps", "3", "--learn-scales", "--qat-folder", "qat2"]
@@ -51,6 +82,16 @@ def test_qat_with_learned_scales(run_dir, capsys):
         (
             ["--method", "qat", "--qat-folder", "x", "--replace", "--learn", "tail/*"],
             "no range matches 'tail/*'",
+        ),
+        (["--dampening", "0.1", "--distill"], "dampening, distill change nothing in ptq"),
+        (["--method", "qat", "--dampening", "-1"], "give a weight of 0"),
+        (["--method", "qat", "--freeze-scales-after", "0.5"], "add --learn-scales"),
+        (["--method", "qat", "--distillation-weight", "0.3"], "add --distill or --teacher"),
+        (["--method", "qat", "--distill", "--teacher", "x"], "teacher is 'x': give one of them"),
+        (["--replace", "--reestimate-bn", "0"], "give at least 1 batch"),
+        (
+            ["--method", "qat", "--qat-folder", "x", "--replace", "--teacher", "nobody"],
+            "teacher 'nobody' is no run folder",
         ),
         (["--replace", "--weight-bits", "5"], "are not 4 or 8"),
         (["--replace", "--weight-bits", "tail/*=4"], "a pattern fits one at least"),
@@ -126,7 +167,7 @@ def test_types_of_ops_stay_with_the_run(run_dir, capsys, method):
 
 @pytest.mark.parametrize("arguments", [[], ["--method", "qat"]])
 def test_refuses_before_any_work(finished, monkeypatch, arguments):
-    monkeypatch.setattr("attokit.commands.quantize.calibrate_on", None)
+    monkeypatch.setattr("attokit.commands.quantize.quantize_on", None)
     assert main(["quantize", str(finished[0]), *arguments]) == 1
 
 
@@ -142,6 +183,79 @@ def test_ptq_in_place_of_qat_and_back(run_dir):
     again = load_quantized(run_dir / "quantized.safetensors")
     jax.tree.map(np.testing.assert_array_equal, again, first)
     assert not np.array_equal(between["conv/kernel"], again[0]["conv/kernel"])
+
+
+@pytest.mark.slow
+def test_batch_statistics_measured_again_stay_with_the_run(run_dir, capsys):
+    """What comes after, export and the proof, takes the weights that they were folded into."""
+    run = open_run(run_dir)
+    before = run.weights_path.read_bytes()
+    arguments = ["--replace", "--calibration-images", "16", "--reestimate-bn", "3"]
+    assert main(["quantize", str(run_dir), *arguments]) == 0
+    assert "measuring batch statistics over 3 batches" in capsys.readouterr().out
+    assert load_metadata(run.quantized_path)["reestimate_bn"] == "3"
+    assert run.weights_path.read_bytes() == before  # the float run is what it was
+    graph, folded = run.trace()
+    weights, _ = load_quantized(run.quantized_path)
+    assert not np.array_equal(weights["conv/kernel"], folded["conv/kernel"])
+    np.testing.assert_array_equal(weights["head/kernel"], folded["head/kernel"])
+    own, again, _ = run.quantized()
+    assert [(op.kind, op.inputs) for op in own.ops] == [(op.kind, op.inputs) for op in graph.ops]
+    jax.tree.map(np.testing.assert_array_equal, dict(again), dict(weights))
+    assert main(["export", str(run_dir)]) == 0
+    assert main(["verify", str(run_dir)]) == 0
+    assert main(["quantize", str(run_dir), *arguments]) == 0
+    jax.tree.map(np.testing.assert_array_equal, load_quantized(run.quantized_path)[0], weights)
+
+
+def test_no_batch_statistics_to_measure(segmented, capsys):
+    assert main(["quantize", str(segmented[0]), "--reestimate-bn", "3"]) == 1
+    assert "the network has no batch norm whose statistics" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_qat_with_every_switch(run_dir, capsys):
+    arguments = ["--method", "qat", "--steps", "6", "--qat-folder", "all", "--learn-scales"]
+    switches = ["--dampening", "0.1", "--freeze-flips", "0.4", "0.2", "--flip-momentum", "0.15"]
+    switches += ["--freeze-scales-after", "0.5", "--reestimate-bn", "3"]
+    taught = ["--distill", "--distillation-weight", "0.3"]
+    command = ["quantize", str(run_dir), *arguments]
+    assert main([*command, *switches, *taught, "--replace"]) == 0
+    assert "% of the values of kernels are frozen" in capsys.readouterr().out
+    settings = json.loads((run_dir / "all" / "config.json").read_text())
+    assert settings["config"]["distillation_weight"] == 0.3
+    assert settings["switches"] == {
+        "reestimate_bn": 3, "dampening": 0.1, "freeze_flips": [0.4, 0.2], "flip_momentum": 0.15,
+        "freeze_scales_after": 0.5, "teacher": "the float network of the run",
+    }  # fmt: skip
+    first = load_quantized(run_dir / "quantized.safetensors")
+    elsewhere = run_dir.rename(run_dir.with_name("moved"))
+    command[1] = str(elsewhere)
+    assert main([*command, *switches, *taught, "--resume"]) == 0
+    again = load_quantized(elsewhere / "quantized.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, again, first)
+    capsys.readouterr()
+    assert (
+        main(
+            [
+                *command,
+                *switches,
+                "--teacher",
+                str(elsewhere),
+                "--distillation-weight",
+                "0.3",
+                "--resume",
+            ]
+        )
+        == 1
+    )
+    assert "teacher was 'the float network of the run', now" in capsys.readouterr().err
+    assert main([*command, *switches[2:], *taught, "--resume"]) == 1
+    assert "dampening was 0.1, now 'off'" in capsys.readouterr().err
+    assert main([*command, *switches[:-2], *taught, "--resume"]) == 1
+    assert "reestimate_bn was 3, now 'off'" in capsys.readouterr().err
+    assert main(["export", str(elsewhere)]) == 0
+    assert main(["verify", str(elsewhere)]) == 0
 
 
 def test_no_run(tmp_path, capsys):

@@ -1,0 +1,98 @@
+"""Post-training quantization as the command line takes it: what changes weights before and after calibration."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from attokit.quant import Coverage, Graph, QParams, calibrate, correct_bias, equalize
+from attokit.quant.bias_correction import correctable
+from attokit.quant.calibrate import Method
+from attokit.quant.equalization import equalizable
+from attokit.quant.graph import Weights
+from attokit.quant.kernel_bits import Bits, bits_of_kernels
+from attokit.quant.kernel_scales import KernelMethod
+from attokit.quant.ops.kind import Kernels
+from attokit.quantization import calibration_batches
+from attokit.train import Source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PostTraining:
+    """What closes the gap to float without training.
+
+    Attributes:
+      kernel_calibration: How scales of kernels are chosen: minmax covers every value, mse rounds least, lsq and
+        lsq+ are starting points of learned scales.
+      equalize: Gives the channels of a tensor like ranges before calibration (cross-layer equalization).
+      correct_bias: Takes the mean error of every op back in its bias after calibration.
+    """
+
+    kernel_calibration: KernelMethod = "minmax"
+    equalize: bool = False
+    correct_bias: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what is not as it is by default, for a JSON file."""
+        default = PostTraining()
+        values = dataclasses.asdict(self)
+        return {name: v for name, v in values.items() if v != getattr(default, name)}
+
+    def metadata(self) -> dict[str, str]:
+        """Returns the same for the metadata of a file of weights."""
+        return {name: str(value) for name, value in self.settings().items()}
+
+    def left_out(self, graph: Graph) -> dict[str, Mapping[str, str]]:
+        """Returns the ops that equalization and correction leave as they are, with the reasons."""
+        passes: dict[str, tuple[bool, Any]] = {
+            "not equalized": (self.equalize, equalizable),
+            "bias not corrected": (self.correct_bias, correctable),
+        }
+        found: dict[str, Coverage] = {k: of(graph) for k, (on, of) in passes.items() if on}
+        return {name: coverage.left_out for name, coverage in found.items()}
+
+
+def quantize_on(
+    graph: Graph,
+    weights: Weights,
+    source: Source,
+    post_training: PostTraining,
+    *,
+    method: Method = "minmax",
+    count: int = 512,
+    seed: int = 0,
+    weight_bits: Bits | Mapping[str, Bits] = 8,
+    kernels: Kernels = "reference",
+) -> tuple[Weights, QParams]:
+    """Returns weights and qparams from images of a split: equalized, calibrated, corrected.
+
+    The same arguments give the same numbers again.
+
+    Args:
+      graph: As traced, in its types.
+      weights: Of the float graph.
+      source: Whose images are shown to all three.
+      post_training: Which of them, and scales of kernels.
+      method: Of the ranges of activations.
+      count: How many images are shown.
+      seed: Of their choice.
+      weight_bits: As for `quant.calibrate`.
+      kernels: Whose rounding to correct for.
+
+    Raises:
+      ValueError: as `quant.calibrate` does; of `weight_bits` before it looks at an image.
+    """
+    bits_of_kernels(graph, weight_bits)
+    batches = calibration_batches(graph, source, count=count, seed=seed)
+    if post_training.equalize:
+        weights = equalize(graph, weights, batches)
+    qparams = calibrate(
+        graph,
+        weights,
+        batches,
+        method=method,
+        kernel_method=post_training.kernel_calibration,
+        weight_bits=weight_bits,
+    )
+    if post_training.correct_bias:
+        weights = correct_bias(graph, weights, qparams, batches, kernels=kernels)
+    return weights, qparams

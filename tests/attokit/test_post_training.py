@@ -1,0 +1,80 @@
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from traced import normal
+
+from attokit import quant
+from attokit.post_training import PostTraining, quantize_on
+
+
+def _network(v, x):
+    y = jax.nn.relu(x.reshape(len(x), -1) @ v["first"] + v["bias"].reshape(1, -1))
+    return jax.nn.softmax(y @ v["head"])
+
+
+@pytest.fixture(scope="module")
+def traced():
+    spread = jnp.asarray([1, 0.01, 0.02, 0.5, 1, 0.03], jnp.float32)
+    variables = {
+        "first": normal(12, 6) * spread.reshape(1, -1), "bias": spread,
+        "head": normal(6, 3) / spread.reshape(-1, 1),
+    }  # fmt: skip
+    return quant.trace(_network, variables, jax.ShapeDtypeStruct((1, 2, 2, 3), jnp.float32))
+
+
+class _Source:
+    def __len__(self):
+        return 40
+
+    def read(self, index):
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (len(self), 2, 2, 3)).astype(np.uint8)
+        return {"images": images[np.asarray(index)]}
+
+
+def test_passes_in_their_order(traced):
+    graph, weights = traced
+    post = PostTraining(kernel_calibration="mse", equalize=True, correct_bias=True)
+    found, qparams = quantize_on(
+        graph, weights, _Source(), post, count=16, weight_bits={"head": 4}, method="percentile"
+    )
+    images = _Source().read(np.random.default_rng(0).permutation(40)[:16])["images"]
+    batches = [images.astype(np.float32) / np.float32(255)]
+    equal = quant.equalize(graph, weights, batches)
+    wanted = quant.calibrate(
+        graph, equal, batches, method="percentile", kernel_method="mse", weight_bits={"head": 4}
+    )
+    jax.tree.map(np.testing.assert_array_equal, qparams, wanted)
+    corrected = quant.correct_bias(graph, equal, wanted, batches)
+    jax.tree.map(np.testing.assert_array_equal, dict(found), corrected)
+    assert not np.array_equal(found["bias"], equal["bias"])
+    assert np.ptp(np.log(np.abs(equal["head"]).max(1))) < np.log(10)  # it was 100
+
+
+def test_nothing_is_done_unless_asked(traced):
+    graph, weights = traced
+    found, qparams = quantize_on(graph, weights, _Source(), PostTraining(), count=8)
+    assert found is weights
+    assert qparams.keys() == {"input", "fully_connected", "first", "fully_connected_1", "head"}
+    assert PostTraining().settings() == PostTraining().metadata() == {}
+    assert PostTraining().left_out(graph) == {}
+
+
+def test_settings_and_what_is_left_out(traced):
+    post = PostTraining(kernel_calibration="mse", equalize=True, correct_bias=True)
+    assert post.settings() == {"kernel_calibration": "mse", "equalize": True, "correct_bias": True}
+    assert post.metadata()["equalize"] == "True"
+    left_out = post.left_out(traced[0])
+    name = traced[0].ops[-2].outputs[0]
+    assert left_out == {
+        "not equalized": {name: "softmax of 'softmax' is not homogeneous"},
+        "bias not corrected": {name: "it has no bias"},
+    }
+
+
+def test_wrong_patterns_are_refused_before_any_image_is_read(traced):
+    with pytest.raises(ValueError, match="a pattern fits one at least"):
+        quantize_on(*traced, types.SimpleNamespace(), PostTraining(), weight_bits={"tail": 4})

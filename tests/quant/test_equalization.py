@@ -1,0 +1,157 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from traced import jit, normal
+
+from attokit import quant
+from attokit.quant.equalization import equalizable, equalize
+from attokit.zoo.convolution import conv
+
+X = jax.nn.sigmoid(normal(8, 8, 8, 3))
+_SHAPES = {
+    "first": (3, 3, 3, 8), "depthwise": (3, 3, 1, 8), "point": (1, 1, 8, 12), "again": (1, 1, 12, 12),
+    "head": (12, 4),
+}  # fmt: skip
+
+
+def _variables():
+    return {
+        name: {
+            "kernel": normal(*shape, seed=i) / jnp.float32(np.sqrt(np.prod(shape[:-1]))),
+            "bias": normal(shape[-1], seed=i) / 10,
+        }
+        for i, (name, shape) in enumerate(_SHAPES.items())
+    }
+
+
+def _network(v, x):
+    """A chain of three and a residual sum."""
+
+    def layer(name, y, groups=1):
+        kernel, bias = v[name]["kernel"], v[name]["bias"].reshape(1, 1, 1, -1)
+        padded = {"padding": "SAME", "strides": (1, 1), "dilation": (1, 1)}
+        return conv(y, kernel, groups=groups, **padded) + bias
+
+    y = jax.nn.relu(layer("depthwise", jax.nn.relu(layer("first", x)), 8))
+    y = jax.nn.relu(layer("point", y))
+    y = jax.nn.relu(layer("again", y) + y).mean((1, 2))
+    return y @ v["head"]["kernel"] + v["head"]["bias"].reshape(1, -1)
+
+
+def _spoilt(weights):
+    """Returns weights of the same function with channels that are up to 36 times as large as others."""
+    spread = np.float32(6) ** np.random.default_rng(5).uniform(-1, 1, (2, 8)).astype(np.float32)
+    first, second = spread
+    return weights | {
+        "first/kernel": weights["first/kernel"] * first.reshape(1, 1, 1, -1),
+        "first/bias": weights["first/bias"] * first,
+        "depthwise/kernel": weights["depthwise/kernel"] * (second / first).reshape(1, 1, 1, -1),
+        "depthwise/bias": weights["depthwise/bias"] * second,
+        "point/kernel": weights["point/kernel"] / second.reshape(1, 1, -1, 1),
+    }
+
+
+@functools.cache
+def _traced():
+    graph, weights = quant.trace(_network, _variables(), X[:1])
+    return graph, weights, jit(graph.intermediates), quant.fake_quant(graph)
+
+
+def _error(weights):
+    """Returns the error of the last map in integers, over what each channel varies; the mean of all channels."""
+    graph, _, run, integer = _traced()
+    qparams = quant.calibrate(graph, weights, [X])
+    entry = qparams[graph.tensors["add"].range_name]
+    wanted = np.asarray(run(weights, X)["add"])
+    integers = np.asarray(integer.integers(weights, qparams, X)["add"], np.float32)
+    found = (integers - float(entry.zero_point)) * float(entry.scale)
+    return np.mean(np.std(found - wanted, (0, 1, 2)) / (np.std(wanted, (0, 1, 2)) + 1e-6))
+
+
+@functools.cache
+def _errors_before():
+    weights = _traced()[1]
+    return _error(weights), _error(_spoilt(weights))
+
+
+@pytest.mark.parametrize("batches", [None, [X[:3], X[3:]]])
+def test_the_function_stays_and_int8_holds_it_again(batches):
+    graph, weights, run, _ = _traced()
+    spoilt = _spoilt(weights)
+    mended = equalize(graph, spoilt, batches)
+    assert {n: w.shape for n, w in mended.items()} == {n: w.shape for n, w in weights.items()}
+    wanted = np.asarray(run(weights, X)["head"])
+    for own in (spoilt, mended):
+        found = run(own, X)["head"]
+        np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
+    good, bad = _errors_before()
+    equal = _error(mended)
+    assert bad > 5 * good and equal < good, (good, bad, equal)
+
+
+def test_each_channel_has_one_share_of_the_activation_and_of_its_readers():
+    graph, weights, run, _ = _traced()
+    mended = equalize(graph, _spoilt(weights), [X])
+    values = run(mended, X)
+    reach = {n: np.abs(values[n]).max((0, 1, 2)) for n in ("first", "depthwise")}
+    live = reach["first"] > 0
+    assert live.sum() == 7
+    # A depthwise reads it.
+    np.testing.assert_allclose(reach["first"][live], reach["first"].max(), rtol=0.01)
+    kernel = np.abs(mended["point/kernel"][0, 0])
+    share = (kernel / kernel.max(0)).max(1)
+    held = reach["depthwise"] / reach["depthwise"].max()
+    np.testing.assert_allclose(held[live], share[live], rtol=0.01)
+    assert share[live].min() < 0.9  # not merely equal
+
+
+def test_without_batches_kernels_tell_the_range():
+    graph, weights, *_ = _traced()
+    mended = equalize(graph, _spoilt(weights))
+    reach = np.abs(mended["first/kernel"]).max((0, 1, 2))
+    np.testing.assert_allclose(reach / reach.max(), 1, rtol=0.01)
+
+
+def test_channels_that_hold_nothing_or_are_not_read_stay_finite():
+    graph, weights, run, _ = _traced()
+    dead = np.asarray([1, 0, 1, 1, 1, 1, 1, 1], np.float32)
+    unread = np.asarray([1, 1, 0, 1, 1, 1, 1, 1], np.float32)
+    own = weights | {
+        "first/kernel": weights["first/kernel"] * dead.reshape(1, 1, 1, -1),
+        "first/bias": weights["first/bias"] * dead,
+        "point/kernel": weights["point/kernel"] * unread.reshape(1, 1, -1, 1),
+    }
+    for batches in (None, [X]):
+        mended = equalize(graph, own, batches)
+        assert all(np.isfinite(w).all() for w in mended.values())
+        np.testing.assert_allclose(run(mended, X)["head"], run(own, X)["head"], atol=1e-5)
+
+
+def test_what_is_equalized_is_told():
+    coverage = equalizable(_traced()[0])
+    assert coverage.reached == ("first", "depthwise", "point", "again")
+    assert coverage.left_out == {"head": "it leaves the graph"}
+
+
+@pytest.mark.parametrize(
+    ("batches", "match"),
+    [
+        ([], "got no batch"),
+        (X, None),
+        ([X, X.at[0, 0, 0].set(jnp.nan)], "batch 1 makes '.*' not finite"),
+        ([X[:, :, :, :2]], "the graph was traced with"),
+    ],
+)
+def test_bad_batches_are_refused(batches, match):
+    graph, weights, *_ = _traced()
+    with pytest.raises(ValueError, match=match or "put it into a list"):
+        equalize(graph, weights, batches if match else np.asarray(X[0]))
+
+
+def test_bad_weights_are_refused():
+    graph, weights, *_ = _traced()
+    with pytest.raises(ValueError, match="weight 'head/bias' is missing"):
+        equalize(graph, {n: w for n, w in weights.items() if n != "head/bias"})
