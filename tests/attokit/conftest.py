@@ -192,7 +192,7 @@ def patched():
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "_FAMILIES", (*registry._FAMILIES, family, pixels, boxes))
-        patch.setattr("attokit.datasets.load_fashion_mnist_subset", tiny_dataset)
+        patch.setattr("attokit.datasets.load_fashion_mnist_subset", lambda size: tiny_dataset())
         patch.setattr("attokit.datasets.load_scenes", tiny_scenes)
         yield
 

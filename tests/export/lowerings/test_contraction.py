@@ -85,7 +85,8 @@ def _linen_attention(variables, x):
 
 
 def _nnx_attention(_, x):
-    layer = nnx.MultiHeadAttention(num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0))
+    with jax.ensure_compile_time_eval():  # its weights are constants, also while this is traced
+        layer = nnx.MultiHeadAttention(num_heads=2, in_features=8, decode=False, rngs=nnx.Rngs(0))
     return layer(x, mask=nnx.make_causal_mask(x[..., 0]))
 
 
@@ -178,7 +179,9 @@ def test_every_element_equals_the_runtime(name, kernels):
 @pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
 @pytest.mark.parametrize("name", CASES | MORE_CASES)
 def test_every_element_equals_the_runtime_in_many_draws(name, kernels):
-    assert largest_difference((CASES | MORE_CASES)[name], kernels, draws=200, seed=1) == 0
+    # XNNPACK's softmax is promised to one unit (quant/ops/softmax.py), and attention holds one.
+    bound = 1 if kernels == "xnnpack" and name.startswith("attention") else 0
+    assert largest_difference((CASES | MORE_CASES)[name], kernels, draws=200, seed=1) <= bound
 
 
 @pytest.mark.slow
