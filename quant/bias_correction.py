@@ -193,7 +193,8 @@ def _with_bias(plan: OpPlan, bias: Float[Array, " c"]) -> OpPlan:
 
 def _weighted(rows: list[tuple[Array, int]]) -> Array:
     """Returns the mean of shifts, each with its weight."""
-    return sum(shift * weight for shift, weight in rows) / sum(weight for _, weight in rows)
+    shifts, weights = zip(*rows, strict=True)
+    return jnp.average(jnp.stack(shifts), axis=0, weights=jnp.asarray(weights, jnp.float32))
 
 
 __all__ = ["correct_bias", "correctable"]

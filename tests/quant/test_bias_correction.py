@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_detector import calibrated, images
 from traced import jit, normal
 
 from attokit import quant
@@ -122,8 +123,6 @@ def test_other_types_and_kernel_sets(kernels):
 
 @pytest.mark.slow
 def test_a_two_stage_detector():
-    from tiny_detector import calibrated, images
-
     graph, weights, _ = calibrated()
     mended = quant.equalize(graph, weights, [images(4, seed=1)])
     run = jit(graph.intermediates)
