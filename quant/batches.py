@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from attokit.quant.graph import Graph
 
@@ -35,6 +36,25 @@ def carried(graph: Graph, batch: tuple[Any, ...]) -> tuple[Any, ...]:
     """Returns a batch in the types that the graph computes in; what is too much stays as it is."""
     own = [jnp.asarray(x, graph.carried(n)) for n, x in zip(graph.inputs, batch, strict=False)]
     return (*own, *batch[len(own) :])
+
+
+def check_all_finite(graph: Graph, index: int, batch: tuple[Any, ...]) -> None:
+    """Raises ValueError if an input of a float type holds what is not finite."""
+    for name, value in zip(graph.inputs, batch, strict=False):
+        if graph.carried(name) == "float32":
+            check_finite(name, index, np.asarray(value, np.float32))
+
+
+def check_finite(name: str, index: int, array: Float[np.ndarray, "..."]) -> None:
+    """Raises ValueError if an input of the batch of this index holds what is not finite.
+
+    What follows may hide it: rectifiers may make 0 of NaN.
+    """
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"calibration batch {index} of input {name!r} holds "
+            f"{np.count_nonzero(~np.isfinite(array))} values that are not finite; leave it out"
+        )
 
 
 def _refuse_bare_batch(graph: Graph, shape: tuple[int, ...]) -> None:

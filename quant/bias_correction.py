@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant import params
-from attokit.quant.batches import batches_of, carried
+from attokit.quant.batches import batches_of, carried, check_all_finite
 from attokit.quant.channel_factors import is_contraction
 from attokit.quant.coverage import Coverage
 from attokit.quant.fake_quant import check_kernels, compute_op, quantized_inputs
@@ -89,6 +89,8 @@ def correct_bias(
     check_kernels(kernels)
     graph.check_weights(weights)
     data, tables = batches_of(graph, batches), function_tables(graph, qparams)
+    for i, batch in enumerate(data):
+        check_all_finite(graph, i, batch)
 
     @jax.jit
     def shifts(given: Weights, inputs: tuple[Any, ...]) -> dict[str, Array]:
@@ -121,8 +123,8 @@ def _corrected(
         for name, shift in shifts(given, batch).items():
             if not np.isfinite(shift).all():
                 raise ValueError(
-                    f"batch {i} shifts {name!r} by what is not finite; check the weights and the batch for "
-                    "NaN and overflow"
+                    f"calibration batch {i} shifts {name!r} by what is not finite; check the weights for NaN "
+                    "and overflow"
                 )
             total[name] = total[name] + np.asarray(shift, np.float64) * len(batch[0])
     count = sum(len(batch[0]) for batch in batches)
@@ -193,7 +195,8 @@ def _with_bias(plan: OpPlan, bias: Float[Array, " c"]) -> OpPlan:
 
 def _weighted(rows: list[tuple[Array, int]]) -> Array:
     """Returns the mean of shifts, each with its weight."""
-    return sum(shift * weight for shift, weight in rows) / sum(weight for _, weight in rows)
+    shifts, weights = zip(*rows, strict=True)
+    return jnp.average(jnp.stack(shifts), axis=0, weights=jnp.asarray(weights, jnp.float32))
 
 
 __all__ = ["correct_bias", "correctable"]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant import params
-from attokit.quant.batches import batches_of, carried
+from attokit.quant.batches import batches_of, carried, check_finite
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.kernel_scales import METHODS, KernelMethod, kernel_scale
@@ -194,11 +194,7 @@ def _check_batch(
                 "give floats (bytes / 255)"
             )
         array = np.asarray(value, np.float32)
-        if not np.isfinite(array).all():
-            raise ValueError(
-                f"calibration batch {index} of input {name!r} holds "
-                f"{np.count_nonzero(~np.isfinite(array))} values that are not finite; leave it out"
-            )
+        check_finite(name, index, array)
         if not array.size:
             raise ValueError(
                 f"calibration batch {index} of input {name!r} has shape {array.shape}, "

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.quant.batches import batches_of, carried
+from attokit.quant.batches import batches_of, carried, check_all_finite
 from attokit.quant.channel_factors import (
     ChannelFactors,
     channel_factors,
@@ -170,12 +170,12 @@ def _seen(
 
     result = np.full(found.count, -np.inf)
     for i, batch in enumerate(batches):
+        check_all_finite(found.graph, i, batch)
         for name, values in reach(dict(weights), *carried(found.graph, batch)).items():
             array = np.asarray(values, np.float64)
             if not np.isfinite(array).all():
                 raise ValueError(
-                    f"batch {i} makes {name!r} not finite; check the weights and the batch for NaN "
-                    "and overflow"
+                    f"calibration batch {i} makes {name!r} not finite; check the weights for NaN and overflow"
                 )
             np.maximum.at(result, found.channels(name), _log(array))
     result[0] = -np.inf

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from attokit.quant import Coverage, Graph, QParams, calibrate, correct_bias, equalize
+from attokit.quant import Coverage, Graph, QuantParams, calibrate, correct_bias, equalize
 from attokit.quant.bias_correction import correctable
 from attokit.quant.calibrate import Method
 from attokit.quant.equalization import equalizable
@@ -62,7 +62,7 @@ def quantize_on(
     seed: int = 0,
     weight_bits: Bits | Mapping[str, Bits] = 8,
     kernels: Kernels = "reference",
-) -> tuple[Weights, QParams]:
+) -> tuple[dict[str, Any], dict[str, QuantParams]]:
     """Returns weights and qparams from images of a split: equalized, calibrated, corrected.
 
     The same arguments give the same numbers again.
@@ -83,6 +83,7 @@ def quantize_on(
     """
     bits_of_kernels(graph, weight_bits)
     batches = calibration_batches(graph, source, count=count, seed=seed)
+    weights = dict(weights)
     if post_training.equalize:
         weights = equalize(graph, weights, batches)
     qparams = calibrate(

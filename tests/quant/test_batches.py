@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from attokit import quant
-from attokit.quant.batches import batches_of, carried
+from attokit.quant.batches import batches_of, carried, check_all_finite
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,12 @@ def test_batches_become_tuples_in_the_types_of_the_graph(graph):
     own = carried(graph, batch)
     assert [x.dtype for x in own] == [jnp.float32, jnp.int32]
     assert carried(graph, (*batch, "more"))[2] == "more"  # whoever runs the graph refuses it
+
+
+def test_only_reals_are_to_be_finite(graph):
+    check_all_finite(graph, 0, (np.ones((1, 3)), np.int32(-1)))
+    with pytest.raises(ValueError, match="batch 2 of input 'input_0' holds 2 values that are not"):
+        check_all_finite(graph, 2, (np.asarray([[1, np.nan, np.inf]]), np.int32(0)))
 
 
 def test_bad_input(graph):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_detector import calibrated, images
 from traced import jit, normal
 
 from attokit import quant
@@ -72,7 +73,8 @@ def test_the_first_op_gets_what_its_rounded_kernel_took():
     assert np.abs(shift).max() > 0.01
 
 
-@pytest.mark.parametrize("function", [_small, pytest.param(_network, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("function", [_small, _network])
 def test_the_mean_error_of_what_leaves_is_gone_and_nothing_else_moved(function):
     graph, weights, qparams, corrected = _traced(function)
     wanted = np.asarray(graph(weights, X))
@@ -122,8 +124,6 @@ def test_other_types_and_kernel_sets(kernels):
 
 @pytest.mark.slow
 def test_a_two_stage_detector():
-    from tiny_detector import calibrated, images
-
     graph, weights, _ = calibrated()
     mended = quant.equalize(graph, weights, [images(4, seed=1)])
     run = jit(graph.intermediates)
@@ -152,7 +152,8 @@ def test_a_two_stage_detector():
         (lambda g, w, q: correct_bias(g, {}, q, [X]), "is missing"),
         (lambda g, w, q: correct_bias(g, w, {}, [X]), "qparams have no entry"),
         (lambda g, w, q: correct_bias(g, w, q, [X[:, :2]]), "the graph was traced with"),
-        (lambda g, w, q: correct_bias(g, w, q, [X * jnp.nan]), "by what is not finite"),
+        (lambda g, w, q: correct_bias(g, w, q, [X * jnp.nan]), "values that are not finite"),
+        (lambda g, w, q: correct_bias(g, w, q, [X * 3e38]), "by what is not finite"),
     ],
 )
 def test_bad_input(make, match):

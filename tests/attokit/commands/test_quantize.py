@@ -34,7 +34,7 @@ def test_passes_around_calibration_stay_with_the_run(run_dir, capsys):
     metadata = load_metadata(run.quantized_path)
     wanted = {"kernel_calibration": "mse", "equalize": "True", "correct_bias": "True"}
     assert wanted.items() <= metadata.items()
-    _graph, weights, qparams = run.quantized()
+    _, weights, qparams = run.quantized()
     assert not np.array_equal(weights["conv/kernel"], plain["conv/kernel"])
     assert main(["export", str(run_dir)]) == 0
     assert main(["verify", str(run_dir)]) == 0
