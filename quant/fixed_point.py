@@ -321,11 +321,12 @@ def _shift_right(words: tuple[Array, Array, Array], count: Array) -> Int32[Array
 
 
 def product(first: Float[Array, "*n"], second: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Returns first * second, rounded to float32 even where the result is added to something.
+    """Returns first * second, rounded to float32 even where the result is added or subtracted.
 
-    XLA fuses a product into the sum that reads it, unrounded; zero is what it may add instead.
+    XLA fuses a product into the sum that reads it, unrounded, through an addition of zero too; a maximum
+    with the least finite number stands between them and changes no finite product.
     """
-    return first * second + jnp.float32(0) * second
+    return jnp.maximum(first * second, jnp.finfo(jnp.float32).min)
 
 
 def round_half_away(value: Float[Array, "*n"]) -> Float[Array, "*n"]:

@@ -132,3 +132,17 @@ def test_a_shift_saturates():
     values = jnp.asarray([3, -3, 2**29, 2**29 - 1, -(2**29), -(2**29) - 1], jnp.int32)
     wanted = [12, -12, 2**31 - 1, 2**31 - 4, -(2**31), -(2**31)]
     assert fixed_point.saturating_shift(values, 2).tolist() == wanted
+
+
+def test_product_is_rounded_before_it_is_subtracted_and_the_difference_added():
+    """LLVM turns a - (b * c + 0) + d * e into two fused operations, which rounds once less."""
+    totals = np.arange(-4000, 4000, dtype=np.float32)
+    ratio, low, high = np.float32(3.4354), np.float32(23), np.float32(38)
+
+    def mean_of_six(totals, ratio, low, high):
+        factor = fixed_point.product(ratio, jnp.float32(1 / 6))
+        return fixed_point.product(totals, factor) + (high - fixed_point.product(low * 6, factor))
+
+    factor = ratio * np.float32(1 / 6)
+    want = totals * factor + (high - low * np.float32(6) * factor)
+    np.testing.assert_array_equal(jax.jit(mean_of_six)(totals, ratio, low, high), want)
