@@ -17,6 +17,7 @@ from attokit.quant.float_islands import keep_float
 from attokit.quant.graph import Graph, Note, Tensor
 from attokit.quant.integer import IntegerGraph, integer
 from attokit.quant.lowering.values import UnsupportedOpError
+from attokit.quant.noise import Noise, signal_to_noise
 from attokit.quant.open_hard_swish import open_hard_swish
 from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
@@ -33,6 +34,7 @@ __all__ = [
     "Graph",
     "IntegerGraph",
     "Kernels",
+    "Noise",
     "Note",
     "Op",
     "QParams",
@@ -52,6 +54,7 @@ __all__ = [
     "keep_float",
     "open_hard_swish",
     "report",
+    "signal_to_noise",
     "split_rows",
     "trace",
     "trainable",

@@ -137,11 +137,11 @@ def calibrate_on(
       ValueError: as `calibrate` does; of `weight_bits` before it looks at an image.
     """
     bits_of_kernels(graph, weight_bits)
-    batches = calibration_images(source, count=count, batch_size=_batch_size(graph), seed=seed)
+    batches = calibration_images(source, count=count, batch_size=images_at_once(graph), seed=seed)
     return calibrate(graph, weights, batches, method=method, weight_bits=weight_bits)
 
 
-def _batch_size(graph: Graph) -> int:
+def images_at_once(graph: Graph) -> int:
     """Returns how many images may be shown at once: all their activations are kept."""
     sizes = (math.prod(tensor.shape) for tensor in graph.tensors.values())
     return max(1, min(_MOST_AT_ONCE, _ACTIVATIONS_AT_ONCE // sum(sizes)))
