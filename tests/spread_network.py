@@ -37,3 +37,14 @@ def spread() -> tuple[quant.Graph, dict[str, Any], dict[str, quant.QuantParams],
     images = random.integers(0, 256, (8, 8, 8, 3)).astype(np.float32) / np.float32(255)
     graph, weights = quant.trace(_network, variables, images[:1])
     return graph, weights, quant.calibrate(graph, weights, [images]), images
+
+
+@functools.cache
+def swept(raise_to: Any = "int16") -> quant.Sensitivity:
+    """Returns that network, swept; its metric counts examples."""
+    graph, weights, qparams, images = spread()
+
+    def count(batches: Any) -> float:
+        return float(sum(map(len, batches)))
+
+    return quant.sensitivity(graph, weights, qparams, [images], raise_to=raise_to, metric=count)
