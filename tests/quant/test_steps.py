@@ -4,7 +4,7 @@ import pytest
 from spread_network import spread
 
 from attokit import quant
-from attokit.quant.reachs import Steps
+from attokit.quant.steps import Steps
 
 
 @pytest.mark.slow
@@ -13,17 +13,17 @@ def test_ops_one_by_one_are_the_graph_in_integers_and_in_float():
 
     @jax.jit
     def run(weights, qparams, images):
-        reachs = Steps(graph, weights, qparams, "reference", None)
-        made = {"input": reachs.rounded("input", images)}
+        steps = Steps(graph, weights, qparams, "reference", None)
+        made = {"input": steps.rounded("input", images)}
         real = {"input": images}
         for i, op in enumerate(graph.ops):
             names = [n for n in op.inputs if graph.is_activation(n)]
             made.update(
-                zip(op.outputs, reachs.in_integers(i, [made[n] for n in names]), strict=True)
+                zip(op.outputs, steps.in_integers(i, [made[n] for n in names]), strict=True)
             )
-            real.update(zip(op.outputs, reachs.in_reals(i, [real[n] for n in names]), strict=True))
+            real.update(zip(op.outputs, steps.in_reals(i, [real[n] for n in names]), strict=True))
         last = len(graph.ops) - 1
-        (rounded,) = reachs.in_reals(last, [real["mean"]], int16=True)
+        (rounded,) = steps.in_reals(last, [real["mean"]], int16=True)
         return made["head"], real["head"], real["mean"], rounded
 
     integers, reals, mean, rounded = run(weights, qparams, images)
