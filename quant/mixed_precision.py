@@ -138,22 +138,23 @@ class _Search:
 
     def advance(self, max_ops: int | None, max_macs_share: float) -> bool:
         """Raises the ops around the layer that gains most; False if none fits or is worth it."""
-        order = [
-            (-gain, name, group)
-            for (group, name), gain in zip(self._groups.items(), self._gains.values(), strict=True)
+        fitting = [
+            group
+            for group in self._groups
             if not group <= self._chosen and self._fits(group, max_ops, max_macs_share)
         ]
-        order = [(gain, i, name, group) for i, (gain, name, group) in enumerate(order)]
+        order = [(-self._gains[group], i) for i, group in enumerate(fitting)]
         heapq.heapify(order)
         tried: set[int] = set()
         while order:
-            gain, i, name, group = order[0]
+            gain, i = order[0]
             if i in tried:  # better than what all others gained at an earlier step, or now
-                return -gain >= _LEAST_GAIN * self.score.noise and self._accept(name, group)
-            noise = self._found.sweep.raised(self._chosen | group).noise
-            self._gains[group] = self.score.noise - noise
+                worth = -gain >= _LEAST_GAIN * self.score.noise
+                return worth and self._accept(self._groups[fitting[i]], fitting[i])
+            noise = self._found.sweep.raised(self._chosen | fitting[i]).noise
+            self._gains[fitting[i]] = self.score.noise - noise
             tried.add(i)
-            heapq.heapreplace(order, (-self._gains[group], i, name, group))
+            heapq.heapreplace(order, (noise - self.score.noise, i))
         return False
 
     def _fits(self, group: Collection[int], max_ops: int | None, max_macs_share: float) -> bool:

@@ -82,7 +82,7 @@ class NoiseReport:
             console.print(table, markup=False, highlight=False)
         console.print(self.advice, markup=False, highlight=False, soft_wrap=True)
 
-    def _tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    def _tables(self) -> list[tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]]:
         """Returns titles, headers and rows of the tables."""
         outputs = ", ".join(f"{n} {decibel_text(v)} dB" for n, v in self.noise.outputs.items())
         layers = [
