@@ -3,7 +3,7 @@
 import dataclasses
 import glob
 import heapq
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from attokit.quant.float_islands import keep_float
 from attokit.quant.graph import Graph
@@ -11,7 +11,7 @@ from attokit.quant.ops import table
 from attokit.quant.sensitivity import Score, Sensitivity
 from attokit.quant.wide import widen
 
-_LEAST_GAIN = 0.01  # of the noise that is left: less is not worth an op
+_LEAST_GAIN = 0.001  # of the noise that is left: less is not worth an op
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,8 +65,9 @@ def choose_precision(
     """Returns the graph with as few ops raised as the target asks for, the most sensitive first.
 
     Each step tries which op's surroundings take the most noise from the outputs, given those that are
-    raised already.  It ends where the target is reached, nothing fits the budget, or nothing
-    takes 1 % of the noise that is left (what kernels of int8 add, int16 activations leave).
+    raised already.  Errors of layers cancel each other in part, so there may be none that takes any; then
+    those come next whose int8 makes most noise by itself.  It ends where the target is reached or nothing fits
+    the budget; what did not bring it nearer in the end is left out.
 
     Args:
       found: The graph, swept.
@@ -132,30 +133,45 @@ class _Search:
                 group = frozenset(found.sweep.around(positions[layer.name]))
                 self._groups.setdefault(group, layer.name)
                 self._gains[group] = found.quantized.noise - layer.raised.noise
+        self._apart: dict[frozenset[int], float] = {}  # gains if nothing else is quantized
         self._chosen: frozenset[int] = frozenset()
         self._steps: list[Step] = []
         self.score = found.quantized
 
     def advance(self, max_ops: int | None, max_macs_share: float) -> bool:
-        """Raises the ops around the layer that gains most; False if none fits or is worth it."""
+        """Raises the ops around one more layer; False if none fits or is worth it.
+
+        That is the layer that gains most.  Where none gains anything, since errors of several layers cancel each
+        other in part, it is the one whose int8 makes the most noise when nothing else is quantized.
+        """
         fitting = [
             group
             for group in self._groups
             if not group <= self._chosen and self._fits(group, max_ops, max_macs_share)
         ]
-        order = [(-self._gains[group], i) for i, group in enumerate(fitting)]
+        if not fitting:
+            return False
+        if not self._apart:
+            group, gain = self._most_gained(fitting)
+            if gain >= _LEAST_GAIN * self.score.noise:
+                return self._accept(group)
+            self._apart = {group: self._found.sweep.gain_apart(group) for group in fitting}
+        group = max(fitting, key=lambda one: self._apart[one])
+        return self._apart[group] > 0 and self._accept(group)
+
+    def _most_gained(self, groups: Sequence[frozenset[int]]) -> tuple[frozenset[int], float]:
+        """Returns the group that lowers the noise most, and by how much."""
+        order = [(-self._gains[group], i) for i, group in enumerate(groups)]
         heapq.heapify(order)
         tried: set[int] = set()
-        while order:
-            gain, i = order[0]
-            if i in tried:  # better than what all others gained at an earlier step, or now
-                worth = -gain >= _LEAST_GAIN * self.score.noise
-                return worth and self._accept(self._groups[fitting[i]], fitting[i])
-            noise = self._found.sweep.raised(self._chosen | fitting[i]).noise
-            self._gains[fitting[i]] = self.score.noise - noise
+        while order[0][1] not in tried:  # what is first, and was tried now, is taken for the best
+            _, i = order[0]
+            noise = self._found.sweep.raised(self._chosen | groups[i]).noise
+            self._gains[groups[i]] = self.score.noise - noise
             tried.add(i)
             heapq.heapreplace(order, (noise - self.score.noise, i))
-        return False
+        gain, i = order[0]
+        return groups[i], -gain
 
     def _fits(self, group: Collection[int], max_ops: int | None, max_macs_share: float) -> bool:
         together = self._chosen | frozenset(group)
@@ -165,13 +181,13 @@ class _Search:
     def _share(self, positions: Collection[int]) -> float:
         return sum(self._macs[i] for i in positions) / max(sum(self._macs), 1)
 
-    def _accept(self, layer: str, group: frozenset[int]) -> bool:
+    def _accept(self, group: frozenset[int]) -> bool:
         sweep = self._found.sweep
         together = self._chosen | group
         self.score = sweep.raised(together)
         self._steps.append(
             Step(
-                layer=layer,
+                layer=self._groups[group],
                 raised=sweep.names(group - self._chosen),
                 score=self.score,
                 ops=len(sweep.names(together)),
@@ -182,8 +198,13 @@ class _Search:
         return True
 
     def result(self, enough: bool) -> MixedPrecision:
-        """Returns the choice."""
-        names = self._found.sweep.names(self._chosen)
+        """Returns the choice; if it is not enough, the steps up to the least noise."""
+        steps = self._steps
+        if not enough:
+            noise = [self._found.quantized.noise, *(step.score.noise for step in steps)]
+            steps = steps[: noise.index(min(noise))]
+        raised = {name for step in steps for name in step.raised}
+        names = tuple(op.outputs[0] for op in self._graph.ops if op.outputs[0] in raised)
         int16 = self._found.raise_to == "int16"
         kept = self._inputs_of(names) if int16 else ()
         patterns, inputs = ([glob.escape(n) for n in some] for some in (names, kept))
@@ -194,7 +215,7 @@ class _Search:
             graph=graph,
             raised=names,
             kept=kept,
-            steps=tuple(self._steps),
+            steps=tuple(steps),
             enough=enough,
             refused={layer.name: layer.why_not for layer in self._found.layers if layer.why_not},
         )

@@ -25,7 +25,7 @@ from attokit.quant.steps import Steps
 from attokit.quant.tied_constants import MASK
 
 _MAIN_SHARE = 0.5  # of the noise, which the layers that are named make
-_FEW = 0.25  # of the layers, for whose sake the others need not change
+_FEW = 0.1  # of the layers, for whose sake the others need not change
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -205,6 +205,15 @@ class Sweep:
             self._known[key] = self._score(self._trial.outputs(levels, Level.GIVEN))
         return self._known[key]
 
+    def gain_apart(self, positions: Collection[int]) -> float:
+        """Returns how much noise raising some ops takes when nothing else is quantized."""
+        levels = (dict.fromkeys(positions, level) for level in (Level.GIVEN, self._level))
+        before, after = (
+            _sqnr(self._reference, self._trial.outputs(own, Level.REAL, inputs=Level.REAL))
+            for own in levels
+        )
+        return 10 ** (-before / 10) - 10 ** (-after / 10)
+
     def _score(self, outputs: list[list[Any]]) -> Score:
         own = [self._trial.graph.result(batch) for batch in outputs] if self._metric else None
         return Score(

@@ -1,8 +1,13 @@
+import dataclasses
+import math
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from spread_network import spread, swept
 
 from attokit import export, quant
+from attokit.quant.sensitivity import Score
 
 
 def _file_sqnr(graph, weights, qparams, images, wanted):
@@ -54,6 +59,47 @@ def test_the_most_sensitive_come_first_until_the_budget_is_spent():
     never = quant.choose_precision(found, target_metric=9, target_sqnr=-50)
     assert not never.enough and never.steps == steps
     assert quant.choose_precision(found, target_metric=8).steps == ()
+
+
+class _Cancelling:
+    """A sweep of four layers whose errors cancel in part: none alone gains anything if it is raised."""
+
+    _NOISE = MappingProxyType({(): 1.0, (1,): 1.5, (0, 1): 1.2, (0, 1, 2): 0.1})
+
+    def __init__(self, found):
+        self._ops = found.graph.ops
+
+    def around(self, position):
+        return (position,)
+
+    def names(self, positions):
+        return tuple(self._ops[i].outputs[0] for i in sorted(positions))
+
+    def raised(self, positions):
+        noise = self._NOISE.get(tuple(sorted(positions)), 2.0)
+        return Score(sqnr=-10 * math.log10(noise), metric=None)
+
+    def gain_apart(self, positions):
+        (position,) = positions
+        return (0.2, 0.3, 0.1, 0.0)[position]
+
+
+def test_where_no_layer_alone_gains_it_goes_on_by_their_own_noise():
+    found = swept()
+    sweep = _Cancelling(found)
+    layers = [
+        dataclasses.replace(layer, raised=sweep.raised(sweep.around(i)))
+        for i, layer in enumerate(found.layers)
+    ]
+    found = dataclasses.replace(
+        found, layers=tuple(layers), quantized=sweep.raised(()), sweep=sweep
+    )
+    chosen = quant.choose_precision(found, target_sqnr=9)
+    assert [step.layer for step in chosen.steps] == ["even", "loud", "mean"] and chosen.enough
+    assert chosen.raised == ("loud", "even", "mean")
+    # Neither of the first steps brings it nearer, so a budget that ends there is not spent.
+    little = quant.choose_precision(found, max_ops=2)
+    assert little.steps == () and little.graph is found.graph
 
 
 @pytest.mark.parametrize(
