@@ -10,6 +10,7 @@ from attokit.export.anatomy import Inspection
 from attokit.export.benchmark import Benchmark, benchmark
 from attokit.export.comparison import Comparison, compare
 from attokit.export.detection import DetectionPostProcess
+from attokit.export.ethos_u import Accelerator, EthosUReport, ethos_u
 from attokit.export.image_tasks import ImageTask
 from attokit.export.inspection import inspect
 from attokit.export.micro_sources import micro_sources
@@ -22,10 +23,12 @@ from attokit.export.verify import Report, verify
 
 __all__ = [
     "INTERFACE_TYPES",
+    "Accelerator",
     "Benchmark",
     "Comparison",
     "DetectionPostProcess",
     "EdgeTpuReport",
+    "EthosUReport",
     "ImageTask",
     "Inspection",
     "InterfaceType",
@@ -37,6 +40,7 @@ __all__ = [
     "benchmark",
     "compare",
     "edge_tpu",
+    "ethos_u",
     "inspect",
     "micro_sources",
     "run",

@@ -3,6 +3,7 @@
 import dataclasses
 
 from attokit.export.anatomy import Subgraph
+from attokit.export.inspection import inspect
 
 _ALIGNED = 16
 
@@ -59,3 +60,8 @@ def memory_plan(graph: Subgraph) -> tuple[Block, ...]:
             offset = max(offset, other.end)
         placed.append(dataclasses.replace(block, offset=offset))
     return tuple(placed)
+
+
+def planned_size(file: bytes) -> int:
+    """Returns the bytes that the activations of a file take as TFLite Micro's planner places them."""
+    return max((block.end for block in memory_plan(inspect(file).main)), default=0)

@@ -20,11 +20,14 @@ from attokit.quant.float_islands import keep_float
 from attokit.quant.graph import Graph, Note, Tensor
 from attokit.quant.integer import IntegerGraph, integer
 from attokit.quant.lowering.values import UnsupportedOpError
+from attokit.quant.mixed_precision import MixedPrecision, choose_precision
+from attokit.quant.noise import Noise, signal_to_noise
 from attokit.quant.open_hard_swish import open_hard_swish
 from attokit.quant.ops.kind import KERNELS, Kernels, Op
 from attokit.quant.params import QParams, QuantParams
 from attokit.quant.report import Report, report
 from attokit.quant.selection import trainable
+from attokit.quant.sensitivity import Sensitivity, sensitivity
 from attokit.quant.split_rows import split_rows
 from attokit.quant.strips import Strips, cut_strips
 from attokit.quant.trace import trace
@@ -37,17 +40,21 @@ __all__ = [
     "Graph",
     "IntegerGraph",
     "Kernels",
+    "MixedPrecision",
+    "Noise",
     "Note",
     "Op",
     "QParams",
     "QuantParams",
     "QuantizedGraph",
     "Report",
+    "Sensitivity",
     "Strips",
     "Tensor",
     "TwoStage",
     "UnsupportedOpError",
     "calibrate",
+    "choose_precision",
     "correct_bias",
     "correctable",
     "cut_strips",
@@ -60,6 +67,8 @@ __all__ = [
     "keep_float",
     "open_hard_swish",
     "report",
+    "sensitivity",
+    "signal_to_noise",
     "split_rows",
     "trace",
     "trainable",

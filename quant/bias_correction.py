@@ -22,7 +22,7 @@ from attokit.quant import params
 from attokit.quant.batches import batches_of, carried, check_all_finite
 from attokit.quant.channel_factors import is_contraction
 from attokit.quant.coverage import Coverage
-from attokit.quant.fake_quant import check_kernels, compute_op, quantized_inputs
+from attokit.quant.fake_quant import check_kernels, entering, op_outputs
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Kernels, Op, Scales
@@ -147,7 +147,10 @@ def _shifts(
     inputs = carried(graph, inputs)
     wanted = graph.intermediates(weights, *inputs)
     ranges = Ranges(graph, qparams)
-    values = quantized_inputs(graph, ranges, inputs)
+    values: dict[str, Array] = {
+        name: entering(graph, ranges, name, value)
+        for name, value in zip(graph.inputs, inputs, strict=True)
+    }
     plans = make_plans(graph, weights, qparams, kernels, tables)
     found: dict[str, list[tuple[Array, int]]] = collections.defaultdict(list)
 
@@ -166,7 +169,9 @@ def _shifts(
         if op.kind in _CHOICES:
             values |= {name: wanted[name] for name in op.outputs}
         else:
-            values |= compute_op(graph, op, kernels, values, find, scales, plan)
+            operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
+            outputs = op_outputs(graph, op, kernels, operands, scales, plan)
+            values |= dict(zip(op.outputs, outputs, strict=True))
     return {name: _weighted(rows) for name, rows in found.items()}
 
 

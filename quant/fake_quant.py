@@ -73,12 +73,7 @@ class QuantizedGraph:
         centred = self._jitted(dict(weights), dict(qparams), inputs, tables)
         ranges = Ranges(self.graph, qparams)
         return self.graph.result(
-            [
-                dequantize_output(centred[name], ranges.activation(name)[0])
-                if self.graph.tensors[name].quantized
-                else centred[name]
-                for name in self.graph.outputs
-            ]
+            [leaving(self.graph, ranges, name, centred[name]) for name in self.graph.outputs]
         )
 
     def integers(
@@ -120,7 +115,10 @@ class QuantizedGraph:
         """Returns every activation: integers centred, the others as they are."""
         self.graph.check_arguments(weights, inputs)
         ranges = Ranges(self.graph, qparams)
-        values = quantized_inputs(self.graph, ranges, inputs)
+        values: dict[str, Array] = {
+            name: entering(self.graph, ranges, name, value)
+            for name, value in zip(self.graph.inputs, inputs, strict=True)
+        }
         plans = make_plans(self.graph, weights, qparams, self.kernels, tables)
         scales = [ranges.scales(op) for op in self.graph.ops]
         find = functools.partial(self.graph.array, weights)
@@ -128,16 +126,19 @@ class QuantizedGraph:
         return values
 
 
-def quantized_inputs(graph: Graph, ranges: Ranges, inputs: tuple[Any, ...]) -> dict[str, Array]:
-    """Returns what enters by name: integers centred, reals as they are."""
-    return {
-        name: quantize_input(
-            jnp.asarray(value, jnp.float32), *ranges.activation(name), ranges.bits(name)
-        )
-        if graph.tensors[name].quantized
-        else jnp.asarray(value, graph.carried(name))
-        for name, value in zip(graph.inputs, inputs, strict=True)
-    }
+def entering(graph: Graph, ranges: Ranges, name: str, value: Any) -> Array:
+    """Returns an activation as `propagate` holds it: what is quantized as centred integers."""
+    if not graph.tensors[name].quantized:
+        return jnp.asarray(value, graph.carried(name))
+    reals = jnp.asarray(value, jnp.float32)
+    return quantize_input(reals, *ranges.activation(name), ranges.bits(name))
+
+
+def leaving(graph: Graph, ranges: Ranges, name: str, value: Array) -> Array:
+    """Returns what an activation that `propagate` holds stands for."""
+    if not graph.tensors[name].quantized:
+        return value
+    return dequantize_output(value, ranges.activation(name)[0])
 
 
 def propagate(
@@ -159,34 +160,32 @@ def propagate(
       plans: Of every op.
     """
     for op, own, plan in zip(graph.ops, scales, plans, strict=True):
-        values.update(compute_op(graph, op, kernels, values, find, own, plan))
+        operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
+        outputs = op_outputs(graph, op, kernels, operands, own, plan)
+        values.update(zip(op.outputs, outputs, strict=True))
 
 
-def compute_op(
+def op_outputs(
     graph: Graph,
     op: Op,
     kernels: Kernels,
-    values: Mapping[str, Array],
-    find: Callable[[str], Any],
+    operands: tuple[Any, ...],
     scales: Scales,
     plan: OpPlan,
-) -> dict[str, Array]:
-    """Returns what one op makes, by name; arguments are those of `propagate`, of this op."""
-    operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
+) -> tuple[Array, ...]:
+    """Returns what one op makes of operands as `propagate` holds them."""
     if graph.is_float(op):
         known = zip(operands, plan.weights, strict=True)
-        outputs = in_float(op, [held if x is None else x for x, held in known])
-    elif op.kind == "dequantize":
-        outputs = (dequantize_output(operands[0], scales.inputs[0]),)
-    elif scales.inputs[0] is None and op.kind == "quantize":
+        return in_float(op, [held if x is None else x for x, held in known])
+    if op.kind == "dequantize":
+        return (dequantize_output(operands[0], scales.inputs[0]),)
+    if scales.inputs[0] is None and op.kind == "quantize":
         bits, to_even = scales.output_bits[0], kernels == "xnnpack" and scales.output_bits[0] == 8
         scale, zero_point = scales.outputs[0], scales.output_zero_points[0]
-        outputs = (quantize_input(operands[0], scale, zero_point, bits, to_even),)
-    elif _only_moves(graph, op):
-        outputs = table.OPS[op.kind].compute(op, *operands)
-    else:
-        outputs = quantized_op(graph, op, kernels)(operands, scales, plan)
-    return dict(zip(op.outputs, outputs, strict=True))
+        return (quantize_input(operands[0], scale, zero_point, bits, to_even),)
+    if _only_moves(graph, op):
+        return table.OPS[op.kind].compute(op, *operands)
+    return quantized_op(graph, op, kernels)(operands, scales, plan)
 
 
 def _only_moves(graph: Graph, op: Op) -> bool:

@@ -19,8 +19,8 @@ def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str]
       graph: As traced.
       patterns: Of the names of the tensors that the ops make (as in a shell: "head/*").  A graph
         input has 16 bits if all that read it are among them.
-      keep: Patterns of those among them that stay at 8 bits.  What `quant.keep_float` named stays as
-        it is in any case.
+      keep: Patterns of those among them that stay at 8 bits, and of graph inputs that do.  What
+        `quant.keep_float` named stays as it is in any case.
 
     Raises:
       ValueError: if a pattern fits no op, or none but such as stay float32, or an op has no kernel for int16 in any runtime.
@@ -33,11 +33,16 @@ def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str]
                 f"all that {pattern!r} fits stays float32 (quant.keep_float): leave the pattern out, or "
                 "name fewer there"
             )
-    names = matching(able, patterns) - matching(able, keep)
+    real = [name for name in graph.inputs if graph.tensors[name].quantized]
+    kept = matching([*able, *real], keep)
+    names = matching(able, patterns) - kept
     chosen = {id(able[name]): able[name] for name in able if name in names}
     unable = [op for op in chosen.values() if table.OPS[op.kind].wide is None]
     _refuse(unable, "any runtime")
-    inputs = {name: _bits_of_input(graph, name, set(chosen)) for name in graph.inputs}
+    inputs = {
+        name: graph.tensors[name].bits if name in kept else _bits_of_input(graph, name, set(chosen))
+        for name in graph.inputs
+    }
     return retyped(graph, bits_of_ops(graph) | dict.fromkeys(chosen, 16), inputs)
 
 

@@ -65,3 +65,14 @@ def convolutions(size: tuple[int, int] = (26, 18)) -> Network:
         "project": (1, 1, 12, 6), "dilated": (3, 3, 1, 6), "head": (6, 5),
     }  # fmt: skip
     return calibrated(_body, {n: normal(*s) for n, s in shapes.items()}, (1, *size, 2))
+
+
+def _branches(v: Any, x: jax.Array) -> jax.Array:
+    wide = [jnp.tanh(x @ v[f"wide_{i}"]) for i in range(3)]
+    return jnp.concatenate([jnp.mean(y, (1, 2)) for y in wide], axis=1)
+
+
+def branching() -> Network:
+    """Returns a network that makes all its wide maps before any is reduced: only its order costs memory."""
+    kernels = {f"wide_{i}": normal(3, 16, seed=i) for i in range(3)}
+    return calibrated(_branches, kernels, (1, 8, 8, 3))

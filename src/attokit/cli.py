@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "data": "pictures of what a data set shows a training, with the labels drawn",
         "train": "train a float network into a run folder",
         "evaluate": "metrics of a run, of pretrained weights or of a .tflite file",
+        "sensitivity": "what 8 bits of each op cost, and which ops to give more",
         "quantize": "post-training quantization or QAT of a trained run",
         "export": "write a .tflite file",
         "verify": "compare a .tflite file with its graph, tensor by tensor",

@@ -2,8 +2,9 @@
 
 import dataclasses
 import fnmatch
+import glob
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from attokit.quant import Graph, keep_float, open_hard_swish, widen
 from attokit.quant.retyping import real_ops
@@ -15,7 +16,7 @@ class Precision:
 
     Attributes:
       int16: Patterns of names of ops with int16 activations ("head/*").
-      int8: Patterns of those among them that stay int8.
+      int8: Patterns of those among them that stay int8, and of inputs that do.
       float32: Patterns of names of ops, and of inputs, that stay float32, whatever else is said.
       open_hard_swish: Patterns of names of hard swishes that become simpler ops.
     """
@@ -64,9 +65,22 @@ class Precision:
         """Returns what is named, for a JSON file."""
         return {name: list(v) for name, v in dataclasses.asdict(self).items() if v}
 
+    def arguments(self) -> list[str]:
+        """Returns what is named, as options of the command line."""
+        return [
+            word
+            for name, patterns in self.settings().items()
+            for word in (f"--{name.replace('_', '-')}", *patterns)
+        ]
+
     def metadata(self) -> dict[str, str]:
         """Returns what is named, for the metadata of a file of weights."""
         return {name: json.dumps(value) for name, value in self.settings().items()}
+
+
+def exactly(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns patterns that fit these names and no others."""
+    return tuple(glob.escape(name) for name in names)
 
 
 def precision_of(metadata: Mapping[str, str]) -> Precision:

@@ -100,10 +100,10 @@ def calibration_batches(
     graph: Graph, source: Source, *, count: int = 512, seed: int = 0
 ) -> list[Float[np.ndarray, "b h w c"]]:
     """Returns `calibration_images` in batches of which a graph's activations fit into memory."""
-    return calibration_images(source, count=count, batch_size=_batch_size(graph), seed=seed)
+    return calibration_images(source, count=count, batch_size=images_at_once(graph), seed=seed)
 
 
-def _batch_size(graph: Graph) -> int:
+def images_at_once(graph: Graph) -> int:
     """Returns how many images may be shown at once: all their activations are kept."""
     sizes = (math.prod(tensor.shape) for tensor in graph.tensors.values())
     return max(1, min(_MOST_AT_ONCE, _ACTIVATIONS_AT_ONCE // sum(sizes)))

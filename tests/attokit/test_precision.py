@@ -1,9 +1,11 @@
+import fnmatch
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from attokit import quant
-from attokit.precision import Precision, precision_of
+from attokit.precision import Precision, exactly, precision_of
 
 
 def _graph():
@@ -36,6 +38,14 @@ def test_patterns_of_an_end_that_is_not_there_are_left_out():
 def test_metadata_and_back(own):
     assert precision_of(own.metadata() | {"method": "ptq"}) == own
     assert bool(own) == bool(own.settings())
+
+
+def test_options_of_the_command_line():
+    own = Precision(int16=("a", "b"), int8=("input",), open_hard_swish=("*",))
+    wanted = ["--int16", "a", "b", "--int8", "input", "--open-hard-swish", "*"]
+    assert own.arguments() == wanted
+    (pattern,) = exactly(["a[0]*"])
+    assert fnmatch.filter(["a[0]*", "a0b"], pattern) == ["a[0]*"]
 
 
 @pytest.mark.parametrize(

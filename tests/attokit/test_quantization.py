@@ -14,9 +14,9 @@ from attokit.quant import calibrate, fake_quant, trace
 from attokit.quantization import (
     QuantizedNetwork,
     Quantizer,
-    _batch_size,
     calibrate_on,
     calibration_images,
+    images_at_once,
     qat_config,
 )
 from attokit.steadying import Steadying
@@ -78,11 +78,11 @@ def test_kernels_of_four_bits(traced, dataset):
 
 def test_calibration_shows_as_many_images_as_memory_holds(traced, monkeypatch):
     graph, _, _ = traced
-    assert _batch_size(graph) == 128
+    assert images_at_once(graph) == 128
     monkeypatch.setattr("attokit.quantization._ACTIVATIONS_AT_ONCE", 1000)
-    assert _batch_size(graph) == 1000 // (64 + 64 + 3)
+    assert images_at_once(graph) == 1000 // (64 + 64 + 3)
     monkeypatch.setattr("attokit.quantization._ACTIVATIONS_AT_ONCE", 1)
-    assert _batch_size(graph) == 1
+    assert images_at_once(graph) == 1
 
 
 def test_qat_config():

@@ -3,8 +3,11 @@ import os
 
 import numpy as np
 import pytest
+from row_networks import branching
 
 from attokit import export
+from attokit.arena import arena
+from attokit.export.memory_plan import planned_size
 
 
 def test_the_signature_has_the_graphs_names(small):
@@ -119,3 +122,23 @@ def test_files_for_tflite_micro_have_no_scales_of_biases(small):
         np.testing.assert_array_equal(
             found, export.run(small.file, small.images, kernels=kernels)["output"]
         )
+
+
+@pytest.mark.slow
+def test_branches_are_in_the_order_of_the_smallest_arena_of_tflite_micro(tmp_path):
+    network = branching()
+    found, values = {}, {}
+    for target in ("android", "micro"):
+        file = export.to_tflite(network.graph, network.weights, network.qparams, target=target)
+        path = tmp_path / f"{target}.tflite"
+        path.write_bytes(file)
+        found[target] = arena(path).activations
+        (values[target],) = export.run(file, network.images, kernels="micro").values()
+        assert found[target] - planned_size(file) in range(64)
+        report = export.verify(
+            file, network.graph, network.weights, network.qparams, network.images, kernels="micro"
+        )
+        assert report.exact, report
+    # One wide map and what is made of it, instead of three.
+    assert found["micro"] < 0.6 * found["android"]
+    np.testing.assert_array_equal(values["micro"], values["android"])

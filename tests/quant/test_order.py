@@ -1,10 +1,11 @@
 import jax.numpy as jnp
 import numpy as np
-from row_networks import calibrated
+from row_networks import branching, calibrated
 from traced import normal
 
-from attokit.quant.live_bytes import live_bytes
-from attokit.quant.order import reorder
+from attokit import quant
+from attokit.quant.live_bytes import live_bytes, planned_bytes
+from attokit.quant.order import in_least_memory, reorder
 
 
 def _late_heads(v, x):
@@ -26,3 +27,11 @@ def test_heads_run_when_their_map_is_made():
     assert sorted(op.outputs for op in graph.ops) == sorted(op.outputs for op in network.graph.ops)
     np.testing.assert_array_equal(network.outputs(graph), network.outputs())
     assert reorder(graph).ops == graph.ops
+
+
+def test_branches_run_one_behind_the_other():
+    network = branching()
+    graph = in_least_memory(network.graph)
+    assert planned_bytes(graph) < 0.6 * planned_bytes(network.graph)
+    inner = quant.trace(lambda v, x: jnp.tanh(x @ v), normal(3, 4), normal(1, 3))[0]
+    assert in_least_memory(inner) is inner

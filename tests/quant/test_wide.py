@@ -205,6 +205,13 @@ def test_an_input_that_only_int16_reads_has_16_bits():
     assert quant.widen(graph, ["stem*"]).tensors["input"].bits == 16
 
 
+def test_an_input_that_is_kept_has_8_bits():
+    graph, _, _ = _network()
+    kept = quant.widen(graph, ["stem*"], keep=["input"])
+    assert kept.tensors["input"].bits == 8 and kept.tensors["stem"].bits == 16
+    assert kept.ops[0].kind == "quantize" and kept.ops[0].inputs == ("input",)
+
+
 def test_prescribed_ranges_of_16_bits_are_one_and_changes_of_scale_stay_exact():
     def function(_, x):
         return jnp.concatenate([jnp.tanh(x), jax.nn.sigmoid(x)], -1)

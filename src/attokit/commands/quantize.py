@@ -56,7 +56,7 @@ class Options:
         match (as 'head/*=4'); the last one that matches counts.
       int16: Patterns of names of ops whose activations have 16 bits ('*', 'head/*'; the names are those
         that attokit verify lists).
-      int8: Patterns of those among them that keep 8.
+      int8: Patterns of those among them that keep 8, and of inputs that do.
       float32: Patterns of names of ops that stay float32 in the file, and of inputs ('softmax').
       open_hard_swish: Patterns of names of hard swishes that become a sum, a rectifier and products, which
         chips without that operator have, such as Coral's ('*').

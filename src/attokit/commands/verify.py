@@ -11,6 +11,7 @@ from rich.console import Console
 from attokit import export, quant
 from attokit.datasets import load_dataset
 from attokit.export.lowerings.context import Target
+from attokit.noise_report import WRITERS, check_suffix, noise_report
 from attokit.origins import Origin, is_name, open_origin, own_file
 from attokit.precision import Precision
 from attokit.quant import Kernels
@@ -39,6 +40,10 @@ class Options:
         or micro (TFLite Micro).
       images: How many test images to run, or of another split where there is no test.
       random_images: Random images instead, which need no data; so it is where no data is named.
+      report: Also tells the noise of quantization: of every layer as signal to noise in dB, with all before it
+        quantized and its own, the images with the largest error, and which layers to keep at more bits.
+      report_images: Over how many images.
+      output: A file to write the report to, .md or .json.
     """
 
     target: tyro.conf.Positional[str]
@@ -54,11 +59,19 @@ class Options:
     kernels: Kernels = "reference"
     images: int = 4
     random_images: bool = False
+    report: bool = False
+    report_images: int = 64
+    output: pathlib.Path | None = None
 
     def __post_init__(self) -> None:
         """Refuses to prove nothing."""
-        if self.images < 1:
-            raise ValueError(f"images is {self.images}: give at least 1")
+        for name in ("images", "report_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.output is not None:
+            if not self.report:
+                raise ValueError(f"output {self.output} is where a report is written: add --report")
+            check_suffix(self.output)
 
 
 def run(options: Options, console: Console) -> int:
@@ -80,7 +93,9 @@ def run(options: Options, console: Console) -> int:
             open_hard_swish=options.open_hard_swish,
         ),
     )
-    inputs = _images(options, origin).astype(np.float32) / np.float32(255)
+    if options.report and origin.qparams is None:
+        raise ValueError(f"{file} is float32, without noise of quantization: leave --report out")
+    inputs, _ = _images(options, origin, options.images)
     graph = quant.fit_memory(origin.graph) if options.fit_memory else origin.graph
     report = export.verify(
         file,
@@ -92,7 +107,24 @@ def run(options: Options, console: Console) -> int:
         target=options.chip,
     )
     print(report)
+    if options.report:
+        _report_noise(options, origin, console)
     return 0 if report.ok else 1
+
+
+def _report_noise(options: Options, origin: Origin, console: Console) -> None:
+    """Prints and writes what quantization does to layers and images."""
+    assert origin.qparams is not None  # checked before any work
+    images, labels = _images(options, origin, options.report_images)
+    with console.status("measuring noise"):
+        found = noise_report(
+            origin.graph, origin.weights, origin.qparams, images, labels, options.kernels
+        )
+    found.print(console)
+    if options.output is not None:
+        text = WRITERS[options.output.suffix](found)
+        path = export.write(options.output, text.encode())
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
 def _places(options: Options) -> tuple[pathlib.Path, str]:
@@ -115,10 +147,18 @@ def _places(options: Options) -> tuple[pathlib.Path, str]:
     )
 
 
-def _images(options: Options, origin: Origin) -> np.ndarray:
+def _images(options: Options, origin: Origin, count: int) -> tuple[np.ndarray, list[str]]:
+    """Returns images in [0, 1] and, where they have one, the names of their classes."""
     if options.random_images or origin.data is None:
-        shape = (options.images, *origin.image_shape)
-        return np.random.default_rng(0).integers(0, 256, shape)
+        images = np.random.default_rng(0).integers(0, 256, (count, *origin.image_shape))
+        return _reals(images), []
     dataset = load_dataset(origin.data, origin.image_shape, task=origin.task)
     source = dataset.split("test" if "test" in dataset.splits else min(dataset.splits))
-    return source.read(np.arange(min(options.images, len(source))))["images"]
+    batch = source.read(np.arange(min(count, len(source))))
+    labels = batch.get("labels")
+    names = [] if labels is None else [dataset.class_names[int(label)] for label in labels]
+    return _reals(batch["images"]), names
+
+
+def _reals(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / np.float32(255)

@@ -1,3 +1,5 @@
+import pytest
+
 from attokit.cli import main
 
 
@@ -23,6 +25,20 @@ def test_missing(tmp_path, capsys):
 def test_coral(finished, capsys):
     assert main(["inspect", str(finished[0] / "model.tflite"), "--target", "coral"]) == 0
     assert "Edge TPU: fits" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ethos_u(finished, capsys):
+    file = str(finished[0] / "model.tflite")
+    assert main(["inspect", file, "--target", "ethos-u", "--accelerator", "ethos-u65-256"]) == 0
+    printed = capsys.readouterr().out
+    assert "ethos-u65-256" in printed and "on the NPU, 0 on the CPU" in printed
+
+
+def test_an_accelerator_belongs_to_ethos_u(finished, capsys):
+    file = str(finished[0] / "model.tflite")
+    assert main(["inspect", file, "--accelerator", "ethos-u65-256"]) == 1
+    assert "changes nothing: add --target ethos-u" in capsys.readouterr().err
 
 
 def test_plot(finished, tmp_path, capsys):

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,34 @@ def test_bad_input(run_dir, tmp_path, capsys):
     assert "give at least 1" in capsys.readouterr().err
     assert main(["verify", "runs/typo"]) == 1
     assert "there is no 'runs/typo'" in capsys.readouterr().err
+
+
+def test_report(finished, dataset, tmp_path, capsys):
+    file = tmp_path / "noise.json"
+    arguments = ["verify", str(finished[0]), "--images", "1", "--report", "--report-images", "40"]
+    assert main([*arguments, "--output", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "signal to quantization noise over 37 images" in printed and f"wrote {file}" in printed
+    read = json.loads(file.read_text())
+    assert {layer["tensor"] for layer in read["layers"]} >= {"input", "conv", "head"}
+    assert read["outputs_db"]["output"] > 20
+    test, worst = dataset.splits["test"].read(np.arange(37)), read["worst_images"]
+    names = [dataset.class_names[test["labels"][row["index"]]] for row in worst]
+    assert [row["label"] for row in worst] == names and len(worst) == 10
+    for wrong, message in (
+        (["--output", "noise.json"], "is where a report is written: add --report"),
+        (["--report", "--output", "noise.txt"], "ends in none of .json, .md"),
+        (["--report", "--report-images", "0"], "report_images is 0: give at least 1"),
+    ):
+        assert main(["verify", str(finished[0]), *wrong]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_float_file_has_no_report(run_dir, capsys):
+    assert main(["export", str(run_dir), "--float"]) == 0
+    file = str(run_dir / "model_float.tflite")
+    assert main(["verify", file, "--report"]) == 1
+    assert "without noise of quantization" in capsys.readouterr().err
 
 
 def test_segmentation(segmented, capsys):
