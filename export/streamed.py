@@ -70,6 +70,7 @@ def to_streamed_tflite(
     output_type: InterfaceType | None = None,
     metadata: Mapping[str, str] | None = None,
     names: bool = True,
+    bare: bool = False,
     detection: DetectionPostProcess | None = None,
 ) -> Streamed:
     """Returns two INT8 files for TFLite Micro that do together what one file does, bit for bit.
@@ -84,6 +85,7 @@ def to_streamed_tflite(
       output_type: What leaves the second file.
       metadata: Texts that the second file carries; see `to_tflite`.
       names: Whether tensors keep their names.
+      bare: The smallest files; see `to_tflite`.
       detection: Post-processing that follows a detector in the second file.
 
     Raises:
@@ -100,7 +102,13 @@ def to_streamed_tflite(
     padding = padding_values(plan, weights, qparams)
     return Streamed(
         strip=to_tflite(
-            plan.strip, strip_weights, qparams, input_type=input_type, target="micro", names=names
+            plan.strip,
+            strip_weights,
+            qparams,
+            input_type=input_type,
+            target="micro",
+            names=names,
+            bare=bare,
         ),
         rest=to_tflite(
             plan.rest,
@@ -110,6 +118,7 @@ def to_streamed_tflite(
             metadata=metadata,
             target="micro",
             names=names,
+            bare=bare,
             detection=detection,
         ),
         plan=plan,

@@ -39,6 +39,7 @@ def to_tflite(
     description: str = "Written by Attokit.",
     metadata: Mapping[str, str | bytes] | None = None,
     names: bool = True,
+    bare: bool = False,
     detection: DetectionPostProcess | None = None,
     probabilities: bool = False,
 ) -> bytes:
@@ -60,6 +61,9 @@ def to_tflite(
       metadata: Texts or bytes that it carries, by the name of the entry, such as how outputs are meant.
       names: Whether tensors keep the names of their layers, by which `verify` finds them; without, a
         file is smaller.
+      bare: The smallest file, for "micro" alone: without names, without options that go without saying, and
+        with one zero point per kernel rather than one per channel. TFLite Micro and Vela read it; LiteRT does
+        not, nor does `verify`.
       detection: Post-processing that follows a detector in the file; its outputs are float32.
       probabilities: The one output's logits leave the file as probabilities in float32.
 
@@ -74,6 +78,11 @@ def to_tflite(
         raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
     if target == "micro":
         _check_micro(graph)
+    elif bare:
+        raise ValueError(
+            f"bare=True in a file for {target!r}, whose runtimes read all of it: choose target 'micro', or leave "
+            "it out"
+        )
     if qparams is not None:
         check_wide(graph, "micro" if target == "micro" else "reference")
     context = Context(graph, weights, qparams, target)
@@ -99,6 +108,7 @@ def to_tflite(
         description=description,
         metadata=dict(metadata or {}),
         names=names,
+        bare=bare,
     )
     return flatbuffer.build(fit_coral(model) if target == "coral" else model)
 

@@ -3,8 +3,9 @@ import os
 
 import numpy as np
 import pytest
+from traced import normal, variables_of
 
-from attokit import export
+from attokit import export, quant, zoo
 
 
 def test_the_signature_has_the_graphs_names(small):
@@ -119,3 +120,36 @@ def test_files_for_tflite_micro_have_no_scales_of_biases(small):
         np.testing.assert_array_equal(
             found, export.run(small.file, small.images, kernels=kernels)["output"]
         )
+
+
+def test_a_bare_file_has_what_tflite_micro_needs(small):
+    options = {"target": "micro", "names": False}
+    plain, bare = (
+        export.to_tflite(small.graph, small.weights, small.qparams, bare=bare, **options)
+        for bare in (False, True)
+    )
+    assert len(bare) <= len(plain) - 80  # of zero points for 8 and for 5 channels, int64
+    info = export.inspect(bare)
+    kernels = [t for t in info.main.tensors if t.constant and t.dtype == "int8"]
+    assert [t.zero_point.tolist() for t in kernels] == [[0]] * 3
+    assert [t.scale.size for t in kernels] == [8, 8, 5]
+    found, want = (export.run(f, small.images, kernels="micro")["output"] for f in (bare, plain))
+    np.testing.assert_array_equal(found, want)
+    assert np.ptp(want.astype(int)) > 0
+
+
+def test_a_bare_file_is_for_tflite_micro(small):
+    with pytest.raises(
+        ValueError, match=r"bare=True in a file for 'android'.*choose target 'micro'"
+    ):
+        export.to_tflite(small.graph, small.weights, small.qparams, bare=True)
+
+
+@pytest.mark.slow
+def test_rnnpool_vww_is_within_330_kib():
+    model = zoo.create("rnnpool_vww")
+    images = normal(1, 224, 224, 3)
+    graph, weights = quant.trace(model.apply, variables_of(model, images), images)
+    qparams = quant.calibrate(graph, weights, [images])
+    file = export.to_tflite(graph, weights, qparams, target="micro", bare=True)
+    assert len(file) <= 330 * 1024

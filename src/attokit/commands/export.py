@@ -46,6 +46,8 @@ class Options:
       rows: Of the map between those two, that one strip makes.
       fit_memory: Orders and splits the operators so that TFLite Micro needs the least memory; same integers.
       strip_names: Leaves out the names of tensors: a smaller file, which `verify` cannot read.
+      bare: The smallest file, for TFLite Micro alone (--target micro, --streamed, --fit-memory): what its
+        runtime can do without is left out. LiteRT and `verify` do not read it.
       data: To calibrate pretrained weights on; what they were trained on if left out and they say.
       int16: Patterns of names of ops whose activations have 16 bits ('*', 'head/*'); of pretrained
         weights and models. A run has what attokit quantize was given.
@@ -68,6 +70,7 @@ class Options:
     rows: int = 1
     fit_memory: bool = False
     strip_names: bool = False
+    bare: bool = False
     data: str | None = None
     overrides: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
@@ -89,6 +92,13 @@ class Options:
                 "--fit-memory changes nothing: the second of --streamed's files has it already; leave it out"
             )
         several = self.streamed or self.split
+        if self.bare and (
+            self.mediapipe or self.split or not (self.streamed or self.target_runtime == "micro")
+        ):
+            raise ValueError(
+                "--bare leaves out what only TFLite Micro can do without: add --target micro, --streamed or "
+                "--fit-memory, and leave --mediapipe and --split out"
+            )
         if self.mediapipe and (self.input_type or self.output_type or several):
             raise ValueError(
                 "--mediapipe says what goes in and out of one file: leave --input-type, --output-type, "
@@ -103,6 +113,11 @@ class Options:
                 "--target coral writes an INT8 file for the Edge TPU, which plans its own memory: leave "
                 "--fit-memory and --float out"
             )
+
+    @property
+    def target_runtime(self) -> Target:
+        """What is to run one file."""
+        return "micro" if self.fit_memory else self.chip
 
 
 def run(options: Options, console: Console) -> None:
@@ -144,8 +159,7 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
     """Returns the one file that is asked for."""
     if options.fit_memory:
         origin = dataclasses.replace(origin, graph=quant.fit_memory(origin.graph))
-    target: Target = "micro" if options.fit_memory else options.chip
-    names = not options.strip_names
+    target, names = options.target_runtime, not options.strip_names
     if options.mediapipe:
         return app_file(
             origin, type(origin.network).__name__, target=target, metadata=metadata, names=names
@@ -159,6 +173,7 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
         target=target,
         metadata=metadata,
         names=names,
+        bare=options.bare,
     )
 
 
@@ -181,6 +196,7 @@ def _write_streamed(
         output_type=options.output_type,
         metadata=metadata,
         names=not options.strip_names,
+        bare=options.bare,
     )
     for part, file in (("strip", files.strip), ("rest", files.rest)):
         _write(output.with_name(f"{output.stem}_{part}.tflite"), file, console)

@@ -106,6 +106,9 @@ def test_less_memory_and_no_names(tiny, tmp_path, capsys):
     assert small.size < plain.size
     assert small.peak_ram <= plain.peak_ram
     assert {t.name for t in small.main.tensors} == {""}
+    bare = tmp_path / "bare.tflite"
+    assert main(["export", "tiny", "--fit-memory", "--bare", "--output", str(bare)]) == 0
+    assert export.inspect(bare).size < small.size
     capsys.readouterr()
 
 
@@ -117,6 +120,7 @@ def test_less_memory_and_no_names(tiny, tmp_path, capsys):
         (["RUN", "--output", "no/such/folder.tflite"], "no/such"),
         (["RUN", "--rows", "2"], "rows 2 changes nothing of one file: add --streamed"),
         (["RUN", "--streamed", "--fit-memory"], "--fit-memory changes nothing"),
+        (["RUN", "--bare"], "add --target micro, --streamed or --fit-memory"),
         (["tinny"], "no model 'tinny'"),
         (["runs/typo"], "'runs/typo' is no folder"),
     ],
