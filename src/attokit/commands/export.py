@@ -12,7 +12,7 @@ from rich.console import Console
 
 from attokit import export, quant
 from attokit.app_files import app_file
-from attokit.arena import arena_bytes
+from attokit.arena import arena, arena_bytes
 from attokit.export import InterfaceType
 from attokit.export.lowerings.context import Target
 from attokit.origins import Origin, open_origin, own_file
@@ -40,7 +40,8 @@ class Options:
         (byte / 255).
       output_type: Likewise for what it gives.
       streamed: Two files for TFLite Micro instead of one, NAME_strip.tflite for strips of the image and
-        NAME_rest.tflite, with the plan of the host's loop in NAME_strips.json; see docs/rnnpool.md.
+        NAME_rest.tflite, with the plan of the host's loop in NAME_strips.json (NAME_strips.h) and their C sources;
+        see docs/rnnpool.md.
       split: Three INT8 files of a two-stage detector instead of one, NAME_trunk.tflite, NAME_boxes.tflite and
         NAME_masks.tflite, between which the host chooses boxes; see docs/mask_rcnn.md.
       rows: Of the map between those two, that one strip makes.
@@ -174,6 +175,7 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
         metadata=metadata,
         names=names,
         bare=options.bare,
+        placed=0 if options.fit_memory else None,
     )
 
 
@@ -204,6 +206,27 @@ def _write_streamed(
     export.write(plan, files.schedule.encode())
     console.print(
         f"wrote {plan}: {len(files.plan.calls)} strips of {files.plan.strip_rows} rows",
+        highlight=False,
+        soft_wrap=True,
+    )
+    _write_streamed_sources(output, files, console)
+
+
+def _write_streamed_sources(output: pathlib.Path, files: export.Streamed, console: Console) -> None:
+    """Writes what C++ needs of both files beside them, and what their shared arena takes where it is measured."""
+    parts = [output.with_name(f"{output.stem}_{part}.tflite") for part in ("strip", "rest")]
+    for path in parts:
+        _write_sources(path, path.read_bytes(), console)
+    found = [arena(path) for path in parts]
+    if None in found:
+        return  # without TFLite Micro's interpreter nobody knows
+    records = sum(one.records for one in found if one is not None)
+    total = records + max(one.activations for one in found if one is not None)
+    name = _cpp_name(f"{output.stem}_strips")
+    path = output.with_name(f"{name}.h")
+    export.write(path, export.strips_header(files, name, total).encode())
+    console.print(
+        f"wrote {path}: both interpreters share {total:,} bytes of arena",
         highlight=False,
         soft_wrap=True,
     )
@@ -258,11 +281,16 @@ def _tell_places(file: bytes, console: Console) -> None:
 
 def _write_sources(output: pathlib.Path, file: bytes, console: Console) -> None:
     """Writes what C++ needs of a file beside it."""
-    name = re.sub(r"\W", "_", output.stem)
-    name = f"_{name}" if name[0].isdigit() else name
-    for title, text in export.micro_sources(file, name, arena_bytes(output)).items():
+    measured = arena_bytes(output)
+    for title, text in export.micro_sources(file, _cpp_name(output.stem), measured).items():
         path = export.write(output.with_name(title), text.encode())
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _cpp_name(stem: str) -> str:
+    """Returns a name in C++ that is like the stem of a file."""
+    name = re.sub(r"\W", "_", stem)
+    return f"_{name}" if name[0].isdigit() else name
 
 
 def _label(path: pathlib.Path, class_names: tuple[str, ...], console: Console) -> None:
