@@ -37,7 +37,14 @@ ROWS: tuple[tuple[str, tuple[int, int, int], dict[str, Any]], ...] = (
     *((f"mobilenet_{name}", (240, 320, 1), {"num_classes": 2}) for name in ("v1_025", "v2_035")),
 )
 GROUPS = (2, 4)
-FORMS = ("one file", "`fit_memory`", *(f"{n} groups of rows" for n in GROUPS), "strip", "rest", "both")
+FORMS = (
+    "one file",
+    "`fit_memory`",
+    *(f"{n} groups of rows" for n in GROUPS),
+    "strip",
+    "rest",
+    "both",
+)
 
 
 def main() -> None:
