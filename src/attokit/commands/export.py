@@ -5,7 +5,7 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -18,7 +18,10 @@ from attokit.export.lowerings.context import Target
 from attokit.origins import Origin, open_origin, own_file
 from attokit.precision import Precision
 from attokit.tasks import view_of
+from attokit.train import FindConfig
 from attokit.training import write_labels
+
+Share = float  # a field of the options is called float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,12 @@ class Options:
         integers). The last two are model_micro.tflite and model_coral.tflite unless --output is given.
       mediapipe: A file that MediaPipe Tasks opens as it is, as an image classifier, segmenter or object
         detector: it takes the camera's bytes, ends in probabilities or boxes, and carries its labels.
+      postprocess: A detector's file chooses boxes itself and ends in TFLite_Detection_PostProcess: "boxes" (top,
+        left, bottom, right, in shares of the image), "classes" (0 is the first that is no background), "scores" and
+        "count". Without, it gives offsets and logits, and tells its anchors as metadata.
+      score: With --postprocess, the probability that a box needs.
+      overlap: Likewise, of two boxes of one class that overlap more (IoU), the better stays.
+      most: Likewise, boxes at most.
       float: A float32 file instead of INT8.
       input_type: What the file takes: int8 (byte - 128), uint8 (the camera's bytes) or float32
         (byte / 255).
@@ -63,6 +72,10 @@ class Options:
     output: pathlib.Path | None = None
     chip: Annotated[Target, tyro.conf.arg(name="target")] = "android"
     mediapipe: bool = False
+    postprocess: bool = False
+    score: Share = 0.3
+    overlap: Share = 0.45
+    most: int = 100
     float: bool = False
     input_type: InterfaceType | None = None
     output_type: InterfaceType | None = None
@@ -83,6 +96,16 @@ class Options:
         """Refuses what would change nothing."""
         if self.rows != 1 and not self.streamed:
             raise ValueError(f"rows {self.rows} changes nothing of one file: add --streamed")
+        rules = (self.score, self.overlap, self.most)
+        if not self.postprocess and rules != (Options.score, Options.overlap, Options.most):
+            raise ValueError(
+                "--score, --overlap and --most change nothing of offsets and logits: add --postprocess"
+            )
+        if self.postprocess and (self.mediapipe or self.split or self.output_type is not None):
+            raise ValueError(
+                "--postprocess ends one detector's file in boxes, as floats: leave --mediapipe (which has it), --split "
+                "and --output-type out"
+            )
         if self.split and (self.streamed or self.fit_memory or self.output_type is not None):
             raise ValueError(
                 "--split writes three files, whose outputs its host reads: leave --streamed, --fit-memory and "
@@ -114,6 +137,27 @@ class Options:
                 "--target coral writes an INT8 file for the Edge TPU, which plans its own memory: leave "
                 "--fit-memory and --float out"
             )
+
+    def post_process(self, origin: Origin) -> Mapping[str, Any]:
+        """Returns arguments of `export.to_tflite` with which a file chooses boxes; empty if none is to.
+
+        Raises:
+          ValueError: if the network gives no boxes of anchors.
+        """
+        if not self.postprocess:
+            return {}
+        make = view_of(origin.task).post_process
+        if make is None:
+            raise ValueError(
+                f"--postprocess chooses boxes of anchors, and this is {origin.task}: leave it out"
+            )
+        rules = FindConfig(
+            score_threshold=self.score,
+            iou_threshold=self.overlap,
+            most=self.most,
+            candidates=max(self.most, FindConfig.candidates),
+        )
+        return make(origin.network, origin.image_shape, rules)
 
     @property
     def target_runtime(self) -> Target:
@@ -176,6 +220,7 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
         names=names,
         bare=options.bare,
         placed=0 if options.fit_memory else None,
+        **options.post_process(origin),
     )
 
 
@@ -199,6 +244,7 @@ def _write_streamed(
         metadata=metadata,
         names=not options.strip_names,
         bare=options.bare,
+        **options.post_process(origin),
     )
     for part, file in (("strip", files.strip), ("rest", files.rest)):
         _write(output.with_name(f"{output.stem}_{part}.tflite"), file, console)
