@@ -51,10 +51,10 @@ class ThresholdState(NamedTuple):
     """What thresholding remembers.
 
     Attributes:
-      count: Steps taken.
+      taken: Steps so far.
     """
 
-    count: Int[Array, ""]
+    taken: Int[Array, ""]
 
 
 def iterative_hard_thresholding(
@@ -106,12 +106,12 @@ def iterative_hard_thresholding(
                 return step
             kept = kept_entries(value + step, fitting[-1])
             if fixed is not None:
-                kept = jnp.where(state.count < fixed, kept, value != 0)
+                kept = jnp.where(state.taken < fixed, kept, value != 0)
             # value + (-value) is exactly zero; other entries take their step unchanged.
-            return jnp.where(kept | (state.count < start), step, -value)
+            return jnp.where(kept | (state.taken < start), step, -value)
 
         changed = jax.tree_util.tree_map_with_path(sparse, updates, params)
-        return changed, ThresholdState(state.count + 1)
+        return changed, ThresholdState(state.taken + 1)
 
     return optax.GradientTransformation(init, update)
 
