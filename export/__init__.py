@@ -13,7 +13,7 @@ from attokit.export.detection import DetectionPostProcess
 from attokit.export.ethos_u import Accelerator, EthosUReport, ethos_u
 from attokit.export.image_tasks import ImageTask
 from attokit.export.inspection import inspect
-from attokit.export.micro_sources import micro_sources
+from attokit.export.micro_sources import micro_sources, strips_header
 from attokit.export.placement import EdgeTpuReport, edge_tpu
 from attokit.export.run import Runner, run
 from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
@@ -45,6 +45,7 @@ __all__ = [
     "micro_sources",
     "run",
     "run_streamed",
+    "strips_header",
     "to_split_tflite",
     "to_streamed_tflite",
     "to_tflite",

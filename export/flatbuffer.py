@@ -5,6 +5,7 @@ schema's own classes do the packing; the builder beneath them stores equal vecto
 which keeps files small: the zero points of all kernels of one width are one vector of zeros.
 """
 
+import collections
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -99,6 +100,8 @@ class Model:
       description: Free text.
       metadata: Texts or bytes by the name of their entry.
       names: Whether tensors keep their names; inputs and outputs have theirs in the signature.
+      bare: Whether what TFLite Micro can do without is left out: names, all but one of the equal zero points of
+        a kernel's channels, and options that say what goes without saying.
     """
 
     operators: tuple[Operator, ...]
@@ -108,6 +111,7 @@ class Model:
     description: str
     metadata: Mapping[str, str | bytes] = dataclasses.field(default_factory=dict)
     names: bool = True
+    bare: bool = False
 
 
 def build(model: Model) -> bytes:
@@ -123,12 +127,13 @@ def build(model: Model) -> bytes:
         subgraphs=[
             schema.SubGraphT(
                 tensors=[
-                    _pack_tensor(tensor, buffer_of[tensor], once, model.names) for tensor in tensors
+                    _pack_tensor(tensor, buffer_of[tensor], once, model) for tensor in tensors
                 ],
                 inputs=_indices(index, [tensor for _, tensor in model.inputs]),
                 outputs=_indices(index, [tensor for _, tensor in model.outputs]),
                 operators=[
-                    _pack_operator(operator, index, code_of, once) for operator in model.operators
+                    _pack_operator(operator, index, code_of, once, model.bare)
+                    for operator in model.operators
                 ],
                 name="main",
             )
@@ -176,14 +181,15 @@ class _Packed:
 class _Once:
     """Finds an equal object of the schema among those that a file holds already.
 
-    Most tensors and operators of an unrolled loop have the scale and the options of others.
+    Most tensors and operators of an unrolled loop have the scale and the options of others, and what runtimes
+    number is the list of tensors: two of its entries may be one table.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple, _Packed] = {}
 
     def __call__(self, content: Any) -> _Packed:
-        """Returns what stands for an object of the schema without objects inside."""
+        """Returns what stands for an object of the schema; objects inside of it have been here, too."""
         fields = sorted(vars(content).items())
         key = (type(content).__name__, *((name, _hashable(value)) for name, value in fields))
         return self._known.setdefault(key, _Packed(content))
@@ -304,10 +310,12 @@ def _packed(data: np.ndarray) -> bytes:
 def _operator_codes(
     operators: tuple[Operator, ...],
 ) -> tuple[list[schema.OperatorCodeT], dict[tuple[int, int, str], int]]:
-    """Returns the list of (operator, version, own name) in use, and the position of each."""
-    place: dict[tuple[int, int, str], int] = {}
-    for operator in operators:
-        place.setdefault((operator.code, operator.version, operator.custom), len(place))
+    """Returns the list of (operator, version, own name) in use, and the position of each.
+
+    The most frequent comes first: a field that is 0 takes no bytes.
+    """
+    counts = collections.Counter((o.code, o.version, o.custom) for o in operators)
+    place = {kind: i for i, (kind, _) in enumerate(counts.most_common())}
     codes = [
         schema.OperatorCodeT(
             deprecatedBuiltinCode=min(code, _LARGEST_DEPRECATED_CODE),
@@ -320,23 +328,28 @@ def _operator_codes(
     return codes, place
 
 
-def _pack_tensor(tensor: Tensor, buffer: int, once: _Once, names: bool) -> schema.TensorT:
+def _pack_tensor(tensor: Tensor, buffer: int, once: _Once, model: Model) -> _Packed:
     quantization = None
     if tensor.quantization is not None:
+        zero_point = tensor.quantization.zero_point.astype(np.int64)
+        if model.bare and (zero_point == zero_point[0]).all():
+            zero_point = zero_point[:1]
         quantization = once(
             schema.QuantizationParametersT(
                 scale=tensor.quantization.scale.astype(np.float32),
-                zeroPoint=tensor.quantization.zero_point.astype(np.int64),
+                zeroPoint=zero_point,
                 quantizedDimension=tensor.quantization.axis,
             )
         )
-    return schema.TensorT(
-        shape=np.asarray(tensor.shape, np.int32),
-        type=TYPES[tensor.dtype],
-        buffer=buffer,
-        name=tensor.name if names else None,
-        quantization=quantization,
-        hasRank=not tensor.shape,  # tells a scalar from an unknown shape
+    return once(
+        schema.TensorT(
+            shape=np.asarray(tensor.shape, np.int32),
+            type=TYPES[tensor.dtype],
+            buffer=buffer,
+            name=tensor.name if model.names and not model.bare else None,
+            quantization=quantization,
+            hasRank=not tensor.shape,  # tells a scalar from an unknown shape
+        )
     )
 
 
@@ -345,9 +358,10 @@ def _pack_operator(
     index: dict[Tensor, int],
     code_of: dict[tuple[int, int, str], int],
     once: _Once,
+    bare: bool,
 ) -> schema.OperatorT:
     options_type, options = schema.BuiltinOptions.NONE, None
-    if operator.options is not None:
+    if operator.options is not None and not (bare and _is_usual(operator)):
         name = type(operator.options).__name__.removesuffix("T")
         options_type, options = getattr(schema.BuiltinOptions, name), once(operator.options)
     return schema.OperatorT(
@@ -357,6 +371,15 @@ def _pack_operator(
         builtinOptionsType=options_type,
         builtinOptions=options,
         customOptions=np.frombuffer(operator.custom_options, np.uint8) if operator.custom else None,
+    )
+
+
+def _is_usual(operator: Operator) -> bool:
+    """Whether an operator's options are what runtimes take for granted; not so of int16, which has more of them."""
+    return (
+        isinstance(operator.options, schema.AddOptionsT | schema.MulOptionsT | schema.SubOptionsT)
+        and operator.options.fusedActivationFunction == schema.ActivationFunctionType.NONE
+        and all(tensor.dtype != "int16" for tensor in operator.inputs)
     )
 
 

@@ -1,12 +1,15 @@
 """C++ sources of a file for TFLite Micro: its bytes, what goes in and out, the operators to register."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 
 from attokit.export.anatomy import Inspection, TensorInfo
 from attokit.export.detection import CUSTOM_CODE
 from attokit.export.inspection import inspect
+from attokit.export.streamed import Streamed
 from attokit.export.support import SUPPORT
+from attokit.quant.live_bytes import bytes_of
 
 _BYTES_PER_LINE = 16
 # What is not the schema's name in capitals of words.
@@ -45,6 +48,46 @@ def micro_sources(file: bytes, name: str, arena_bytes: int | None = None) -> Map
         f"{name}.cc": "\n".join(_contents(file, name)) + "\n",
         f"{name}_ops.h": "\n".join(_operators(info, name)) + "\n",
     }
+
+
+def strips_header(files: Streamed, name: str, arena_bytes: int) -> str:
+    """Returns a header of the plan by which a host calls the two files of `to_streamed_tflite`.
+
+    It declares, in a namespace NAME, the constants of the loop, `calls` of (first row of the image, row of the
+    map), `padding` per channel and `arena_bytes`.
+
+    Args:
+      files: The two, whose own sources are those of `micro_sources`.
+      name: A name in C++.
+      arena_bytes: Of the arena that both interpreters share.
+    """
+    plan = files.plan
+    row_bytes = bytes_of(plan.rest, plan.map_name) // math.prod(plan.map_shape[:2])
+    (image,) = (plan.strip.tensors[port] for port in plan.strip.inputs)
+    calls = ", ".join(f"{{{first}, {at}}}" for first, at in plan.calls)
+    lines = (
+        "#pragma once",
+        "",
+        "#include <cstddef>",
+        "",
+        f"namespace {name} {{",
+        "",
+        f"constexpr std::size_t arena_bytes = {arena_bytes};  // of both interpreters, in one arena",
+        f"constexpr int rows = {plan.rows};  // of the map, that a call makes",
+        f"constexpr int strip_rows = {plan.strip_rows};  // of the image, that a call takes",
+        f"constexpr std::size_t map_row_bytes = {row_bytes};",
+        f"constexpr std::size_t image_row_bytes = {math.prod(image.shape[2:])};",
+        f"constexpr int padding[] = {{{', '.join(map(str, files.padding.tolist()))}}};  // per channel",
+        "",
+        "struct Call {",
+        "  int first;  // row of the image; those before 0 and after the last are padding",
+        "  int row;    // of the map",
+        "};",
+        f"constexpr Call calls[] = {{{calls}}};",
+        "",
+        f"}}  // namespace {name}",
+    )
+    return "\n".join(lines) + "\n"
 
 
 def resolver_methods(info: Inspection) -> tuple[str, ...]:

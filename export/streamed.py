@@ -6,6 +6,9 @@
 
 Rows of the image before the first and after the last hold `padding`. Neither the image nor the first maps
 need to be whole in the device's memory, and the integers are those of the one file.
+
+Both files say where their activations lie, and so that two interpreters can share one arena: the map, which
+is the second's input, lies behind all that the first needs, and is filled where it is to be read.
 """
 
 import dataclasses
@@ -17,6 +20,8 @@ import numpy as np
 from jaxtyping import Int8
 
 from attokit.export.detection import DetectionPostProcess
+from attokit.export.inspection import inspect
+from attokit.export.memory_plan import peak_of, stored_plan
 from attokit.export.run import Runner, to_file
 from attokit.export.tflite import InterfaceType, to_tflite
 from attokit.quant.fit_memory import fit_memory
@@ -36,12 +41,14 @@ class Streamed:
       rest: File that makes the outputs of the map, which it takes in the type that `strip` gives.
       plan: Which rows, and both graphs.
       padding: For each channel of the image, what rows outside of it hold, as `strip` takes it.
+      activations: Bytes of both files' activations in an arena that they share.
     """
 
     strip: bytes
     rest: bytes
     plan: Strips
     padding: np.ndarray
+    activations: int
 
     @property
     def schedule(self) -> str:
@@ -53,6 +60,7 @@ class Streamed:
                 "rows": self.plan.rows,
                 "strip_rows": self.plan.strip_rows,
                 "calls": [list(call) for call in self.plan.calls],
+                "activations": self.activations,
                 "padding": self.padding.tolist(),
                 "padding_type": str(self.padding.dtype),
             }
@@ -70,6 +78,7 @@ def to_streamed_tflite(
     output_type: InterfaceType | None = None,
     metadata: Mapping[str, str] | None = None,
     names: bool = True,
+    bare: bool = False,
     detection: DetectionPostProcess | None = None,
 ) -> Streamed:
     """Returns two INT8 files for TFLite Micro that do together what one file does, bit for bit.
@@ -84,6 +93,7 @@ def to_streamed_tflite(
       output_type: What leaves the second file.
       metadata: Texts that the second file carries; see `to_tflite`.
       names: Whether tensors keep their names.
+      bare: The smallest files; see `to_tflite`.
       detection: Post-processing that follows a detector in the second file.
 
     Raises:
@@ -98,23 +108,41 @@ def to_streamed_tflite(
     plan = dataclasses.replace(plan, rest=fit_memory(plan.rest))
     strip_weights, rest_weights = (own_weights(g, weights) for g in (plan.strip, plan.rest))
     padding = padding_values(plan, weights, qparams)
+    strip = to_tflite(
+        plan.strip,
+        strip_weights,
+        qparams,
+        input_type=input_type,
+        target="micro",
+        names=names,
+        bare=bare,
+        placed=0,
+    )
+    used = _activations(strip)
+    rest = to_tflite(
+        plan.rest,
+        rest_weights,
+        qparams,
+        output_type=output_type,
+        metadata=metadata,
+        target="micro",
+        names=names,
+        bare=bare,
+        placed=used,
+        detection=detection,
+    )
     return Streamed(
-        strip=to_tflite(
-            plan.strip, strip_weights, qparams, input_type=input_type, target="micro", names=names
-        ),
-        rest=to_tflite(
-            plan.rest,
-            rest_weights,
-            qparams,
-            output_type=output_type,
-            metadata=metadata,
-            target="micro",
-            names=names,
-            detection=detection,
-        ),
+        strip=strip,
+        rest=rest,
         plan=plan,
         padding=_as_taken(padding, input_type),
+        activations=max(used, _activations(rest)),
     )
+
+
+def _activations(file: bytes) -> int:
+    """Returns the bytes that a file's activations take where it says that they lie."""
+    return peak_of(stored_plan(inspect(file)))
 
 
 def _check_bytes(graph: Graph) -> None:

@@ -1,6 +1,7 @@
 """From a graph to the bytes of a .tflite file."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -13,9 +14,10 @@ from attokit.export import flatbuffer
 from attokit.export.coral import fit_coral
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
+from attokit.export.inspection import inspect
 from attokit.export.lowerings.context import TARGETS, Context, Target
 from attokit.export.lowerings.table import LOWERINGS
-from attokit.export.memory_plan import planned_size
+from attokit.export.memory_plan import PLAN_METADATA, dense_plan, plan_metadata, planned_size
 from attokit.export.probabilities import probabilities as after_softmax
 from attokit.quant.graph import Graph, Weights, is_quantized
 from attokit.quant.integer import INTERFACES, Interface, interface_types
@@ -41,6 +43,8 @@ def to_tflite(
     description: str = "Written by Attokit.",
     metadata: Mapping[str, str | bytes] | None = None,
     names: bool = True,
+    bare: bool = False,
+    placed: int | None = None,
     detection: DetectionPostProcess | None = None,
     probabilities: bool = False,
 ) -> bytes:
@@ -63,6 +67,11 @@ def to_tflite(
       metadata: Texts or bytes that it carries, by the name of the entry, such as how outputs are meant.
       names: Whether tensors keep the names of their layers, by which `verify` finds them; without, a
         file is smaller.
+      bare: The smallest file, for "micro" alone: without names, without options that go without saying, and
+        with one zero point per kernel rather than one per channel. TFLite Micro and Vela read it; LiteRT does
+        not, nor does `verify`.
+      placed: Says in a file for "micro" where its activations lie, with fewer gaps than TFLite Micro's planner
+        leaves, and its inputs not before this many bytes (`memory_plan.dense_plan`).
       detection: Post-processing that follows a detector in the file; its outputs are float32.
       probabilities: The one output's logits leave the file as probabilities in float32.
 
@@ -77,6 +86,16 @@ def to_tflite(
         raise ValueError(f"no target {target!r}; choose one of {', '.join(TARGETS)}")
     if target == "micro":
         _check_micro(graph)
+    elif placed is not None:
+        raise ValueError(
+            f"placed={placed} in a file for {target!r}, whose runtimes place activations themselves: choose target "
+            "'micro', or leave it out"
+        )
+    elif bare:
+        raise ValueError(
+            f"bare=True in a file for {target!r}, whose runtimes read all of it: choose target 'micro', or leave "
+            "it out"
+        )
     if qparams is not None:
         check_wide(graph, "micro" if target == "micro" else "reference")
 
@@ -103,12 +122,21 @@ def to_tflite(
             description=description,
             metadata=dict(metadata or {}),
             names=names,
+            bare=bare,
         )
-        return flatbuffer.build(fit_coral(model) if target == "coral" else model)
+        file = flatbuffer.build(fit_coral(model) if target == "coral" else model)
+        return file if placed is None else flatbuffer.build(_with_plan(model, file, placed))
 
     if target == "micro" and (other := in_least_memory(graph)) is not graph:
         return min(written(graph), written(other), key=planned_size)
     return written(graph)
+
+
+def _with_plan(model: flatbuffer.Model, file: bytes, inputs_from: int) -> flatbuffer.Model:
+    """Returns a model with the places of its activations among its metadata."""
+    graph = inspect(file).main
+    plan = {PLAN_METADATA: plan_metadata(graph, dense_plan(graph, inputs_from))}
+    return dataclasses.replace(model, metadata={**model.metadata, **plan})
 
 
 def _check_micro(graph: Graph) -> None:

@@ -7,7 +7,7 @@ written.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -58,8 +58,11 @@ class Movements:
 
     def __call__(self, node: Node, build: Builder) -> Value | None:
         """Returns what stands for the node's output, or None."""
-        output = node.output
-        return _shorter(build, self._roots[output], node) if output in self._last else None
+        if node.output not in self._last:
+            return None
+        root = self._roots[node.output]
+        starts = _gates(root, node)
+        return next((v for v in (_shorter(build, s, node) for s in starts) if v is not None), None)
 
 
 def _roots(nodes: Sequence[Node]) -> dict[Symbol, Symbol]:
@@ -74,6 +77,15 @@ def _roots(nodes: Sequence[Node]) -> dict[Symbol, Symbol]:
         if len(found) == 1 and not any(isinstance(value, Known) for value in values):
             (roots[node.output],) = found
     return roots
+
+
+def _gates(root: Symbol, last: Node) -> Iterator[Symbol]:
+    """Yields the values that all the way from a root to a node goes through, from the root on."""
+    yield root
+    for node in between((root,), last)[:-2]:
+        after = between((root, node.output), last)
+        if not any(root in later.inputs for later in after):
+            yield node.output
 
 
 def _shorter(build: Builder, root: Symbol, last: Node) -> Value | None:

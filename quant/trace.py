@@ -30,6 +30,7 @@ from attokit.quant.retyping import floating
 from attokit.quant.rewrite import rewrite
 from attokit.zoo import composite
 
+_SHUT = np.finfo(np.float32).tiny  # below it a logistic and its gradient are 0 in float32
 _PLAIN = (np.dtype(np.int32), np.dtype(np.bool_))  # inputs that stay as they are
 _INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
 _CALLS = frozenset(
@@ -160,12 +161,19 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
         weight = next((constant.name for constant in operands if constant.name is not None), None)
         with _located(build, eqn):
             drawn = origin(build, eqn, operands)
+        if name == "logistic" and _saturated(arrays[0]):
+            return [Known(np.round(arrays[0]), None, drawn)]
         return [Known(array, weight, drawn) for array in arrays]
     refuse_drawn(operands)
     with _located(build, eqn):
         if name == composite.NAME:
             return _composite(build, eqn, operands)
         return _lower(build, eqn, operands)
+
+
+def _saturated(gates: np.ndarray) -> bool:
+    """Whether logistics of weights are so close to 0 and 1 that training cannot move them: constants then."""
+    return bool(np.all((gates < _SHUT) | (gates == 1)))
 
 
 def _composite(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:

@@ -37,6 +37,10 @@ class TrainConfig:
       learning_rate: The peak of the cosine.
       rate_factors: Patterns of paths of parameters, each with a factor of its learning rate:
         ("stem/*", 0.1). 0 freezes; the last pattern that fits counts.
+      kept_shares: Patterns of paths of parameters, each with the share of their entries that stays:
+        ("*/rnn1/W", 0.5). The smallest others are zeros after each step (`iterative_hard_thresholding`).
+      kept_between: The shares of the steps after which that starts, and after which the zeros stay where they
+        are; 0 and 1: from the first step to the last.
       warmup_fraction: Share of the steps in which the rate rises from 0.
       final_fraction: Last rate as a share of the peak.
       momentum: SGD's and Muon's momentum, AdamW's beta 1.
@@ -71,6 +75,8 @@ class TrainConfig:
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1
     rate_factors: tuple[tuple[str, float], ...] = ()
+    kept_shares: tuple[tuple[str, float], ...] = ()
+    kept_between: tuple[float, float] = (0.0, 1.0)
     warmup_fraction: float = 0.05
     final_fraction: float = 0.0
     momentum: float = 0.9
@@ -134,6 +140,7 @@ class TrainConfig:
         wrong = [pair for pair in factors if not 0 <= pair[1] < float("inf")]
         if wrong:
             raise ValueError(f"rate_factors hold {wrong[0]}: give a factor of 0 (frozen) or more")
+        self._check_kept()
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}: give 0 or more processes")
         if self.loss is not None:
@@ -145,6 +152,30 @@ class TrainConfig:
         if self.weight_decay < 0 or self.seed < 0:
             raise ValueError(
                 f"weight_decay is {self.weight_decay} and seed {self.seed}: neither may be negative"
+            )
+
+    def _check_kept(self) -> None:
+        """Raises ValueError unless the settings of sparse parameters make sense; JSON knows no tuples."""
+        kept = tuple((pattern, float(share)) for pattern, share in self.kept_shares)
+        between = tuple(map(float, self.kept_between))
+        object.__setattr__(self, "kept_shares", kept)
+        object.__setattr__(self, "kept_between", between)
+        wrong = [pair for pair in kept if not 0 < pair[1] <= 1]
+        if wrong:
+            raise ValueError(f"kept_shares hold {wrong[0]}: give a share above 0, up to 1")
+        if len(between) != 2 or not 0 <= between[0] < between[1] <= 1:
+            raise ValueError(
+                f"kept_between is {between}: give two shares of the steps from 0 to 1, the smaller first"
+            )
+        if between != type(self).kept_between and not kept:
+            raise ValueError(
+                f"kept_between {between} changes nothing without kept_shares: name the parameters, or leave it "
+                "out"
+            )
+        if kept and self.ema_decay is not None:
+            raise ValueError(
+                f"ema_decay {self.ema_decay} with kept_shares: an average of sparse parameters is not sparse; "
+                "leave one of them out"
             )
 
     def total_steps(self, train_size: int) -> int:

@@ -1,19 +1,21 @@
 """Sparse kernels by iterative hard thresholding: after each step the smallest entries become zero.
 
 Jin et al., "Training skinny deep neural networks with iterative hard thresholding methods"; with the shares
-that RNNPool's reference implementation fine-tunes its M4 face detector at. No support is frozen: an
-entry that is zero has a gradient, and comes back where its step makes it large.
+that RNNPool's reference implementation fine-tunes its M4 face detector at. An entry that is zero has a
+gradient, and comes back where its step makes it large; from a step on that may be given, zeros stay
+(FastGRNN trains so: some steps dense, some thresholded, the rest with what then remained).
 """
 
 import fnmatch
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 RNNPOOL_M4_SHARES: Mapping[str, float] = MappingProxyType(
     {"*/rnn1/W": 0.5, "*/rnn1/U": 0.3, "*/rnn2/W": 0.3, "*/rnn2/U": 0.3}
@@ -45,8 +47,18 @@ def hard_threshold(array: Float[Array, "*n"], share: float) -> Float[Array, "*n"
     return jnp.where(kept_entries(array, share), array, jnp.zeros_like(array))
 
 
+class ThresholdState(NamedTuple):
+    """What thresholding remembers.
+
+    Attributes:
+      taken: Steps so far.
+    """
+
+    taken: Int[Array, ""]
+
+
 def iterative_hard_thresholding(
-    shares: Mapping[str, float] = RNNPOOL_M4_SHARES,
+    shares: Mapping[str, float] = RNNPOOL_M4_SHARES, *, start: int = 0, fixed: int | None = None
 ) -> optax.GradientTransformation:
     """Returns a transformation after which parameters are sparse; the last of a chain.
 
@@ -56,27 +68,33 @@ def iterative_hard_thresholding(
     Args:
       shares: The share of entries that are kept, by shell pattern of the parameters' paths, such as
         {"*/rnn1/W": 0.5}. Of several patterns that match, the last counts.
+      start: Steps before the first threshold, in which all entries are trained.
+      fixed: Steps after which what is zero stays zero and the rest is trained; None: never.
 
     Raises:
-      ValueError: if a share is not above 0 and up to 1; in `init`, if a pattern matches no parameter.
-        In `update`, if it is not given the parameters.
+      ValueError: if a share is not above 0 and up to 1, or no step is left between `start` and `fixed`; in
+        `init`, if a pattern matches no parameter. In `update`, if it is not given the parameters.
     """
+    if start < 0 or (fixed is not None and fixed <= start):
+        raise ValueError(
+            f"thresholds start at step {start} and are fixed from step {fixed} on: give a later one to end with"
+        )
     wrong = {name: share for name, share in shares.items() if not 0 < share <= 1}
     if wrong or not shares:
         raise ValueError(f"shares of entries are {wrong or shares}: give numbers above 0 up to 1")
 
-    def init(params: PyTree) -> optax.EmptyState:
+    def init(params: PyTree) -> ThresholdState:
         names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
         idle = [pattern for pattern in shares if not fnmatch.filter(names, pattern)]
         if idle:
             raise ValueError(
                 f"{', '.join(idle)} matches none of the parameters {', '.join(names)}: correct the pattern"
             )
-        return optax.EmptyState()
+        return ThresholdState(jnp.int32(0))
 
     def update(
-        updates: PyTree, state: optax.EmptyState, params: PyTree | None = None
-    ) -> tuple[PyTree, optax.EmptyState]:
+        updates: PyTree, state: ThresholdState, params: PyTree | None = None
+    ) -> tuple[PyTree, ThresholdState]:
         if params is None:
             raise ValueError(
                 "thresholding needs the parameters: call update(updates, state, params)"
@@ -86,10 +104,14 @@ def iterative_hard_thresholding(
             fitting = [s for pattern, s in shares.items() if fnmatch.fnmatch(_name(path), pattern)]
             if not fitting:
                 return step
+            kept = kept_entries(value + step, fitting[-1])
+            if fixed is not None:
+                kept = jnp.where(state.taken < fixed, kept, value != 0)
             # value + (-value) is exactly zero; other entries take their step unchanged.
-            return jnp.where(kept_entries(value + step, fitting[-1]), step, -value)
+            return jnp.where(kept | (state.taken < start), step, -value)
 
-        return jax.tree_util.tree_map_with_path(sparse, updates, params), state
+        changed = jax.tree_util.tree_map_with_path(sparse, updates, params)
+        return changed, ThresholdState(state.taken + 1)
 
     return optax.GradientTransformation(init, update)
 

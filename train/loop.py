@@ -22,6 +22,7 @@ from attokit.train.distillation import Teacher, check_distillation, distillation
 from attokit.train.evaluation import evaluate
 from attokit.train.forward import Forward
 from attokit.train.gradient_filter import filter_gradients
+from attokit.train.hard_threshold import iterative_hard_thresholding
 from attokit.train.interruption import Interruption
 from attokit.train.loader import TrainBatches, iterate
 from attokit.train.mesh import batch_sharding, check_batch_size, named_mesh, put_batch
@@ -82,6 +83,14 @@ def config_optimizer(config: TrainConfig, train_size: int) -> optax.GradientTran
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
+    )
+
+
+def _thresholding(config: TrainConfig, total_steps: int) -> optax.GradientTransformation:
+    """Returns what keeps parameters as sparse as a config asks for; stands behind all else."""
+    start, fixed = (round(share * total_steps) for share in config.kept_between)
+    return iterative_hard_thresholding(
+        dict(config.kept_shares), start=start, fixed=fixed if fixed < total_steps else None
     )
 
 
@@ -343,6 +352,8 @@ def fit(
     if config.rate_factors:
         path_rates(params, config.rate_factors)  # a wrong pattern, before any work
         optimizer = optax.chain(optimizer, scale_updates(config.rate_factors))
+    if config.kept_shares:
+        optimizer = optax.chain(optimizer, _thresholding(config, total_steps))
     ema = config.ema_decay is not None
     state, shardings = place_state(params, model_state, optimizer, mesh, seed=config.seed, ema=ema)
     pure_step = config_step(config, forward, task, optimizer, teacher)

@@ -84,8 +84,14 @@ def next_state(
         projected = projected + state @ params["U"]
     z = gate(projected)
     bias = params["bias_update"] - params["bias_gate"]  # the gate's is in already
-    candidate = _admitted(params, z) * update(projected + _row(bias, projected.ndim))
-    return candidate if state is None else z * state + candidate
+    c = update(projected + _row(bias, projected.ndim))
+    if "zeta" not in params:
+        return c - z * c if state is None else z * (state - c) + c
+    # Not z h + (zeta (1 - z) + nu) c: where zeta is 1 and nu is 0, a file so has one product, and no constant.
+    zeta, nu = (jax.nn.sigmoid(params[name].reshape(())) for name in _SCALARS)
+    if state is None:
+        return (zeta + nu) * c - z * (zeta * c)
+    return z * (state - zeta * c) + (zeta + nu) * c
 
 
 def function(name: Nonlinearity) -> Callable[[Array], Array]:
@@ -97,14 +103,6 @@ def function(name: Nonlinearity) -> Callable[[Array], Array]:
     if name not in _FUNCTIONS:
         raise ValueError(f"no nonlinearity {name!r}: choose from {', '.join(_FUNCTIONS)}")
     return _FUNCTIONS[name]
-
-
-def _admitted(params: Params, z: Array) -> Array:
-    """Returns how much of the candidate enters: sigmoid(zeta) (1 - z) + sigmoid(nu)."""
-    if "zeta" not in params:
-        return 1.0 - z
-    zeta, nu = (jax.nn.sigmoid(params[name].reshape(())) for name in _SCALARS)
-    return (zeta + nu) - zeta * z
 
 
 def _row(values: Array, ndim: int) -> Array:

@@ -190,8 +190,8 @@ class RNNPool(nn.Module):
 
 def replicate_edges(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Returns the map with its last column and its last row once more."""
-    x = jnp.concatenate([x, x[:, :, -1:]], axis=2)
-    return jnp.concatenate([x, x[:, -1:]], axis=1)
+    # A mirror at the border, which is one op where a slice and a concatenation per axis are four.
+    return jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="symmetric")
 
 
 def _places(size: int, patch_size: int, stride: int) -> int:

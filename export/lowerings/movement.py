@@ -1,7 +1,7 @@
 """Operators that only move values.  Their shapes and axes are int32 constants."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -167,17 +167,30 @@ def slice_(context: Context, op: Op) -> tuple[Operator, ...]:
 
 
 def strided_slice(context: Context, op: Op) -> tuple[Operator, ...]:
-    """STRIDED_SLICE with positive strides; ends at a whole axis are masked, as the batch is."""
+    """STRIDED_SLICE with positive strides; axes that it keeps whole, as the batch, are masked.
+
+    Masked entries are ignored, so they repeat others: slices of one place are then one constant, along any axis.
+    """
     images = context.operand(op, 0)
-    whole = [end == size for end, size in zip(op["end"], images.shape, strict=True)]
+    axes = zip(op["begin"], op["end"], op["strides"], images.shape, strict=True)
+    whole = [(begin, end, stride) == (0, size, 1) for begin, end, stride, size in axes]
+    to_end = [end == size for end, size in zip(op["end"], images.shape, strict=True)]
     inputs = (
         images,
-        context.numbers(op, "begin", op["begin"]),
-        context.numbers(op, "end", op["end"]),
+        context.numbers(op, "begin", _repeated_where(op["begin"], whole)),
+        context.numbers(op, "end", _repeated_where(op["end"], whole)),
         context.numbers(op, "strides", op["strides"]),
     )
-    options = schema.StridedSliceOptionsT(
-        endMask=sum(1 << i for i, all_ in enumerate(whole) if all_)
-    )
+    options = schema.StridedSliceOptionsT(beginMask=_mask(whole), endMask=_mask(to_end))
     version = 4 if len(op["begin"]) > _RANK else context.version(op, int8=2, int16=4)
     return (context.operator(op, schema.BuiltinOperator.STRIDED_SLICE, inputs, options, version),)
+
+
+def _repeated_where(values: Sequence[int], ignored: Sequence[bool]) -> list[int]:
+    """Returns values of which those that are ignored are the first that is not."""
+    counted = [v for v, skip in zip(values, ignored, strict=True) if not skip]
+    return [counted[0] if skip and counted else v for v, skip in zip(values, ignored, strict=True)]
+
+
+def _mask(axes: Sequence[bool]) -> int:
+    return sum(1 << i for i, masked in enumerate(axes) if masked)

@@ -80,16 +80,28 @@ def read_file(info: Inspection) -> FileOutputs | None:
 
 def app_ending(network: nn.Module, image_shape: tuple[int, int, int]) -> Mapping[str, Any]:
     """Returns what makes a detector's file choose boxes itself, as `predict` does."""
+    return post_process(network, image_shape, FindConfig(score_threshold=_LEAST_SCORE))
+
+
+def post_process(
+    network: nn.Module, image_shape: tuple[int, int, int], rules: FindConfig
+) -> Mapping[str, Any]:
+    """Returns what makes a detector's file choose boxes itself: arguments of `export.to_tflite`.
+
+    Args:
+      network: Of the zoo.
+      image_shape: Of its images.
+      rules: Which boxes are answers; the operator looks at all, not at some candidates.
+    """
     config = getattr(network, "config")  # noqa: B009  Linen modules promise none
-    rules = FindConfig(score_threshold=_LEAST_SCORE)
-    post_process = DetectionPostProcess(
+    chosen = DetectionPostProcess(
         anchors_cxcywh=np.asarray(config.priors(image_shape[:2])),
         iou_threshold=rules.iou_threshold,
         score_threshold=rules.score_threshold,
         max_detections=rules.most,
         per_class=True,
     )
-    return {"detection": post_process}
+    return {"detection": chosen}
 
 
 def _anchors(predictor: Predictor) -> Anchors:

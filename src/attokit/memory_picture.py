@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attokit.export.anatomy import Inspection
-from attokit.export.memory_plan import Block, memory_plan
+from attokit.export.memory_plan import Block, stored_plan
 from attokit.figures import png
 
 _COLORS = ("#2f6db3", "#d9822b", "#3a8f4d", "#7a5aa6", "#2a8f9d", "#a6763c")
@@ -18,7 +18,7 @@ def memory_picture(info: Inspection) -> bytes:
     Bars are as high as tensors are large and lie where TFLite Micro's planner puts them; the operator at which
     most lives at once is marked.
     """
-    graph, blocks = info.main, memory_plan(info.main)
+    graph, blocks = info.main, stored_plan(info)
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
     top, steps = max((b.end for b in blocks), default=1), max(len(graph.operators), 1)

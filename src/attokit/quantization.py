@@ -140,6 +140,8 @@ def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:
         # The arithmetic is the file's own, and a graph's weights have other names than a network's.
         "compute_dtype": "float32",
         "rate_factors": (),
+        "kept_shares": (),
+        "kept_between": TrainConfig.kept_between,
         "filter_gradients": (),
         # Of the machine that trained.
         "profile": None,

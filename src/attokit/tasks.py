@@ -16,7 +16,7 @@ from attokit.export.image_tasks import Kind
 from attokit.file_outputs import FileOutputs
 from attokit.quant import Graph, Kernels, fake_quant
 from attokit.quantization import QuantizedNetwork
-from attokit.train import Dataset, Forward
+from attokit.train import Dataset, FindConfig, Forward
 from attokit.zoo.registry import Task
 
 
@@ -41,6 +41,8 @@ class TaskView:
       app_kind: What apps call it (`export.ImageTask`); None where they know nothing of the kind.
       app_ending: (network, shape of its images) to arguments of `export.to_tflite` with which a file ends
         in what apps show, such as probabilities.
+      post_process: (network, shape of its images, which finds are answers) to arguments of `export.to_tflite`
+        with which a file chooses boxes itself; None where there are none to choose.
       sized_by_model: Whether images are fitted to the model's own size unless another is asked for, rather
         than the model to theirs.
       file_metadata: (network, shape of its images) to what its .tflite file tells beside the network, by
@@ -59,6 +61,9 @@ class TaskView:
     predict_wishes: frozenset[str]
     app_kind: Kind | None
     app_ending: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, Any]]
+    post_process: (
+        Callable[[nn.Module, tuple[int, int, int], FindConfig], Mapping[str, Any]] | None
+    ) = None
     sized_by_model: bool = False
     file_metadata: Callable[[nn.Module, tuple[int, int, int]], Mapping[str, str]] = (
         lambda network, image_shape: {}
@@ -108,6 +113,7 @@ TASKS: Mapping[Task, TaskView] = MappingProxyType(
             predict_wishes=frozenset({"output", "score"}),
             app_kind="detector",
             app_ending=detection.app_ending,
+            post_process=detection.post_process,
             sized_by_model=True,
             file_metadata=describe_anchors,
         ),

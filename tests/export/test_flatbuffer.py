@@ -155,3 +155,40 @@ def test_equal_constants_scales_and_options_are_there_once():
     assert (
         step < 110
     )  # an operator, a tensor, their vectors and a name: no scales, options, constants
+
+
+def test_tensors_without_names_that_are_alike_are_one_table():
+    """Of two more additions of a chain there are two operators, their vectors and two numbers of tensors."""
+    x = np.arange(4, dtype=np.float32)
+    sizes = [
+        len(flatbuffer.build(dataclasses.replace(_add_chain(x, n), names=False))) for n in (2, 12)
+    ]
+    assert (sizes[1] - sizes[0]) / 10 < 56  # 24 + 4, 12 + 8, 4 and alignment; a table takes 16
+    outputs = inspect(flatbuffer.build(dataclasses.replace(_add_chain(x, 12), names=False))).outputs
+    assert outputs["out"].shape == (1, 4)
+
+
+def test_the_most_frequent_operator_comes_first():
+    chain = _add_chain(np.arange(4, dtype=np.float32), 3)
+    other = dataclasses.replace(
+        chain.operators[0], code=schema.BuiltinOperator.MUL, options=schema.MulOptionsT()
+    )
+    model = dataclasses.replace(chain, operators=(other, *chain.operators[1:]))
+    packed = schema.ModelT.InitFromPackedBuf(flatbuffer.build(model), 0)
+    codes = [schema.BuiltinOperator.ADD, schema.BuiltinOperator.MUL]
+    assert [code.builtinCode for code in packed.operatorCodes] == codes
+    assert [operator.opcodeIndex for operator in packed.subgraphs[0].operators] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("activation", ["NONE", "RELU"])
+def test_options_that_go_without_saying_are_left_out(activation):
+    chain = _add_chain(np.arange(4, dtype=np.float32), 1)
+    code = getattr(schema.ActivationFunctionType, activation)
+    add = dataclasses.replace(
+        chain.operators[0], options=schema.AddOptionsT(fusedActivationFunction=code)
+    )
+    model = dataclasses.replace(chain, operators=(add,), bare=True)
+    packed = schema.ModelT.InitFromPackedBuf(flatbuffer.build(model), 0)
+    (operator,) = packed.subgraphs[0].operators
+    assert (operator.builtinOptions is None) == (activation == "NONE")
+    assert {tensor.name for tensor in packed.subgraphs[0].tensors} == {None}

@@ -33,13 +33,22 @@ _STUB = {
         struct TfLiteTensor { Data data; };
         namespace tflite {
         struct Model;
+        struct MicroAllocator;
         struct MicroInterpreter {
           template <typename R> MicroInterpreter(const Model*, const R&, std::uint8_t*, std::size_t);
+          template <typename R> MicroInterpreter(const Model*, const R&, MicroAllocator*);
           TfLiteStatus AllocateTensors();
           TfLiteStatus Invoke();
           TfLiteTensor* input(std::size_t);
           TfLiteTensor* output(std::size_t);
         };
+        }""",
+    "micro_allocator.h": """
+        #pragma once
+        #include <cstddef>
+        #include <cstdint>
+        namespace tflite {
+        struct MicroAllocator { static MicroAllocator* Create(std::uint8_t*, std::size_t); };
         }""",
     "micro_log.h": "#pragma once\nvoid MicroPrintf(const char*, ...);",
 }
@@ -80,19 +89,56 @@ def test_the_compiled_bytes_are_the_file(small, tmp_path):
     assert (int(zero_point), int(rest)) == (-128, 0)
 
 
-@needs_compiler
-def test_the_sample_compiles_against_what_is_generated(small, tmp_path):
-    _write(tmp_path, micro_sources(small.file, "model"))
-    headers, schema = (tmp_path / "tensorflow/lite" / name for name in ("micro", "schema"))
+def _stub(folder, *files):
+    """Writes headers in place of TFLite Micro's."""
+    headers, schema = (folder / "tensorflow/lite" / name for name in ("micro", "schema"))
     headers.mkdir(parents=True)
     schema.mkdir()
-    methods = " ".join(f"TfLiteStatus {m}();" for m in resolver_methods(export.inspect(small.file)))
+    names = {name for file in files for name in resolver_methods(export.inspect(file))}
+    methods = " ".join(f"TfLiteStatus {name}();" for name in sorted(names))
     _write(headers, {name: text.replace("METHODS", methods) for name, text in _STUB.items()})
     (schema / "schema_generated.h").write_text(
         "#pragma once\nnamespace tflite { struct Model; const Model* GetModel(const void*); }"
     )
+
+
+@needs_compiler
+def test_the_sample_compiles_against_what_is_generated(small, tmp_path):
+    _write(tmp_path, micro_sources(small.file, "model"))
+    _stub(tmp_path, small.file)
     shutil.copy(ROOT / "examples/micro/main.cc", tmp_path)
     _gxx(tmp_path, "-I.", "-c", "main.cc", "-o", "main.o")
+
+
+@needs_compiler
+def test_the_sample_of_two_files_compiles_too(tmp_path):
+    net = network(
+        lambda v, x: convolved(x, v["k"], strides=(2, 2)).mean((1, 2)),
+        weights_of(k=(3, 3, 3, 4)),
+        9,
+        9,
+        3,
+    )
+    files = export.to_streamed_tflite(net.graph, net.weights, net.qparams, rows=2)
+    for part in ("strip", "rest"):
+        _write(tmp_path, micro_sources(getattr(files, part), f"model_{part}"))
+    (tmp_path / "model_strips.h").write_text(export.strips_header(files, "model_strips", 54_321))
+    _stub(tmp_path, files.strip, files.rest)
+    shutil.copy(ROOT / "examples/micro/streamed.cc", tmp_path)
+    _gxx(tmp_path, "-I.", "-c", "streamed.cc", "-o", "streamed.o")
+    rows, width = files.plan.map_shape[1:3]
+    (tmp_path / "check.cc").write_text(
+        f"""
+        #include "model_strips.h"
+        static_assert(model_strips::arena_bytes == 54321 && model_strips::rows == 2);
+        static_assert(model_strips::map_row_bytes == {width * 4});
+        static_assert(model_strips::image_row_bytes == 9 * 3);
+        static_assert(model_strips::calls[1].row == {files.plan.calls[1][1]});
+        static_assert(sizeof model_strips::calls / sizeof model_strips::calls[0] == {-(-rows // 2)});
+        static_assert(sizeof model_strips::padding / sizeof(int) == 3);
+        """
+    )
+    _gxx(tmp_path, "-c", "check.cc", "-o", "check.o")
 
 
 def test_the_operators_of_the_file_and_no_others(small):

@@ -10,6 +10,8 @@ from row_networks import Network, calibrated
 from traced import normal, variables_of
 
 from attokit import export, quant, zoo
+from attokit.arena import arena
+from attokit.export.memory_plan import peak_of, stored_plan
 from attokit.zoo.conv_norm import ConvNorm
 
 
@@ -69,6 +71,37 @@ def test_the_plan_is_json(by_rows):
 def test_strips_need_less_memory(network, by_rows):
     whole = export.to_tflite(network.graph, network.weights, network.qparams)
     assert export.inspect(by_rows[1].strip).peak_ram < export.inspect(whole).peak_ram
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_both_may_share_an_arena(by_rows, rows, tmp_path):
+    files = by_rows[rows]
+    infos = [export.inspect(file) for file in (files.strip, files.rest)]
+    strip, rest = map(stored_plan, infos)
+    (entry,) = infos[1].main.inputs
+    (held,) = [block for block in rest if block.index == entry]
+    assert held.offset >= peak_of(strip)  # calls of the first leave the map as it is
+    assert files.activations == max(map(peak_of, (strip, rest)))
+    paths = [tmp_path / "strip.tflite", tmp_path / "rest.tflite"]
+    export.write(paths[0], files.strip)
+    export.write(paths[1], files.rest)
+    for path, plan in zip(paths, (strip, rest), strict=True):
+        measured = arena(path)
+        assert measured is None or measured.activations == peak_of(plan)
+
+
+@pytest.mark.slow
+def test_rnnpool_face_m4_is_within_256_kib(tmp_path):
+    model = zoo.create("rnnpool_face_m4", image_size=(240, 320, 1))
+    variables = jax.jit(model.init)(jax.random.key(0), normal(1, 240, 320, 1))
+    files = _files(calibrated(model.apply, variables, (1, 240, 320, 1)))
+    for part in ("strip", "rest"):
+        export.write(tmp_path / part, getattr(files, part))
+    found = [arena(tmp_path / part) for part in ("strip", "rest")]
+    if None in found:
+        pytest.skip("TFLite Micro's interpreter is not installed")
+    assert max(one.activations for one in found) == files.activations
+    assert files.activations + sum(one.records for one in found) <= 256 * 1024
 
 
 def _of_a_convolution() -> Network:

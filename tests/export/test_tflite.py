@@ -1,11 +1,13 @@
 import hashlib
 import os
 
+import jax
 import numpy as np
 import pytest
 from row_networks import branching
+from traced import normal, variables_of
 
-from attokit import export
+from attokit import export, quant, zoo
 from attokit.arena import arena
 from attokit.export.memory_plan import planned_size
 
@@ -142,3 +144,40 @@ def test_branches_are_in_the_order_of_the_smallest_arena_of_tflite_micro(tmp_pat
     # One wide map and what is made of it, instead of three.
     assert found["micro"] < 0.6 * found["android"]
     np.testing.assert_array_equal(values["micro"], values["android"])
+
+
+def test_a_bare_file_has_what_tflite_micro_needs(small):
+    options = {"target": "micro", "names": False}
+    plain, bare = (
+        export.to_tflite(small.graph, small.weights, small.qparams, bare=bare, **options)
+        for bare in (False, True)
+    )
+    assert len(bare) <= len(plain) - 80  # of zero points for 8 and for 5 channels, int64
+    info = export.inspect(bare)
+    kernels = [t for t in info.main.tensors if t.constant and t.dtype == "int8"]
+    assert [t.zero_point.tolist() for t in kernels] == [[0]] * 3
+    assert [t.scale.size for t in kernels] == [8, 8, 5]
+    found, want = (export.run(f, small.images, kernels="micro")["output"] for f in (bare, plain))
+    np.testing.assert_array_equal(found, want)
+    assert np.ptp(want.astype(int)) > 0
+
+
+def test_a_bare_file_is_for_tflite_micro(small):
+    with pytest.raises(
+        ValueError, match=r"bare=True in a file for 'android'.*choose target 'micro'"
+    ):
+        export.to_tflite(small.graph, small.weights, small.qparams, bare=True)
+
+
+@pytest.mark.slow
+def test_rnnpool_vww_is_within_330_kib():
+    model = zoo.create("rnnpool_vww")
+    images = jax.nn.sigmoid(normal(1, 224, 224, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    statistics = variables_of(model, images)[
+        "batch_stats"
+    ]  # others than 0 and 1: biases of their own
+    graph, weights = quant.trace(model.apply, {**variables, "batch_stats": statistics}, images)
+    qparams = quant.calibrate(graph, weights, [images])
+    file = export.to_tflite(graph, weights, qparams, target="micro", bare=True)
+    assert len(file) <= 330 * 1024, len(file)

@@ -56,6 +56,17 @@ def test_what_somebody_else_reads_stays():
     assert error(graph, weights, function, (), X) == 0
 
 
+def test_the_end_of_a_way_is_shortened_alone():
+    def function(_, x):
+        halves = jnp.concatenate(jnp.split(x, 2, axis=2), axis=-1)
+        wide = jnp.concatenate([halves, halves[:, :, -1:]], axis=2)
+        return jnp.concatenate([wide, wide[:, -1:]], axis=1)
+
+    graph, weights = quant.trace(function, (), X)
+    assert kinds(graph) == ["slice", "slice", "concatenation", "mirror_pad"]
+    assert error(graph, weights, function, (), X) == 0
+
+
 def test_an_index_for_every_element_is_no_gain():
     def patches(_, x):
         rows = [x[:, i : i + 3, j : j + 4] for i in range(2) for j in range(2)]

@@ -197,6 +197,21 @@ def test_a_kernel_used_twice_is_one_weight():
     assert [op.inputs[1] for op in graph.ops] == ["weight", "weight"]
 
 
+@pytest.mark.parametrize(
+    ("gates", "held"), [((100.0, -100.0), set()), ((9.0, -9.0), {"zeta", "nu"})]
+)
+def test_gates_that_no_gradient_moves_are_constants(gates, held):
+    variables = {name: jnp.float32(gate) for name, gate in zip(("zeta", "nu"), gates, strict=True)}
+
+    def function(v, x):
+        return jax.nn.sigmoid(v["zeta"]) * x + jax.nn.sigmoid(v["nu"])
+
+    graph, weights = quant.trace(function, variables, ROWS)
+    assert set(weights) == held
+    assert [op.kind for op in graph.ops] == (["mul", "add"] if held else [])
+    assert error(graph, weights, function, variables, ROWS) < 1e-6
+
+
 def test_weights_are_named_after_leaves_and_tensors_after_layers():
     model, _ = MODULES["classifier"]
     graph, weights = quant.trace(model.apply, variables_of(model, IMAGES), IMAGES)

@@ -37,8 +37,9 @@ def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_new_settings():
 def test_tuples_survive_json():
     augment = AugmentConfig(scale=(0.5, 2.0))
     config = TrainConfig(
-        steps=7, class_weights=(1.0, 2.0), augment=augment, rate_factors=(("stem/*", 0.1),)
-    )
+        steps=7, class_weights=(1.0, 2.0), augment=augment, rate_factors=(("stem/*", 0.1),),
+        kept_shares=(("*/W", 0.5),), kept_between=(0.25, 0.5),
+    )  # fmt: skip
     saved = json.loads(json.dumps(dataclasses.asdict(config)))
     assert decisive_differences(saved, config) == []
     assert read_config(saved) == config
@@ -60,6 +61,10 @@ def test_tuples_survive_json():
         ({"steps": 1, "batch_size": 10, "accumulate": 4}, "batch_size 10 does not divide into"),
         ({"steps": 1, "compute_dtype": "int8"}, "compute_dtype is 'int8'"),
         ({"steps": 1, "rate_factors": [("a", -1)]}, "rate_factors hold"),
+        ({"steps": 1, "kept_shares": [("a", 0)]}, "kept_shares hold"),
+        ({"steps": 1, "kept_shares": [("a", 1)], "kept_between": (0.5, 0.5)}, "kept_between is"),
+        ({"steps": 1, "kept_between": (0.5, 1)}, "changes nothing without kept_shares"),
+        ({"steps": 1, "kept_shares": [("a", 1)], "ema_decay": 0.9}, "an average of sparse"),
         ({"steps": 1, "distillation_weight": 2.0}, "distillation_weight is 2.0"),
         ({"steps": 1, "filter_patch": 4}, "filter_patch 4 changes nothing"),
         ({"steps": 1, "workers": -1}, "workers is -1"),

@@ -90,6 +90,23 @@ def test_entries_come_back_and_the_best_support_is_found():
     assert int((params["w"] != 0).sum()) == 2
 
 
+def test_first_dense_then_thresholded_then_fixed():
+    """Each step makes another entry the largest."""
+    optimizer = optax.chain(
+        optax.sgd(1.0), iterative_hard_thresholding({"w": 0.25}, start=3, fixed=6)
+    )
+    params = {"w": jnp.asarray([1.0, 2.0, 3.0, 4.0])}
+    state, found = optimizer.init(params), []
+    for step in range(10):
+        gradient = {"w": jnp.zeros(4).at[step % 4].set(-10.0 * (step + 1))}
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        found.append(np.asarray(params["w"]).tolist())
+    assert found[:3] == [[11, 2, 3, 4], [11, 22, 3, 4], [11, 22, 33, 4]]
+    assert found[3:6] == [[0, 0, 0, 44], [50, 0, 0, 0], [0, 60, 0, 0]]
+    assert found[6:] == [[0, 60, 0, 0]] * 3 + [[0, 160, 0, 0]]
+
+
 def test_the_shares_of_m4_fit_its_parameters():
     network = zoo.create("rnnpool_face_m4")
     example = jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32)
@@ -104,6 +121,8 @@ def test_bad_input():
             ValueError, match=r"shares of entries are .*: give numbers above 0 up to 1"
         ):
             iterative_hard_thresholding(shares)
+    with pytest.raises(ValueError, match="start at step 5 and are fixed from step 5 on"):
+        iterative_hard_thresholding({"*": 0.5}, start=5, fixed=5)
     with pytest.raises(ValueError, match=r"\*/V matches none of the parameters pool/rnn1/W, pool"):
         iterative_hard_thresholding({"*/V": 0.5}).init(PARAMS)
     with pytest.raises(ValueError, match="thresholding needs the parameters"):

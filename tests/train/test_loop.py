@@ -31,6 +31,15 @@ CONFIG = TrainConfig(
 )
 
 
+def _named(params):
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): v for path, v in leaves}
+
+
+def _sizes(params):
+    return {name: np.size(v) for name, v in _named(params).items()}
+
+
 def _console():
     return Console(file=io.StringIO(), width=200)
 
@@ -118,6 +127,36 @@ def test_interrupted_run_resumes_bit_for_bit(forward, network, dataset, tmp_path
     logs = [list(read_metrics(tmp_path / name / "metrics.jsonl")) for name in ("whole", "cut")]
     finals = [[r for r in log if r["split"] == "test"][-1] for log in logs]
     assert finals[0] == finals[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", [4, 8])  # before the zeros are fixed, and after
+def test_a_sparse_run_resumes_bit_for_bit(forward, network, dataset, tmp_path, reads):
+    name = max(_sizes(network[0]), key=_sizes(network[0]).get)
+    config = dataclasses.replace(
+        CONFIG, ema_decay=None, kept_shares=((name, 0.25),), kept_between=(0.2, 0.5)
+    )
+    whole = fit(config, forward, *network, dataset, tmp_path / "whole", console=_console())
+    kept = np.asarray(_named(whole.state.params)[name])
+    assert 0.2 < (kept != 0).mean() < 0.3
+    assert all((np.asarray(v) != 0).any() for v in jax.tree.leaves(whole.state.params))
+    splits = dict(dataset.splits)
+    interrupting = dataclasses.replace(
+        dataset, splits=splits | {"train": _Interrupting(splits["train"], reads)}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, forward, *network, interrupting, tmp_path / "cut", console=_console())
+    resumed = fit(
+        config, forward, *network, dataset, tmp_path / "cut", resume=True, console=_console()
+    )
+    jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
+
+
+def test_a_share_of_nothing_is_refused(forward, network, dataset, tmp_path):
+    config = dataclasses.replace(CONFIG, ema_decay=None, kept_shares=(("nothing/*", 0.25),))
+    with pytest.raises(ValueError, match=r"nothing/\* matches none of the parameters"):
+        fit(config, forward, *network, dataset, tmp_path, console=_console())
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

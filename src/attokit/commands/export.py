@@ -5,20 +5,23 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
 from attokit import export, quant
 from attokit.app_files import app_file
-from attokit.arena import arena_bytes
+from attokit.arena import arena, arena_bytes
 from attokit.export import InterfaceType
 from attokit.export.lowerings.context import Target
 from attokit.origins import Origin, open_origin, own_file
 from attokit.precision import Precision
 from attokit.tasks import view_of
+from attokit.train import FindConfig
 from attokit.training import write_labels
+
+Share = float  # a field of the options is called float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,17 +38,26 @@ class Options:
         integers). The last two are model_micro.tflite and model_coral.tflite unless --output is given.
       mediapipe: A file that MediaPipe Tasks opens as it is, as an image classifier, segmenter or object
         detector: it takes the camera's bytes, ends in probabilities or boxes, and carries its labels.
+      postprocess: A detector's file chooses boxes itself and ends in TFLite_Detection_PostProcess: "boxes" (top,
+        left, bottom, right, in shares of the image), "classes" (0 is the first that is no background), "scores" and
+        "count". Without, it gives offsets and logits, and tells its anchors as metadata.
+      score: With --postprocess, the probability that a box needs.
+      overlap: Likewise, of two boxes of one class that overlap more (IoU), the better stays.
+      most: Likewise, boxes at most.
       float: A float32 file instead of INT8.
       input_type: What the file takes: int8 (byte - 128), uint8 (the camera's bytes) or float32
         (byte / 255).
       output_type: Likewise for what it gives.
       streamed: Two files for TFLite Micro instead of one, NAME_strip.tflite for strips of the image and
-        NAME_rest.tflite, with the plan of the host's loop in NAME_strips.json; see docs/rnnpool.md.
+        NAME_rest.tflite, with the plan of the host's loop in NAME_strips.json (NAME_strips.h) and their C sources;
+        see docs/rnnpool.md.
       split: Three INT8 files of a two-stage detector instead of one, NAME_trunk.tflite, NAME_boxes.tflite and
         NAME_masks.tflite, between which the host chooses boxes; see docs/mask_rcnn.md.
       rows: Of the map between those two, that one strip makes.
       fit_memory: Orders and splits the operators so that TFLite Micro needs the least memory; same integers.
       strip_names: Leaves out the names of tensors: a smaller file, which `verify` cannot read.
+      bare: The smallest file, for TFLite Micro alone (--target micro, --streamed, --fit-memory): what its
+        runtime can do without is left out. LiteRT and `verify` do not read it.
       data: To calibrate pretrained weights on; what they were trained on if left out and they say.
       int16: Patterns of names of ops whose activations have 16 bits ('*', 'head/*'); of pretrained
         weights and models. A run has what attokit quantize was given.
@@ -60,6 +72,10 @@ class Options:
     output: pathlib.Path | None = None
     chip: Annotated[Target, tyro.conf.arg(name="target")] = "android"
     mediapipe: bool = False
+    postprocess: bool = False
+    score: Share = 0.3
+    overlap: Share = 0.45
+    most: int = 100
     float: bool = False
     input_type: InterfaceType | None = None
     output_type: InterfaceType | None = None
@@ -68,6 +84,7 @@ class Options:
     rows: int = 1
     fit_memory: bool = False
     strip_names: bool = False
+    bare: bool = False
     data: str | None = None
     overrides: tuple[str, ...] = ()
     int16: tuple[str, ...] = ()
@@ -79,6 +96,16 @@ class Options:
         """Refuses what would change nothing."""
         if self.rows != 1 and not self.streamed:
             raise ValueError(f"rows {self.rows} changes nothing of one file: add --streamed")
+        rules = (self.score, self.overlap, self.most)
+        if not self.postprocess and rules != (Options.score, Options.overlap, Options.most):
+            raise ValueError(
+                "--score, --overlap and --most change nothing of offsets and logits: add --postprocess"
+            )
+        if self.postprocess and (self.mediapipe or self.split or self.output_type is not None):
+            raise ValueError(
+                "--postprocess ends one detector's file in boxes, as floats: leave --mediapipe (which has it), --split "
+                "and --output-type out"
+            )
         if self.split and (self.streamed or self.fit_memory or self.output_type is not None):
             raise ValueError(
                 "--split writes three files, whose outputs its host reads: leave --streamed, --fit-memory and "
@@ -89,6 +116,13 @@ class Options:
                 "--fit-memory changes nothing: the second of --streamed's files has it already; leave it out"
             )
         several = self.streamed or self.split
+        if self.bare and (
+            self.mediapipe or self.split or not (self.streamed or self.target_runtime == "micro")
+        ):
+            raise ValueError(
+                "--bare leaves out what only TFLite Micro can do without: add --target micro, --streamed or "
+                "--fit-memory, and leave --mediapipe and --split out"
+            )
         if self.mediapipe and (self.input_type or self.output_type or several):
             raise ValueError(
                 "--mediapipe says what goes in and out of one file: leave --input-type, --output-type, "
@@ -103,6 +137,32 @@ class Options:
                 "--target coral writes an INT8 file for the Edge TPU, which plans its own memory: leave "
                 "--fit-memory and --float out"
             )
+
+    def post_process(self, origin: Origin) -> Mapping[str, Any]:
+        """Returns arguments of `export.to_tflite` with which a file chooses boxes; empty if none is to.
+
+        Raises:
+          ValueError: if the network gives no boxes of anchors.
+        """
+        if not self.postprocess:
+            return {}
+        make = view_of(origin.task).post_process
+        if make is None:
+            raise ValueError(
+                f"--postprocess chooses boxes of anchors, and this is {origin.task}: leave it out"
+            )
+        rules = FindConfig(
+            score_threshold=self.score,
+            iou_threshold=self.overlap,
+            most=self.most,
+            candidates=max(self.most, FindConfig.candidates),
+        )
+        return make(origin.network, origin.image_shape, rules)
+
+    @property
+    def target_runtime(self) -> Target:
+        """What is to run one file."""
+        return "micro" if self.fit_memory else self.chip
 
 
 def run(options: Options, console: Console) -> None:
@@ -144,8 +204,7 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
     """Returns the one file that is asked for."""
     if options.fit_memory:
         origin = dataclasses.replace(origin, graph=quant.fit_memory(origin.graph))
-    target: Target = "micro" if options.fit_memory else options.chip
-    names = not options.strip_names
+    target, names = options.target_runtime, not options.strip_names
     if options.mediapipe:
         return app_file(
             origin, type(origin.network).__name__, target=target, metadata=metadata, names=names
@@ -159,6 +218,9 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
         target=target,
         metadata=metadata,
         names=names,
+        bare=options.bare,
+        placed=0 if options.fit_memory else None,
+        **options.post_process(origin),
     )
 
 
@@ -181,6 +243,8 @@ def _write_streamed(
         output_type=options.output_type,
         metadata=metadata,
         names=not options.strip_names,
+        bare=options.bare,
+        **options.post_process(origin),
     )
     for part, file in (("strip", files.strip), ("rest", files.rest)):
         _write(output.with_name(f"{output.stem}_{part}.tflite"), file, console)
@@ -188,6 +252,27 @@ def _write_streamed(
     export.write(plan, files.schedule.encode())
     console.print(
         f"wrote {plan}: {len(files.plan.calls)} strips of {files.plan.strip_rows} rows",
+        highlight=False,
+        soft_wrap=True,
+    )
+    _write_streamed_sources(output, files, console)
+
+
+def _write_streamed_sources(output: pathlib.Path, files: export.Streamed, console: Console) -> None:
+    """Writes what C++ needs of both files beside them, and what their shared arena takes where it is measured."""
+    parts = [output.with_name(f"{output.stem}_{part}.tflite") for part in ("strip", "rest")]
+    for path in parts:
+        _write_sources(path, path.read_bytes(), console)
+    found = [arena(path) for path in parts]
+    if None in found:
+        return  # without TFLite Micro's interpreter nobody knows
+    records = sum(one.records for one in found if one is not None)
+    total = records + max(one.activations for one in found if one is not None)
+    name = _cpp_name(f"{output.stem}_strips")
+    path = output.with_name(f"{name}.h")
+    export.write(path, export.strips_header(files, name, total).encode())
+    console.print(
+        f"wrote {path}: both interpreters share {total:,} bytes of arena",
         highlight=False,
         soft_wrap=True,
     )
@@ -242,11 +327,16 @@ def _tell_places(file: bytes, console: Console) -> None:
 
 def _write_sources(output: pathlib.Path, file: bytes, console: Console) -> None:
     """Writes what C++ needs of a file beside it."""
-    name = re.sub(r"\W", "_", output.stem)
-    name = f"_{name}" if name[0].isdigit() else name
-    for title, text in export.micro_sources(file, name, arena_bytes(output)).items():
+    measured = arena_bytes(output)
+    for title, text in export.micro_sources(file, _cpp_name(output.stem), measured).items():
         path = export.write(output.with_name(title), text.encode())
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _cpp_name(stem: str) -> str:
+    """Returns a name in C++ that is like the stem of a file."""
+    name = re.sub(r"\W", "_", stem)
+    return f"_{name}" if name[0].isdigit() else name
 
 
 def _label(path: pathlib.Path, class_names: tuple[str, ...], console: Console) -> None:

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from attokit import export
+from attokit.arena import is_installed
 from attokit.cli import main
 from attokit.export.image_tasks import labels_in
+from attokit.tflite_predictor import file_predictor
+from attokit.train import FindConfig, find_objects
 
 
 @pytest.mark.parametrize("input_type", ["int8", "uint8", "float32"])
@@ -60,6 +63,10 @@ def test_two_files_and_the_plan(tiny, tmp_path, capsys):
     assert strip.inputs["input"].shape[1] == plan["strip_rows"] == 5
     assert [t.shape for t in rest.inputs.values()] == [tuple(plan["map_shape"])]
     assert plan["padding"] == [0]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"tiny_strip.h", "tiny_strip.cc", "tiny_strip_ops.h", "tiny_rest.cc"}
+    if is_installed():
+        assert "constexpr int strip_rows = 5;" in (tmp_path / "tiny_strips.h").read_text()
     assert main(["export", "tiny", "--streamed", "--float", "--output", str(file)]) == 1
     assert "leave --float out" in capsys.readouterr().err
 
@@ -98,6 +105,31 @@ def test_for_mediapipe(run_dir, segmented_dir, capsys):
     assert "leave --input-type" in capsys.readouterr().err
 
 
+def test_boxes_in_the_file(tiny, tmp_path, capsys):
+    heads, chosen = tmp_path / "heads.tflite", tmp_path / "boxes.tflite"
+    assert main(["export", "tiny_boxes", "--output", str(heads)]) == 0
+    rules = ["--postprocess", "--score", "0.2", "--overlap", "0.3", "--most", "9"]
+    assert main(["export", "tiny_boxes", *rules, "--output", str(chosen)]) == 0
+    info = export.inspect(chosen)
+    assert info.main.operators[-1].kind == "TFLite_Detection_PostProcess"
+    assert {name: t.shape for name, t in info.outputs.items()} == {
+        "boxes": (1, 9, 4), "classes": (1, 9), "scores": (1, 9), "count": (1,),
+    }  # fmt: skip
+    predictor = file_predictor(heads)
+    images = np.random.default_rng(0).integers(0, 256, (1, *predictor.image_shape), np.uint8)
+    raw = predictor.outputs(images)
+    want = find_objects(
+        raw["boxes"], raw["scores"], predictor.anchors,
+        FindConfig(score_threshold=0.2, iou_threshold=0.3, most=9),
+    )  # fmt: skip
+    found = export.run(chosen, images.astype(np.float32) / 255)
+    count = int(found["count"][0])
+    assert count == int((want.labels[0] > 0).sum()) > 0
+    np.testing.assert_allclose(found["scores"][0, :count], want.scores[0, :count], atol=1e-5)
+    assert main(["export", "tiny", "--postprocess"]) == 1
+    assert "this is classification: leave it out" in capsys.readouterr().err
+
+
 def test_less_memory_and_no_names(tiny, tmp_path, capsys):
     files = [tmp_path / name for name in ("plain.tflite", "small.tflite")]
     for file, options in zip(files, ([], ["--fit-memory", "--strip-names"]), strict=True):
@@ -106,6 +138,9 @@ def test_less_memory_and_no_names(tiny, tmp_path, capsys):
     assert small.size < plain.size
     assert small.peak_ram <= plain.peak_ram
     assert {t.name for t in small.main.tensors} == {""}
+    bare = tmp_path / "bare.tflite"
+    assert main(["export", "tiny", "--fit-memory", "--bare", "--output", str(bare)]) == 0
+    assert export.inspect(bare).size < small.size
     capsys.readouterr()
 
 
@@ -117,6 +152,9 @@ def test_less_memory_and_no_names(tiny, tmp_path, capsys):
         (["RUN", "--output", "no/such/folder.tflite"], "no/such"),
         (["RUN", "--rows", "2"], "rows 2 changes nothing of one file: add --streamed"),
         (["RUN", "--streamed", "--fit-memory"], "--fit-memory changes nothing"),
+        (["RUN", "--most", "5"], "add --postprocess"),
+        (["RUN", "--postprocess", "--mediapipe"], "leave --mediapipe (which has it)"),
+        (["RUN", "--bare"], "add --target micro, --streamed or --fit-memory"),
         (["tinny"], "no model 'tinny'"),
         (["runs/typo"], "'runs/typo' is no folder"),
     ],

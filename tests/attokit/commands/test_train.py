@@ -37,6 +37,7 @@ def test_settings_of_a_large_job(tiny, finished, tmp_path, capsys):
     folder = tmp_path / "run"
     options = ["--teacher", str(finished[0]), "--distillation-weight", "0.3", "--accumulate", "2"]
     options += ["--rate-factors", "conv/*", "0", "head/*", "0.5", "--augment.mixup", "0.2"]
+    options += ["--kept-shares", "head/kernel", "0.5", "--kept-between", "0.25", "0.75"]
     options += ["--mesh", "data=2,fsdp=2", "--compute-dtype", "bfloat16", "--profile", "1"]
     arguments = ["train", *SHORT, *options, "--run-dir", str(folder)]
     assert main(arguments) == 0
@@ -48,6 +49,7 @@ def test_settings_of_a_large_job(tiny, finished, tmp_path, capsys):
     trained = run.variables()["params"]
     np.testing.assert_array_equal(trained["conv"]["kernel"], start["conv"]["kernel"])
     assert not np.array_equal(trained["head"]["kernel"], start["head"]["kernel"])
+    assert 0.4 < (np.asarray(trained["head"]["kernel"]) == 0).mean() <= 0.5
     assert list((folder / "profile").rglob("*.xplane.pb"))
     assert main([*arguments, "--resume", "--teacher", "x"]) == 1
     assert "teacher 'x' is no run folder" in capsys.readouterr().err
