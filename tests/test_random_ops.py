@@ -17,7 +17,7 @@ from attokit.quant.ops.table import OPS
 
 _CASES = int(os.environ.get("ATTOKIT_RANDOM_CASES", "10000"))
 _PARTS = 5  # of a kind, which run beside each other
-_DRAWS = 200  # of scales, zero points and values, in a graph
+_DRAWS = 400  # of scales, zero points and values, in a graph
 # Not asked for by any function: QUANTIZE is tested in test_elementwise.py, DEQUANTIZE with it.
 _BETWEEN_TYPES = {"quantize", "dequantize"}
 
