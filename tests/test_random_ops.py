@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from random_ops import KINDS
-from single_op import Drawer, differing_outputs
+from single_op import differing_outputs
 
 from attokit.quant.ops.table import OPS
 
@@ -35,19 +35,23 @@ def _cases(kind: str, part: int):
         yield KINDS[kind](random), min(_DRAWS, count - start), seed
 
 
+def _check(case, draws: int, seed: int) -> None:
+    found = differing_outputs(case, draws, seed)
+    bounds = OPS[case.kind].bounds
+    beyond = {kernels: n for kernels, n in found.items() if n > bounds.get(kernels, 0)}
+    assert not beyond, f"{beyond} in {case}, seed {seed}"
+
+
+@pytest.mark.parametrize("kind", ["maximum"])  # the quickest to compile
+def test_every_element_equals_the_runtimes(kind):
+    case, _, seed = next(_cases(kind, 0))
+    _check(case, 5, seed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(_PARTS))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_element_equals_the_runtimes_in_random_cases(kind, part):
     for case, draws, seed in _cases(kind, part):
-        found = differing_outputs(case, draws, seed)
-        bounds = OPS[kind].bounds
-        beyond = {k: n for k, n in found.items() if n > bounds.get(k, 0)}
-        assert not beyond, f"{beyond} in {case}, seed {seed}"
+        _check(case, draws, seed)
     jax.clear_caches()
-
-
-@pytest.mark.parametrize("kind", ["conv_2d"])
-def test_cases_are_of_their_kind(kind):
-    case, _, seed = next(_cases(kind, 0))
-    assert kind in {op.kind for op in Drawer(case, seed).graph.ops}
