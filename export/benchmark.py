@@ -1,23 +1,28 @@
 """How long files take in LiteRT on this machine, one against the other.
 
 A machine's speed changes from second to second. So two files take turns, each round in another order, on one
-core, and what is told is the median of the rounds' ratios, with its spread.
+core, and what is told is the median of the ratios of rounds of either order, with its spread. Time is the process's own on that
+core, so that others that want it too do not count.
 """
 
 import contextlib
 import dataclasses
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from attokit.export import inspection, interpreters
 from attokit.export.anatomy import TensorInfo
 from attokit.quant.ops.kind import Kernels
 
-_SHORTEST = 0.002  # seconds of one measurement: faster files run several times in it
+_SHORTEST = 0.002  # seconds of one measurement: faster files run several times in it, as often each
 _QUARTILES = (25, 50, 75)
+# One thread never waits, so its time is the run's; Windows tells it in steps of 16 ms.
+_clock = time.perf_counter if os.name == "nt" else time.process_time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,7 @@ class Benchmark:
     Attributes:
       kernels: Whose runtime.
       seconds: Of each file.
-      ratio: Of the first to the second, by rounds; None for one file.
+      ratio: Of the first to the second, by rounds of either order; None for one file.
       rounds: How many.
     """
 
@@ -71,7 +76,7 @@ def benchmark(
     Args:
       *files: One or two paths or contents.
       kernels: "xnnpack" (LiteRT as it comes), "reference" or "micro".
-      rounds: Measurements of each.
+      rounds: Measurements of each; of two files an even number, half of them with the second loaded first.
 
     Raises:
       ValueError: if there are not one or two files, one is damaged, or rounds is not positive.
@@ -80,19 +85,48 @@ def benchmark(
         raise ValueError(f"{len(files)} files: give one, or two to compare")
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}: give at least 1")
+    order = list(range(len(files)))
     with pinned():
-        runs = [_Run(file, kernels) for file in files]
-        times = np.zeros((rounds, len(runs)))
-        for i in range(rounds):
-            for j in range(len(runs)) if i % 2 == 0 else reversed(range(len(runs))):
-                times[i, j] = runs[j].seconds()
-    ratio = Timing.of(times[:, 0] / times[:, 1]) if len(runs) == 2 else None
+        if len(files) == 1 or rounds == 1:
+            times = _measure(files, kernels, rounds, order)[None]
+        else:
+            half = math.ceil(rounds / 2)
+            orders = (order, order[::-1])
+            times = np.stack([_measure(files, kernels, half, loaded) for loaded in orders])
+    every = times.reshape(-1, len(files))
     return Benchmark(
         kernels=kernels,
-        seconds=tuple(Timing.of(column) for column in times.T),
-        ratio=ratio,
-        rounds=rounds,
+        seconds=tuple(Timing.of(column) for column in every.T),
+        ratio=Timing.of(_ratios(times)) if len(files) == 2 else None,
+        rounds=len(every),
     )
+
+
+def _measure(
+    files: Sequence[str | os.PathLike[str] | bytes],
+    kernels: Kernels,
+    rounds: int,
+    order: Sequence[int],
+) -> Float[np.ndarray, "rounds files"]:
+    """Returns seconds of files that are loaded in an order and then take turns."""
+    loaded = {j: _Run(files[j], kernels) for j in order}
+    repeats = max(math.ceil(_SHORTEST / max(run.seconds(1), 1e-9)) for run in loaded.values())
+    times = np.zeros((rounds, len(files)))
+    for i in range(rounds):
+        for j in order if i % 2 == 0 else reversed(order):
+            times[i, j] = loaded[j].seconds(repeats)
+    return times
+
+
+def _ratios(times: Float[np.ndarray, "orders rounds 2"]) -> Float[np.ndarray, " pairs"]:
+    """Returns the ratios of each round and the next, in both orders of loading, taken together.
+
+    A file that follows itself finds its data in the cache, and the one that is loaded first has
+    other places in memory: a round alone favours one of them, by a few percent.
+    """
+    rounds = times.sum(0)
+    pairs = rounds[:-1] + rounds[1:] if len(rounds) > 1 else rounds
+    return pairs[:, 0] / pairs[:, 1]
 
 
 class _Run:
@@ -107,15 +141,13 @@ class _Run:
             self._session.invoke(self._inputs)  # the first run allocates
         except RuntimeError as err:
             raise ValueError(f"the runtime cannot run {name}: {err}") from err
-        self._repeats = 1
-        self._repeats = max(1, round(_SHORTEST / max(self.seconds(), 1e-9)))
 
-    def seconds(self) -> float:
-        """Returns how long one run takes."""
-        start = time.perf_counter()
-        for _ in range(self._repeats):
+    def seconds(self, repeats: int) -> float:
+        """Returns how long one of several runs takes; the later ones find the caches filled."""
+        start = _clock()
+        for _ in range(repeats):
             self._session.invoke(self._inputs)
-        return (time.perf_counter() - start) / self._repeats
+        return (_clock() - start) / repeats
 
 
 def _random(tensor: TensorInfo) -> np.ndarray:

@@ -48,9 +48,36 @@ ONE: dict[str, Callable[[Images, int, Callable], Images]] = {
     "share": lambda x, n, w: nn.softmax(x, axis=(3, 3, 2, 1)[n]),
     "normalize": lambda x, n, w: (x - x.mean(-1, keepdims=True))
     / jnp.sqrt(x.var(-1, keepdims=True) + 0.1),
+    "group": lambda x, n, w: _convolve(
+        x, w(1 + n // 2, 3, -(-x.shape[-1] // _groups(x)), 2 * _groups(x)), 1 + n % 2, 1, _groups(x)
+    ),
+    "spread": lambda x, n, w: jax.lax.conv_transpose(
+        x, w(3, 2, x.shape[-1], 3), (2, 1 + n // 2), ("SAME", "VALID")[n % 2]
+    ),
+    "slope": lambda x, n, w: jnp.where(x >= 0, x, w(1, 1, 1, x.shape[-1]) * x),
+    "least": lambda x, n, w: jnp.min(x, ((1, 2), (3,), (1,), (1, 2, 3))[n], keepdims=True),
+    "pick": lambda x, n, w: jnp.take(x, jnp.asarray([x.shape[1 + n % 3] - 1, 0, 0]), 1 + n % 3),
+    "mirror": lambda x, n, w: jnp.pad(
+        x, ((0, 0), (0, min(n, x.shape[1] - 1)), (x.shape[2] // 2, 0), (0, 0)),
+        ("reflect", "symmetric")[n % 2],
+    ),
+    "block": lambda x, n, w: _blocks(x),
+    "unit": lambda x, n, w: x / jnp.sqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-3)),
+    "log_share": lambda x, n, w: nn.log_softmax(x),
+    "attend": lambda x, n, w: _attend(jnp.tanh(x)) if n % 2 else jnp.tanh(x) @ x.swapaxes(-1, -2),
+    "foremost": lambda x, n, w: _foremost(x, 1 + n % 3),
+    "gated": lambda x, n, w: jnp.where(
+        (jnp.all, jnp.any)[n % 2](x > 0, 1 + n // 2, keepdims=True), _bound(x, n), 0.0
+    ),
 }  # fmt: skip
 
 TWO: dict[str, Callable[[Images, Images], Images]] = {
+    "choose": lambda x, y: jnp.where(x > y, x - y, 0.5 * (x - y)),
+    "choose_least": lambda x, y: jnp.where(x <= y, 0.5 * (x - y), x - y),
+    "both": lambda x, y: jnp.where((x > y) & ~(x < 0), jnp.minimum(x - y, x), 0.0),
+    "either": lambda x, y: jnp.where((x >= y) | (x > 0), jnp.maximum(x - y, x), 0.0),
+    "differ": lambda x, y: jnp.where(x != y, x, y),
+    "same": lambda x, y: jnp.where(x == y, x, y),
     "add": lambda x, y: x + y,
     "sub": lambda x, y: x - y,
     "mul": lambda x, y: x * y,
@@ -62,6 +89,37 @@ TWO: dict[str, Callable[[Images, Images], Images]] = {
 
 def _bell(x):
     return 1 / (1 + x * x)
+
+
+def _groups(x):
+    return 2 if x.shape[-1] % 2 == 0 else 1
+
+
+def _blocks(x):
+    """Space to depth where sides are even, else depth to space where channels allow it."""
+    b, h, w, c = x.shape
+    if h % 2 == w % 2 == 0:
+        blocks = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+        return blocks.reshape(b, h // 2, w // 2, 4 * c)
+    if c % 4 == 0:
+        blocks = x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
+        return blocks.reshape(b, 2 * h, 2 * w, c // 4)
+    return x
+
+
+def _attend(x):
+    return nn.softmax(x @ x.swapaxes(-1, -2)) @ x
+
+
+def _foremost(x, axis):
+    """The greatest value, found by its place: a place may jump, the value does not."""
+    place = jax.nn.one_hot(jnp.argmax(x, axis), x.shape[axis], axis=axis)
+    return jnp.sum(place * x, axis, keepdims=True)
+
+
+def _bound(x, n):
+    """What is 0 where "all" or "any" changes its mind."""
+    return (jnp.min, jnp.max)[n % 2](x, 1 + n // 2, keepdims=True)
 
 
 def _convolve(x, kernel, stride, dilation, groups):

@@ -1,5 +1,7 @@
 """Whatever the parts of networks are combined to: the graph is the function, the file is the graph."""
 
+import os
+
 import hypothesis
 import jax
 import numpy as np
@@ -9,7 +11,10 @@ from random_networks import SHAPE, networks
 from traced import normal
 
 from attokit import export, quant
+from attokit.quant.ops.kind import KERNELS
 
+_MANY = int(os.environ.get("ATTOKIT_RANDOM_NETWORKS", "500"))
+_PARTS = 5  # which run beside each other
 IMAGES = normal(*SHAPE)
 _SLOW = {
     "deadline": None,
@@ -40,7 +45,8 @@ def _check_file(network, kernels="reference"):
     graph, weights = quant.trace(network, network.variables, IMAGES)
     hypothesis.assume(graph.ops)
     qparams = quant.calibrate(graph, weights, [(IMAGES,)], input_range=None)
-    data = export.to_tflite(graph, weights, qparams)
+    target = "micro" if kernels == "micro" else "android"
+    data = export.to_tflite(graph, weights, qparams, target=target)
     report = export.verify(data, graph, weights, qparams, IMAGES, kernels=kernels)
     assert report.ok, report.summary
 
@@ -58,7 +64,7 @@ def test_a_file_is_its_graph(network):
 
 
 @pytest.mark.slow
-@settings(max_examples=300, **_SLOW)
+@settings(max_examples=_MANY, **_SLOW)
 @given(networks)
 def test_graphs_are_their_functions_in_many_cases(network):
     _check_float(network)
@@ -66,8 +72,14 @@ def test_graphs_are_their_functions_in_many_cases(network):
 
 
 @pytest.mark.slow
-@settings(max_examples=300, **_SLOW)
-@given(networks)
-def test_files_are_their_graphs_in_many_cases(network):
-    _check_file(network)
-    jax.clear_caches()
+@pytest.mark.parametrize("part", range(_PARTS))
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_files_are_their_graphs_in_many_cases(kernels, part):
+    @hypothesis.seed(part)
+    @settings(max_examples=_MANY // _PARTS, **{**_SLOW, "derandomize": False})
+    @given(networks)
+    def check(network):
+        _check_file(network, kernels)
+        jax.clear_caches()
+
+    check()

@@ -97,6 +97,8 @@ def _integer(op, kernels, integers, multipliers, scales):
     accumulators = accumulate(op, images, kernel)
     if bias:
         accumulators = accumulators + bias[0].reshape(1, 1, 1, -1)
+    if op["groups"] > 1 and scales.kernel_bits == 4:
+        kernels = "reference"  # the only one that LiteRT has for groups of 4 bits
     result = rescale_contraction(accumulators, multipliers[0], kernels, scales, delegated=False)
     return (result,)
 
