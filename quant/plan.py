@@ -319,8 +319,9 @@ def _all_tables(
 
     def stored(op: Op, own: Scales, row: tuple[Multiplier, ...]) -> Array:
         by_arithmetic = table.OPS[op.kind].table
-        if by_arithmetic is not None:
-            return by_arithmetic(op, kernels, own, row)
+        found = None if by_arithmetic is None else by_arithmetic(op, kernels, own, row)
+        if found is not None:
+            return found
         if known is not None:
             return jnp.asarray(known[op.outputs[0]])
         return lookup.entries(

@@ -244,7 +244,8 @@ class OpKind:
         on centred integers is its integer meaning.
       ratios: The multipliers that `integer` wants.
       table: `(op, kernels, scales, multipliers) -> Float[256]`, for ops of one operand without
-        `integer`: the output's integer, zero point included, for each int8 from -128 on.
+        `integer`: the output's integer, zero point included, for each int8 from -128 on; None where the
+        kernel set evaluates `function`.
       function: `(op) -> Function` where such a table is filled with values of a function.
       elementwise: Each element of the output depends on one element of every input.
       tied: All quantized inputs and outputs share one scale.
@@ -270,7 +271,7 @@ class OpKind:
     name: str
     compute: Callable[..., tuple[Float[Array, "..."], ...]]
     integer: Callable[..., tuple[Rescaled, ...]] | None = None
-    table: Callable[..., Float[Array, "256"]] | None = None
+    table: Callable[..., Float[Array, "256"] | None] | None = None
     function: Callable[[Op], Function] | None = None
     elementwise: bool = False
     roles: tuple[Operand, ...] = ()

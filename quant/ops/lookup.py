@@ -4,7 +4,7 @@ LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU and ABS are operators of TFLite's.  `look
 function: an operator where the target has one (GELU, EXP, LOG), otherwise a gather from the table.
 
 Two sorts of tables: TFLite fills most by evaluating the function in float32 (`function`); the
-others follow from integer arithmetic (`table`).
+others follow from integer arithmetic (`table`), in TFLite Micro those of LOGISTIC and TANH too.
 """
 
 import math
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32
 
 from attokit.quant import fixed_point
-from attokit.quant.ops import sigmoid
+from attokit.quant.ops import fixed_functions, sigmoid
 from attokit.quant.ops.kind import (
     Function,
     Kernels,
@@ -256,6 +256,42 @@ def _abs_table(
     return _stored(result, scales)
 
 
+def _micro_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
+    """To Q4.27, in which TFLite Micro computes."""
+    del op
+    return (Ratio(first=scales.inputs[0], exponent=27),) if kernels == "micro" else ()
+
+
+def _micro_table(
+    function: Callable[[Int32[Array, "256"]], Int32[Array, "256"]], bits: int
+) -> Callable[..., Float[Array, "256"] | None]:
+    """Returns the `table` of a function that TFLite Micro computes in fixed point, LiteRT in floats.
+
+    Args:
+      function: From Q4.27 to Q0.31.
+      bits: Of the output's fraction.
+    """
+
+    def table(
+        op: Op, kernels: Kernels, scales: Scales, multipliers: tuple[Multiplier, ...]
+    ) -> Float[Array, "256"] | None:
+        del op
+        if kernels != "micro":
+            return None
+        (multiplier,) = multipliers
+        value, exponent = _centred(scales), multiplier.exponent[0]
+        radius = jnp.int32(15 << 27) >> exponent  # from 15 on, the kernel takes the ends
+        inner = jnp.abs(value) < radius
+        scaled = fixed_point.doubling_high_multiply(
+            jnp.where(inner, value, 0) << exponent, multiplier.mantissa[0]
+        )
+        units = fixed_point.divide_by_power_of_two(function(scaled), jnp.int32(31 - bits))
+        ends = jnp.where(value < 0, -(1 << 20), 1 << 20)
+        return _stored(jnp.where(inner, units, ends), scales)
+
+    return table
+
+
 def _constantly(function: Function) -> Callable[[Op], Function]:
     return lambda op: function
 
@@ -263,22 +299,22 @@ def _constantly(function: Function) -> Callable[[Op], Function]:
 # XNNPACK rounds ties to even, and its exponential has other last bits: of thousands of tables of 256 one
 # or two entries differ.
 _BOUNDS: Mapping[Kernels, int] = MappingProxyType({"xnnpack": 1})
-# TFLite Micro's logistic is nearer to the exact value than a table of floats: where that is within 1e-5 of a
-# tie, one entry in a million, they differ.
-_LOGISTIC_BOUNDS: Mapping[Kernels, int] = MappingProxyType({"xnnpack": 1, "micro": 1})
-
 LOGISTIC = OpKind(
     name="logistic",
     compute=lambda op, values: (jax.nn.sigmoid(values),),
+    table=_micro_table(fixed_functions.logistic, 8),
+    ratios=_micro_ratios,
     function=_constantly(Function(jax.nn.sigmoid, _logistic)),
     fixed_range=(1 / 256, -128),
     elementwise=True,
     wide=sigmoid.LOGISTIC,
-    bounds=_LOGISTIC_BOUNDS,
+    bounds=_BOUNDS,
 )
 TANH = OpKind(
     name="tanh",
     compute=lambda op, values: (jnp.tanh(values),),
+    table=_micro_table(fixed_functions.tanh, 7),
+    ratios=_micro_ratios,
     function=_constantly(Function(jnp.tanh, _tanh)),
     fixed_range=(1 / 128, 0),
     elementwise=True,

@@ -16,23 +16,12 @@ from attokit.quant.fixed_point import (
     saturating_shift,
 )
 from attokit.quant.ops import interpolation
+from attokit.quant.ops.fixed_functions import MAX, exp_negative, one_over_one_plus
 from attokit.quant.ops.kind import Kernels, Multiplier, Op, OpKind, Ratio, Rescaled, Scales, Wide
 from attokit.quant.ops.requantize import rescale
 
 _DIFFERENCE_BITS = 26  # scaled differences are Q5.26
 _ACCUMULATION_BITS = 12  # the sum of exponentials is Q12.19
-_MAX = 2**31 - 1
-# exp(-2**(k - 26)) in Q0.31 for each bit k of a Q5.26 number from 1/4 up.
-_EXP_OF_BITS = (
-    (24, 1672461947),
-    (25, 1302514674),
-    (26, 790015084),
-    (27, 290630308),
-    (28, 39332535),
-    (29, 720401),
-    (30, 242),
-)
-
 # Of int16.  TFLite Micro fills its tables in float32, which moves two entries of the second.
 _WIDE_EXP = interpolation.entries(np.exp, -10, 0, 32768)
 _WIDE_RECIPROCAL = {
@@ -62,7 +51,7 @@ def _integer(op, kernels, integers, multipliers, scales):
     )
     headroom = jax.lax.clz(total)
     fraction = (total << headroom) + jnp.int32(-(2**31))  # the leading 1 drops out
-    inverse = _one_over_one_plus(fraction)
+    inverse = one_over_one_plus(fraction)
     shift = jnp.clip(_ACCUMULATION_BITS - headroom + 31 - 8, 0, 31)
     result = divide_by_power_of_two(doubling_high_multiply(inverse, exponentials), shift)
     return (Rescaled(integers=result),)
@@ -93,7 +82,11 @@ def _integer_wide(op, kernels, integers, multipliers, scales):
 
 def _exponential_table(multiplier: Multiplier) -> Int32[Array, "256"]:
     """Returns exp(-s * d) in Q0.31 for d = 0 … 255, zero where the kernel leaves it out."""
-    return jnp.where(_kept(multiplier), _exp_negative(_scaled_differences(multiplier)), 0)
+    return jnp.where(
+        _kept(multiplier),
+        exp_negative(_scaled_differences(multiplier), fraction=_DIFFERENCE_BITS),
+        0,
+    )
 
 
 def _scaled_differences(multiplier: Multiplier) -> Int32[Array, "256"]:
@@ -112,41 +105,7 @@ def _clipped(multiplier: Multiplier) -> tuple[Int32[Array, ""], Int32[Array, ""]
     """Returns exponent and mantissa; at scales beyond 32 the kernel clips the multiplier."""
     overflows = multiplier.exponent[0] > 31
     exponent = jnp.where(overflows, 31, multiplier.exponent[0])
-    return exponent, jnp.where(overflows, jnp.int32(_MAX), multiplier.mantissa[0])
-
-
-def _exp_negative(value: Int32[Array, " n"]) -> Int32[Array, " n"]:
-    """Returns exp(value) in Q0.31 for value <= 0 in Q5.26."""
-    quarter = 1 << 24
-    reduced = (value & (quarter - 1)) - quarter
-    remainder = reduced - value
-    result = _exp_in_last_quarter(reduced << 5)
-    for bit, factor in _EXP_OF_BITS:
-        shrunk = doubling_high_multiply(result, jnp.int32(factor))
-        result = jnp.where((remainder & (1 << bit)) != 0, shrunk, result)
-    return jnp.where(value == 0, jnp.int32(_MAX), result)
-
-
-def _exp_in_last_quarter(value: Int32[Array, " n"]) -> Int32[Array, " n"]:
-    """Returns exp(value) in Q0.31 for value in [-1/4, 0): Taylor around -1/8."""
-    constant, third = jnp.int32(1895147668), jnp.int32(715827883)  # exp(-1/8), 1/3
-    x = value + (1 << 28)
-    x2 = doubling_high_multiply(x, x)
-    x3 = doubling_high_multiply(x2, x)
-    x4 = doubling_high_multiply(x2, x2)
-    tail = doubling_high_multiply(divide_by_power_of_two(x4, jnp.int32(2)) + x3, third) + x2
-    tail = divide_by_power_of_two(tail, jnp.int32(1))
-    return constant + doubling_high_multiply(constant, x + tail)
-
-
-def _one_over_one_plus(value: Int32[Array, "..."]) -> Int32[Array, "..."]:
-    """Returns 1 / (1 + value) in Q0.31 for value in [0, 1): three Newton steps in Q2.29."""
-    half = (value >> 1) + (1 << 30)  # half of value + 1, whose sum does not fit in 31 bits
-    x = jnp.int32(1515870810) + doubling_high_multiply(half, jnp.int32(-1010580540))
-    for _ in range(3):
-        error = jnp.int32(1 << 29) - doubling_high_multiply(half, x)
-        x = x + saturating_shift(doubling_high_multiply(x, error), 2)
-    return saturating_shift(x, 1)
+    return exponent, jnp.where(overflows, jnp.int32(MAX), multiplier.mantissa[0])
 
 
 def _compute_log(op, values):
@@ -200,14 +159,14 @@ def _log(value: Int32[Array, "..."]) -> Int32[Array, "..."]:
     inner = jnp.int32(1057819769) + q + multiply(jnp.int32(127690142), square)
     denominator = multiply(half_sum, inner) + multiply(jnp.int32(638450708), q)
     fraction = multiply(
-        divide_by_power_of_two(numerator, jnp.int32(6)), _one_over_one_plus(denominator)
+        divide_by_power_of_two(numerator, jnp.int32(6)), one_over_one_plus(denominator)
     )
     return saturating_shift(multiply(power, jnp.int32(1488522236)) + fraction, 1)
 
 
 def _shifted(value: Int32[Array, "..."], bits: Int32[Array, "..."]) -> Int32[Array, "..."]:
     """Returns value * 2**bits, saturating."""
-    return jnp.where(value > (jnp.int32(_MAX) >> bits), jnp.int32(_MAX), value << bits)
+    return jnp.where(value > (jnp.int32(MAX) >> bits), jnp.int32(MAX), value << bits)
 
 
 SOFTMAX = OpKind(

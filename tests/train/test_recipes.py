@@ -92,7 +92,10 @@ def test_two_steps_of_every_recipe(name):
     values = compute_metrics(metrics)
     assert np.isfinite(values["loss"]) and values["first_bad_step"] == -1
     changed = jax.tree.map(lambda a, b: (a != np.asarray(b)).any(), before, state.params)
-    assert np.mean(jax.tree.leaves(changed)) > 0.9
+    changed, before = jax.tree.leaves(changed), jax.tree.leaves(before)
+    # A clipped gradient may move a scale of 1 by less than float32 holds; what starts at 0 holds any.
+    assert np.mean(changed) > 0.75
+    assert np.mean([c for a, c in zip(before, changed, strict=True) if not a.any()]) > 0.9
 
 
 def test_unknown_names_get_near_ones():
