@@ -44,9 +44,12 @@ def accumulate(
 
 
 def _ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
-    """All kernels multiply the scales as floats and divide by the output's as doubles."""
-    del op, kernels
-    return (Ratio(first=scales.inputs[0] * scales.inputs[1], third=scales.outputs[0]),)
+    """LiteRT multiplies the scales as floats, TFLite Micro as doubles; both divide doubles."""
+    del op
+    first, second = scales.inputs
+    if kernels == "micro":
+        return (Ratio(first=first, second=second, third=scales.outputs[0]),)
+    return (Ratio(first=first * second, third=scales.outputs[0]),)
 
 
 def _integer(op, kernels, integers, multipliers, scales):
