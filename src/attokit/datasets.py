@@ -53,8 +53,9 @@ def load_dataset(
     if image_shape is not None and dataset.image_shape != image_shape:
         height, width, channels = dataset.image_shape
         raise ValueError(
-            f"images of {data} have {channels} channel{'s' * (channels > 1)}, asked for are {image_shape}: take a "
-            f"model of images {dataset.image_shape} (--image-size {height} {width} {channels})"
+            f"the images of {data} have {channels} channel{'s' * (channels > 1)} and are {dataset.image_shape}, "
+            f"not {image_shape}: height, width and channels must be those of the model (for a model of these "
+            f"images give --image-size {height} {width} {channels})"
         )
     return dataset
 
