@@ -5,7 +5,8 @@
 
 Each run of `attokit train` is copied, quantized with the switches of a row, exported, and its file evaluated in
 default LiteRT over the whole test split. Rows of QAT are repeated for each seed and averaged. Every result is
-appended to a file as soon as it is there, and what stands in it is not measured again.
+appended to a file as soon as it is there, and what stands in it is not measured again: a row of QAT counts for its
+epochs, every row for its data. Rows that fail are named at the end, after the table of the others.
 """
 
 import argparse
@@ -21,6 +22,14 @@ import sys
 import tempfile
 
 _QAT = ("--method", "qat")
+_EPOCHS = "2"
+_MADE = (
+    "checkpoints",
+    "events*",
+    "qat",
+    "quantized.safetensors",
+    "*.tflite",
+)  # by earlier work on a run
 _LEARNED = (*_QAT, "--learn-scales")
 VARIANTS = {
     "ptq": (),
@@ -51,7 +60,7 @@ def attokit(*arguments):
     command = [sys.executable, "-c", "import sys; from attokit.cli import main; sys.exit(main())"]
     done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"attokit {' '.join(map(str, arguments))}: {done.stderr or done.stdout}")
+        raise RuntimeError(f"attokit {' '.join(map(str, arguments))}: {done.stderr or done.stdout}")
     return done.stdout
 
 
@@ -61,7 +70,7 @@ def measure(job, options):
     data = ("--data", options.data) if options.data else ()
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / run.name
-        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints", "events*", "qat"))
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns(*_MADE))
         config = json.loads((copy / "config.json").read_text())
         config["config"]["seed"] = seed  # of QAT, which takes it from the float run
         (copy / "config.json").write_text(json.dumps(config))
@@ -73,8 +82,24 @@ def measure(job, options):
         file = float(re.findall(r"[^_]accuracy[^0-9]+([0-9.]+)", said)[0])
     return {
         "network": run.name, "row": name, "seed": seed,
+        "epochs": epochs_of(name, options), "data": options.data,
         "float": 100 * float_accuracy(run), "graph": 100 * graph, "file": 100 * file,
     }  # fmt: skip
+
+
+def epochs_of(name, options):
+    """Returns how long a row trains."""
+    return float(options.epochs) if "qat" in VARIANTS[name] else None
+
+
+def asked_for(result, options):
+    """Returns whether a result is of the data and the length that are asked for; older ones say neither."""
+    row = result["row"]
+    length = result.get("epochs", float(_EPOCHS) if "qat" in VARIANTS.get(row, ()) else None)
+    return row in VARIANTS and (length, result.get("data")) == (
+        epochs_of(row, options),
+        options.data,
+    )
 
 
 def float_accuracy(run):
@@ -117,21 +142,38 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", default="*", help="pattern of names of rows")
-    parser.add_argument("--epochs", default="2", help="of QAT")
+    parser.add_argument("--epochs", default=_EPOCHS, help="of QAT")
     parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("results.jsonl"))
     options = parser.parse_args()
+    names = [run.name for run in options.runs]
+    if len({*names}) < len(names):
+        parser.error(
+            f"runs are told apart by the names of their folders, which are {names}: rename one"
+        )
+    if options.data and pathlib.Path(options.data).exists():
+        options.data = str(pathlib.Path(options.data).absolute())  # the same from any folder
     text = options.results.read_text() if options.results.exists() else ""
     results = [json.loads(line) for line in text.splitlines()]
+    results = [result for result in results if asked_for(result, options)]
     done = {(r["network"], r["row"], r["seed"]) for r in results}
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        running = [pool.submit(measure, job, options) for job in jobs(options, done)]
+        running = {pool.submit(measure, job, options): job for job in jobs(options, done)}
+        failed = []
         for future in concurrent.futures.as_completed(running):
+            if (err := future.exception()) is not None:
+                run, name, seed = running[future]
+                failed.append(f"failed: {run.name}, {name}, seed {seed}: {err}")
+                print(failed[-1], file=sys.stderr, flush=True)
+                continue
             results.append(future.result())
             with options.results.open("a") as file:
                 file.write(json.dumps(results[-1]) + "\n")
             print(results[-1], flush=True)
     print(table(results, options.runs))
+    if failed:
+        print(*failed, sep="\n", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,7 +21,12 @@ def start(options, folder, cache):
     run_dir = folder / "run"
     shutil.rmtree(run_dir, ignore_errors=True)
     command = [
-        *(sys.executable, "-c", "from attokit.cli import main; main()", "train"),
+        *(
+            sys.executable,
+            "-c",
+            "import sys; from attokit.cli import main; sys.exit(main())",
+            "train",
+        ),
         *("--model", options.model, "--overrides", "small_images=true"),
         *("--data", "fashion_mnist_subset", "--steps", "2", "--batch-size", "32"),
         *("--run-dir", str(run_dir)),

@@ -81,7 +81,9 @@ def reestimate_batch_stats(
     total: Any = None
     for step, batch in enumerate(iterate(read)):
         task.check(batch)
-        own = _of_norms(_moments, *jax.device_get(measure(*placed, put_batch(batch, mesh), step)))
+        moved, kept = jax.device_get(measure(*placed, put_batch(batch, mesh), step))
+        _check_moved(kept)
+        own = _of_norms(_moments, moved, kept)
         total = own if total is None else jax.tree.map(np.add, total, own)
     means = jax.tree.map(lambda value: value / batches, total)
     return {**model_state, _COLLECTION: _of_norms(_statistics, means)}
@@ -124,24 +126,32 @@ def _check(model_state: PyTree) -> None:
             "the network has no batch norm whose statistics could be measured again (its variables hold no "
             f"{_COLLECTION!r}): leave it out"
         )
-    others = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, node in jax.tree_util.tree_leaves_with_path(statistics, is_leaf=_is_norm)
-        if not _is_norm(node)
-    ]
+    others = _named(statistics, lambda node: not _is_norm(node))
     if others:
         raise ValueError(
-            f"{_COLLECTION!r} holds {', '.join(others)}, which are no mean and var of a batch norm: "
+            f"{_COLLECTION!r} holds {others}, which are no mean and var of a batch norm: "
             "leave re-estimation out"
         )
 
 
+def _check_moved(kept: PyTree) -> None:
+    """Refuses norms that keep all of the old."""
+    still = _named(kept, lambda norm: any(np.any(share == 1) for share in norm.values()))
+    if still:
+        raise ValueError(
+            f"training does not move the statistics of batch norms ({still}): leave re-estimation out"
+        )
+
+
+def _named(statistics: PyTree, wanted: Callable[[Any], bool]) -> str:
+    """Returns the paths of those norms, and other leaves, that are wanted."""
+    leaves = jax.tree_util.tree_leaves_with_path(statistics, is_leaf=_is_norm)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return ", ".join(n for n, (_, node) in zip(names, leaves, strict=True) if wanted(node))
+
+
 def _moments(moved: dict[str, np.ndarray], kept: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns a batch's means, and in the place of variances its means of squares, in float64."""
-    if any(np.any(share == 1) for share in kept.values()):
-        raise ValueError(
-            "training does not move the statistics of a batch norm: leave re-estimation out"
-        )
     mean, var = (moved[name].astype(np.float64) / (1 - kept[name]) for name in ("mean", "var"))
     return {"mean": mean, "var": var + np.square(mean)}
 

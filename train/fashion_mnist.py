@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from attokit.checkpoints.class_names import FASHION_MNIST
-from attokit.train.dataset import ArraySource, Dataset
+from attokit.train.dataset import ArraySource, Batch, Dataset, Source
 from attokit.train.idx import find_idx, read_idx
 
 _SUBSET = "fashion_mnist_subset.npz.xz"
@@ -21,14 +21,31 @@ _FILE_PREFIXES = {"train": "train", "test": "t10k"}
 _SIZE = (28, 28)
 
 
-def _source(images: np.ndarray, labels: np.ndarray, image_size: tuple[int, int]) -> ArraySource:
-    if images.shape[1:] != image_size:
-        height, width = image_size
-        images = np.stack([
-            np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-            for image in images
-        ])  # fmt: skip
-    return ArraySource(images=images[..., None], labels=labels.astype(np.int32))
+class _FittedSource:
+    """Images of another source, which stay small in memory and are fitted to a size when they are read."""
+
+    def __init__(self, source: Source, image_size: tuple[int, int]):
+        self._source = source
+        self._image_size = image_size
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+        return len(self._source)
+
+    def read(self, indices: np.ndarray) -> Batch:
+        """Returns the examples at `indices`, with images [b, h, w, 1] of the size."""
+        batch = self._source.read(indices)
+        height, width = self._image_size
+        images = np.empty((len(indices), height, width, 1), np.uint8)
+        for fitted, image in zip(images, batch["images"], strict=True):
+            small = Image.fromarray(image[..., 0])
+            fitted[..., 0] = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
+        return batch | {"images": images}
+
+
+def _source(images: np.ndarray, labels: np.ndarray, image_size: tuple[int, int]) -> Source:
+    source = ArraySource(images=images[..., None], labels=labels.astype(np.int32))
+    return source if image_size == _SIZE else _FittedSource(source, image_size)
 
 
 def load_fashion_mnist_subset(image_size: tuple[int, int] = _SIZE) -> Dataset:
@@ -46,7 +63,7 @@ def load_fashion_mnist_subset(image_size: tuple[int, int] = _SIZE) -> Dataset:
     return _dataset("fashion_mnist_subset", splits, image_size)
 
 
-def _dataset(name: str, splits: dict[str, ArraySource], image_size: tuple[int, int]) -> Dataset:
+def _dataset(name: str, splits: dict[str, Source], image_size: tuple[int, int]) -> Dataset:
     return Dataset(
         name=name, class_names=FASHION_MNIST, image_shape=(*image_size, 1), splits=splits
     )

@@ -63,6 +63,12 @@ class RunFolder:
     def start(self, config: TrainConfig, extra: Mapping[str, Any], *, resume: bool) -> None:
         """Writes the config, or checks it against that of the run that goes on.
 
+        Args:
+          config: How to train.
+          extra: Further JSON values. "switches" maps names to values, and what is None or not named is off; the
+            others are compared only where the run that goes on has them too.
+          resume: Go on with the run that is there, if one is.
+
         Raises:
           ValueError: if a run that is not resumed would be overwritten, or a resumed one was
             started with other settings or has a damaged config.
@@ -72,7 +78,7 @@ class RunFolder:
         if file.exists():
             if not resume:
                 check_no_run(self.path)
-            saved = _read_settings(file)
+            saved = _with_switches(_read_settings(file), extra.get("switches", {}))
             differences = decisive_differences(saved["config"], config)
             differences += _extra_differences(saved, extra)
             if differences:
@@ -81,6 +87,8 @@ class RunFolder:
                     f"({'; '.join(differences)}): use those, or another folder"
                 )
             settings = saved | settings
+        if "switches" in settings:
+            settings["switches"] = _on(settings["switches"])
         if self._writes:
             write_atomically(file, json.dumps(settings, indent=2) + "\n")
 
@@ -124,13 +132,27 @@ def _read_settings(file: pathlib.Path) -> dict[str, Any]:
     )
 
 
+def _on(switches: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those that are on."""
+    return {name: value for name, value in switches.items() if value not in (None, [], (), {})}
+
+
+def _with_switches(saved: Mapping[str, Any], switches: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings with the switches, on or off, that an older version kept beside "switches" in their place."""
+    moved = {name: saved[name] for name in switches if name in saved}
+    if not moved:
+        return dict(saved)
+    others = {name: value for name, value in saved.items() if name not in moved}
+    return others | {"switches": moved | saved.get("switches", {})}
+
+
 def _extra_differences(saved: Mapping[str, Any], extra: Mapping[str, Any]) -> list[str]:
     """Returns which further settings differ; a run of an older version may lack some.
 
-    "switches" holds those that are on, so what one side lacks is off there.
+    What one side lacks of "switches" is off there.
     """
     current = json.loads(json.dumps(dict(extra)))  # tuples as the file holds them
-    before, now = saved.get("switches", {}), current.pop("switches", {})
+    before, now = _on(saved.get("switches", {})), _on(current.pop("switches", {}))
     return [
         f"{name} was {saved[name]!r}, now {value!r}"
         for name, value in current.items()

@@ -23,22 +23,29 @@ def _narrowed(value: Value) -> Value:
 def _operands(*values: Value) -> list[Value]:
     """Returns values as they were before broadcasting, if they still broadcast to the same shape.
 
-    Else one of them stays as wide as the result: one that depends on the inputs, if such a one is.
+    Else one of them stays as wide as the result: one that depends on the inputs, if such a one is. Where none is
+    that wide, as of [h, 1] and [1, w], those stay without which the result would be smaller.
     """
-    shape = np.broadcast_shapes(*(value.shape for value in values))
+    shape = _shape(*values)
     narrow = [_narrowed(value) for value in values]
-    if np.broadcast_shapes(*(value.shape for value in narrow)) == shape:
+    if _shape(*narrow) == shape:
         return narrow
-    wide = [i for i, value in enumerate(values) if value.shape == shape]
-    kept = next((i for i in wide if isinstance(values[i], Symbol)), wide[0])
-    return [value if i == kept else narrow[i] for i, value in enumerate(values)]
+
+    def stays_longest(i: int) -> tuple[bool, bool, int]:
+        return values[i].shape == shape, isinstance(values[i], Symbol), -i
+
+    found = list(values)
+    for i in sorted(range(len(values)), key=stays_longest):
+        tried = [*found[:i], narrow[i], *found[i + 1 :]]
+        if _shape(*tried) == shape:
+            found = tried
+    return found
 
 
 def _binary(kind: str):
     def lower(build: Builder, params, first: Value, second: Value) -> Symbol:
         del params
-        shape = np.broadcast_shapes(first.shape, second.shape)
-        return build.emit(kind, _operands(first, second), shape)
+        return build.emit(kind, _operands(first, second), _shape(first, second))
 
     return lower
 
@@ -176,13 +183,13 @@ def pow_(build: Builder, params, base: Value, exponent: Value) -> Symbol:
     """A power whose base or exponent is one number."""
     del params
     known = next((v for v in (base, exponent) if isinstance(v, Known)), None)
-    number = known.scalar() if known is not None else None
+    value = exponent if known is base else base
+    number = _number(known, value)
     if number is None:
         raise build.error(
             f"a power of shapes {base.shape} and {exponent.shape} that both vary",
             "Supported are x ** c and c ** x for one number c.",
         )
-    value = exponent if known is base else base
 
     def function(values: Any) -> Any:
         return jnp.power(number, values) if known is base else jnp.power(values, number)
@@ -194,7 +201,7 @@ def pow_(build: Builder, params, base: Value, exponent: Value) -> Symbol:
 def rem(build: Builder, params, dividend: Value, divisor: Value) -> Symbol:
     """The remainder by one number (of `jnp.mod`, `jnp.fmod` and %)."""
     del params
-    number = divisor.scalar() if isinstance(divisor, Known) else None
+    number = _number(divisor, dividend)
     if number is None or not is_quantized(dividend.dtype):
         raise build.error(
             f"a remainder of {dividend.dtype} of shapes {dividend.shape} and {divisor.shape}",
@@ -242,7 +249,7 @@ def logical(kind: str):
             raise build.error(
                 f"bitwise arithmetic of {values[0].dtype}", "Supported is logic of conditions."
             )
-        return build.emit(kind, _operands(*values), values[0].shape, result=np.bool_)
+        return build.emit(kind, _operands(*values), _shape(*values), result=np.bool_)
 
     return lower
 
@@ -274,15 +281,22 @@ def _choice(build: Builder, condition: Value, chosen: Value, otherwise: Value) -
     return build.emit("select", _operands(condition, chosen, otherwise), chosen.shape)
 
 
-def _shape(first: Value, second: Value) -> tuple[int, ...]:
-    return np.broadcast_shapes(first.shape, second.shape)
+def _shape(*values: Value) -> tuple[int, ...]:
+    return np.broadcast_shapes(*(value.shape for value in values))
+
+
+def _number(value: Value | None, other: Value) -> float | None:
+    """Returns the one number that a value is, if it leaves the other its shape."""
+    if isinstance(value, Known) and _shape(value, other) == other.shape:
+        return value.scalar()
+    return None
 
 
 def _with_scalar(first: Value, second: Value) -> tuple[Value, float | None]:
     """Returns the symbolic side and the constant of the other, None if that is not one number."""
     if isinstance(first, Known):
         first, second = second, first
-    return first, second.scalar() if isinstance(second, Known) else None
+    return first, _number(second, first)
 
 
 def _bound(node) -> float | None:

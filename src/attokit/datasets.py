@@ -47,11 +47,15 @@ def load_dataset(
     Raises:
       ValueError: if there is no such data, it is damaged, or its images have another shape.
     """
+    if image_shape is not None and min(image_shape) < 1:
+        raise ValueError(f"image_size is {image_shape}: give at least 1 of each")
     dataset = _load(data, image_shape, task)
     if image_shape is not None and dataset.image_shape != image_shape:
+        height, width, channels = dataset.image_shape
         raise ValueError(
-            f"the images of {data} are {dataset.image_shape}, not {image_shape}: "
-            "height, width and channels must be those of the model"
+            f"the images of {data} have {channels} channel{'s' * (channels > 1)} and are {dataset.image_shape}, "
+            f"not {image_shape}: height, width and channels must be those of the model (for a model of these "
+            f"images give --image-size {height} {width} {channels})"
         )
     return dataset
 

@@ -274,7 +274,7 @@ class Quantizer:
           eval_split: The split to evaluate on.
           resume: Go on from the newest checkpoint.
           extra: Further JSON values for `config.json`, such as how `qparams` were calibrated; "switches"
-            are those that were on before training.
+            are those of what comes before training, None where off.
           console: Where to print.
 
         Raises:
@@ -283,9 +283,14 @@ class Quantizer:
         train_size = len(dataset.split("train"))
         _check_steadying(steadying, config, learn)
         extra = dict(extra or {})
-        switches = extra.pop("switches", {}) | steadying.settings()
-        if teacher is not None:
-            switches["teacher"] = teacher.name
+        switches = {
+            **extra.pop("switches", {}),
+            **steadying.settings(),
+            "teacher": None if teacher is None else teacher.name,
+            # All are "learned scales".
+            "learn": None if learn in ((), ("*",)) else list(learn),
+            "freeze_scales": list(freeze) or None,
+        }
         optimizer = _optimizer(config, train_size, scale_learning_rate)
         kernels = kernels_of(self.graph, qparams)
         result = fit(
@@ -304,9 +309,6 @@ class Quantizer:
                 "quantization": "learned scales" if learn else "calibrated scales",
                 "kernels": self._kernels,
                 "scale_learning_rate": scale_learning_rate if learn else None,
-                # Absent where they say nothing, as in runs that were begun before they existed.
-                **({"learn": list(learn)} if learn not in ((), ("*",)) else {}),
-                **({"freeze_scales": list(freeze)} if freeze else {}),
                 "switches": switches,
                 **extra,
             },

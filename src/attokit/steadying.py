@@ -46,6 +46,12 @@ class Steadying:
         object.__setattr__(self, "freeze_flips", tuple(self.freeze_flips))  # JSON knows no tuples
         if not all(0 < threshold < 1 for threshold in self.freeze_flips):
             raise ValueError(f"freeze_flips are {self.freeze_flips}: give shares between 0 and 1")
+        start, end = self.freeze_flips
+        if end > start:
+            raise ValueError(
+                f"freeze_flips rise from {start} to {end}, so that values freeze at the start alone: give the "
+                f"larger first ({end} {start})"
+            )
         if self.flip_momentum >= min(self.freeze_flips):
             raise ValueError(
                 f"flip_momentum {self.flip_momentum} reaches {min(self.freeze_flips)} of freeze_flips, so "
@@ -71,7 +77,8 @@ class Steadying:
           total_steps: Of the training.
 
         Raises:
-          ValueError: if kernels are to be steadied, and there is none.
+          ValueError: if kernels are to be steadied and there is none, or scales to be frozen after no step
+            or the last one.
         """
         parts = [optimizer]
         if (self.dampening or self.freeze_flips) and not kernels:
@@ -81,7 +88,18 @@ class Steadying:
         if self.dampening:
             parts.insert(0, dampen(kernels, self.dampening, total_steps))
         if self.freeze_scales_after is not None:
-            parts.append(hold_scales_after(max(1, round(self.freeze_scales_after * total_steps))))
+            parts.append(hold_scales_after(self._free_steps(total_steps)))
         if self.freeze_flips is not None:  # last: it looks at where the updates lead
             parts.append(freeze_flips(kernels, self.freeze_flips, self.flip_momentum, total_steps))
         return optax.chain(*parts) if len(parts) > 1 else optimizer
+
+    def _free_steps(self, total_steps: int) -> int:
+        """Returns the steps before scales stay."""
+        assert self.freeze_scales_after is not None
+        steps = max(1, round(self.freeze_scales_after * total_steps))
+        if steps >= total_steps:
+            raise ValueError(
+                f"freeze_scales_after {self.freeze_scales_after} of {total_steps} steps leaves none in which "
+                "scales stay: give a smaller share or more steps, or leave it out"
+            )
+        return steps

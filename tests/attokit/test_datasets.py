@@ -120,8 +120,12 @@ def test_folder_of_images_and_boxes(tmp_path):
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="no data 'nowhere'"):
         load_dataset("nowhere")
-    with pytest.raises(ValueError, match="must be those of the model"):
-        load_dataset("fashion_mnist_subset", (32, 32, 3))
+    with pytest.raises(ValueError, match=r"have 1 channel and .* give --image-size 32 40 1"):
+        load_dataset("fashion_mnist_subset", (32, 40, 3))
+    with pytest.raises(ValueError, match=r"have 3 channels and .* give --image-size 32 48 3"):
+        load_dataset("wake_scenes:Bag", (32, 48, 1))
+    with pytest.raises(ValueError, match=r"image_size is \(0, 0, 1\): give at least 1 of each"):
+        load_dataset("fashion_mnist_subset", (0, 0, 1))
     with pytest.raises(ValueError, match="no folder train"):
         load_dataset(str(tmp_path))
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"")

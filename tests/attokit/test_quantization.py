@@ -168,6 +168,12 @@ def test_switches_are_those_that_a_run_began_with(traced, dataset, tmp_path):
     _train(traced, dataset, tmp_path, config, steadying=own, extra={"switches": {"other": 3}})
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings["switches"] == {"dampening": 0.1, "other": 3}
+    off = r"freeze_scales was 'off', now \['dense/\*'\]; learn was 'off', now \['dense\*'\]"
+    with pytest.raises(ValueError, match=off):
+        _train(
+            traced, dataset, tmp_path, config, steadying=own, extra={"switches": {"other": 3}},
+            resume=True, learn=("dense*",), freeze=("dense/*",),
+        )  # fmt: skip
     with pytest.raises(ValueError, match=r"dampening was 0.1, now 'off'; other was 3, now 'off'"):
         _train(traced, dataset, tmp_path, config, resume=True)
     with pytest.raises(

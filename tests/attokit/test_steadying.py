@@ -32,6 +32,7 @@ def test_order_of_the_parts():
     [
         ({"dampening": -1.0}, "dampening is -1.0: give a weight of 0"),
         ({"freeze_flips": (0.0, 0.5)}, "give shares between 0 and 1"),
+        ({"freeze_flips": (0.01, 0.3)}, r"rise from 0.01 to 0.3, .* larger first \(0.3 0.01\)"),
         ({"freeze_flips": (0.1, 0.01), "flip_momentum": 0.01}, "a single flip would freeze"),
         ({"flip_momentum": 0.1}, "flip_momentum 0.1 changes nothing"),
         ({"flip_momentum": 1.0}, "give a share between 0 and 1"),
@@ -41,6 +42,14 @@ def test_order_of_the_parts():
 def test_what_means_nothing(options, text):
     with pytest.raises(ValueError, match=text):
         Steadying(**options)
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.96, 10), (0.5, 1)])
+def test_scales_that_would_never_stay(share, steps):
+    own = Steadying(freeze_scales_after=share)
+    with pytest.raises(ValueError, match=f"{share} of {steps} steps leaves none .* smaller share"):
+        own.around(optax.sgd(0.1), KERNELS, steps)
+    own.around(optax.sgd(0.1), KERNELS, 20 * steps)
 
 
 def test_a_graph_without_kernels():

@@ -86,9 +86,12 @@ def test_nothing_to_measure(trained, dataset):
 
 def test_statistics_that_do_not_move(trained, dataset):
     def still(params, model_state, inputs, *, train, key):
-        return inputs.reshape(inputs.shape[0], -1)[:, :3], model_state
+        statistics = model_state["batch_stats"]
+        moved = jax.tree.map(lambda old: 0.5 * old, statistics["first"])
+        state = {"batch_stats": statistics | {"first": moved}}
+        return inputs.reshape(inputs.shape[0], -1)[:, :3], state
 
-    with pytest.raises(ValueError, match="does not move the statistics"):
+    with pytest.raises(ValueError, match=r"does not move the statistics of batch norms \(second\)"):
         reestimate_batch_stats(
             still, *trained, dataset.split("train"), TASK, batches=1, batch_size=16
         )

@@ -2,6 +2,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_subset
 
@@ -42,6 +43,29 @@ def test_images_are_fitted_to_a_size(tmp_path):
     assert dataset.image_shape == (56, 40, 1)
     images = dataset.split("train").read(np.array([0]))["images"]
     assert images.shape == (1, 56, 40, 1) and np.all(images == 7)
+
+
+def test_images_are_fitted_when_they_are_read(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
+    for prefix in ("train", "t10k"):
+        _write(tmp_path, prefix, images, np.array([4, 0, 9], np.uint8))
+    with monkeypatch.context() as context:
+        context.setattr("attokit.train.fashion_mnist.Image", None)
+        source = load_fashion_mnist(tmp_path, (40, 56)).split("test")
+    batch = source.read(np.array([2, 0]))
+    for image, fitted in zip(images[[2, 0]], batch["images"], strict=True):
+        want = Image.fromarray(image).resize((56, 40), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(fitted[..., 0], np.asarray(want))
+    assert batch["labels"].tolist() == [9, 4] and batch["labels"].dtype == np.int32
+    assert source.read(np.zeros(0, int))["images"].shape == (0, 40, 56, 1)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (56, 56)])
+def test_files_without_images(tmp_path, size):
+    for prefix in ("train", "t10k"):
+        _write(tmp_path, prefix, np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8))
+    with pytest.raises(ValueError, match="no examples in split train, test: check the folder"):
+        load_fashion_mnist(tmp_path, size)
 
 
 def test_a_size_and_its_half_are_the_same_picture():

@@ -69,6 +69,25 @@ def test_switches_are_off_where_they_are_not_named(tmp_path):
     older.start(CONFIG, {"switches": {}}, resume=True)
 
 
+def test_switches_of_an_older_run_lay_beside_them(tmp_path):
+    older = {"model": "tiny", "passes": {}, "bits": ["4"], "switches": {"a": 1}}
+    off = {"a": None, "passes": None, "bits": None, "types": None}
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"steps": 4}} | older))
+    folder = RunFolder(tmp_path)
+    for more, text in [
+        ({}, r"a was 1, now 'off'; bits was \['4'\], now 'off'"),
+        ({"a": 1, "bits": ("4",), "passes": {"x": 2}}, r"\(passes was 'off', now {'x': 2}\)"),
+        ({"a": 1, "bits": ("4",), "types": ["*"]}, r"\(types was 'off', now \['\*'\]\)"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            folder.start(CONFIG, {"switches": off | more}, resume=True)
+    for _ in range(2):  # once moved, they stay where they are
+        folder.start(CONFIG, {"switches": off | {"a": 1, "bits": ("4",)}}, resume=True)
+        settings = json.loads((tmp_path / "config.json").read_text())
+        del settings["config"]
+        assert settings == {"model": "tiny", "switches": {"bits": ["4"], "a": 1}}
+
+
 @pytest.mark.parametrize("text", ['{"config": {', "[]", "{}", '{"config": 3}'])
 def test_damaged_config_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)

@@ -231,7 +231,7 @@ def run(options: Options, console: Console) -> None:
         qparams,
         {"method": options.method, task.best_metric: f"{metrics[task.best_metric]:.4f}"}
         | ({"weight_bits": " ".join(f"{k}={v}" for k, v in bits.items())} if bits else {})
-        | {name: str(value) for name, value in _switches(options).items()}
+        | ({} if options.reestimate_bn is None else {"reestimate_bn": str(options.reestimate_bn)})
         | options.post_training.metadata()
         | options.precision.metadata(),
     )
@@ -273,9 +273,14 @@ def _traced(
     return source.trace({"params": params, **model_state})
 
 
-def _switches(options: Options) -> dict[str, int]:
-    """Returns the switches before training that are on."""
-    return {} if options.reestimate_bn is None else {"reestimate_bn": options.reestimate_bn}
+def _switches(options: Options) -> dict[str, Any]:
+    """Returns what may be switched on before training, None where it is off."""
+    return {
+        "reestimate_bn": options.reestimate_bn,
+        "post_training": options.post_training.settings() or None,
+        "weight_bits": list(options.weight_bits) or None,
+        **{name: list(v) or None for name, v in dataclasses.asdict(options.precision).items()},
+    }
 
 
 def _named(precision: Precision) -> str:
@@ -325,9 +330,6 @@ def _train(
         extra={
             "calibration": options.calibration,
             "calibration_images": options.calibration_images,
-            "post_training": options.post_training.settings(),
-            **({"weight_bits": list(options.weight_bits)} if options.weight_bits else {}),
-            **options.precision.settings(),
             "switches": _switches(options),
         },
         console=console,

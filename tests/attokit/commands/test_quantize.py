@@ -44,8 +44,9 @@ def test_passes_around_calibration_stay_with_the_run(run_dir, capsys):
     jax.tree.map(np.testing.assert_array_equal, load_quantized(again), (dict(weights), qparams))
     short = ["--method", "qat", "--steps", "2", "--qat-folder", "post"]
     assert main([*arguments, *short]) == 0
-    settings = json.loads((run_dir / "post" / "config.json").read_text())["post_training"]
-    assert settings == {"kernel_calibration": "mse", "equalize": True, "correct_bias": True}
+    settings = json.loads((run_dir / "post" / "config.json").read_text())
+    wanted = {"kernel_calibration": "mse", "equalize": True, "correct_bias": True}
+    assert settings["switches"] == {"post_training": wanted}
     trained = load_quantized(again)
     assert main([*arguments, *short, "--resume"]) == 0
     jax.tree.map(np.testing.assert_array_equal, load_quantized(again), trained)
@@ -134,7 +135,7 @@ def test_qat_of_a_segmentation_model_with_some_scales_and_four_bits(segmented_di
     assert {n for n, entry in qparams.items() if entry.bits == 4} == {"head/kernel"}
     assert load_metadata(file)["weight_bits"] == "head/*=4"
     settings = json.loads((segmented_dir / "qat" / "config.json").read_text())
-    assert (settings["learn"], settings["weight_bits"]) == (["head/*"], ["head/*=4"])
+    assert settings["switches"] == {"learn": ["head/*"], "weight_bits": ["head/*=4"]}
     changed = {n for n in qparams if not np.array_equal(qparams[n].scale, before[n].scale)}
     assert changed == {"head/kernel"}
     assert not np.array_equal(weights["conv/kernel"], before_weights["conv/kernel"])
@@ -154,7 +155,7 @@ def test_types_of_ops_stay_with_the_run(run_dir, capsys, method):
     own = open_run(run_dir).precision().settings()
     assert own == {"int16": ["*"], "int8": ["conv"], "float32": ["head"]}
     if method == "qat":
-        assert own.items() <= json.loads((run_dir / "types/config.json").read_text()).items()
+        assert json.loads((run_dir / "types/config.json").read_text())["switches"] == own
     assert main(["export", str(run_dir)]) == 0
     tensors = {t.name: t.dtype for t in inspect(run_dir / "model.tflite").main.tensors}
     assert [tensors[n] for n in ("input", "conv", "mean", "head", "head/kernel")] == [
@@ -183,6 +184,26 @@ def test_ptq_in_place_of_qat_and_back(run_dir):
     again = load_quantized(run_dir / "quantized.safetensors")
     jax.tree.map(np.testing.assert_array_equal, again, first)
     assert not np.array_equal(between["conv/kernel"], again[0]["conv/kernel"])
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_as_it_began(run_dir, capsys):
+    command = ["quantize", str(run_dir), "--method", "qat", "--epochs", "2", "--resume"]
+    command += ["--calibration-images", "32"]
+    assert main([*command, "--correct-bias", "--weight-bits", "4", "--float32", "head"]) == 1
+    assert (
+        "(float32 was 'off', now ['head']; post_training was 'off', now {'correct_bias': True}; "
+        "weight_bits was 'off', now ['4'])" in capsys.readouterr().err
+    )
+    file = run_dir / "qat" / "config.json"
+    settings = json.loads(file.read_text())
+    assert settings.pop("switches") == {}
+    older = {"post_training": {"equalize": True}, "weight_bits": ["4"]}  # as they once lay there
+    file.write_text(json.dumps(settings | older))
+    assert main(command) == 1
+    assert "post_training was {'equalize': True}, now 'off'; " in capsys.readouterr().err
+    file.write_text(json.dumps(settings | {"post_training": {}}))
+    assert main(command) == 0
 
 
 @pytest.mark.slow

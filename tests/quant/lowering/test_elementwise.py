@@ -54,6 +54,8 @@ def test_arithmetic_becomes_ops(function, want):
     ("function", "match"),
     [
         (lambda x: x ** x[:, :1], "a power of shapes"),
+        (lambda x: x[:, :1] ** np.full((1, 5), 0.5, np.float32), r"a power of shapes \(3, 1\) and"),
+        (lambda x: jax.lax.rem(x[:, :1], np.ones((1, 5), np.float32)), "a remainder of float32"),
         (lambda x: x % x[:, :1], "a remainder of float32 of shapes"),
         (lambda x: jnp.argmax(x, -1) % 2, "a remainder of int32"),
         (lambda x: x.view(jnp.int32) ^ 1, "bitcast"),
@@ -105,6 +107,25 @@ def test_constants_fit_every_batch(function):
     assert found.shape == want.shape
     assert not jnp.isnan(found).any()
     np.testing.assert_allclose(jnp.where(jnp.isnan(want), found, want), found, rtol=1e-6)
+
+
+THREE = np.full((1, 1, 3), 0.5, np.float32)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * THREE,
+        lambda x: jnp.maximum(x, 0 * THREE),
+        lambda x: jnp.minimum(jnp.maximum(x, 0 * THREE), 12 * THREE),
+        lambda x: jnp.where((x > 0) & (THREE > 0), 1.0, 2.0),
+    ],
+)
+def test_neither_operand_is_as_wide_as_the_result(function):
+    x = normal(2, 6, 1)
+    graph, weights = quant.trace(lambda _, x: function(x), (), x)
+    assert graph.tensors[graph.outputs[0]].shape == (2, 6, 3)
+    np.testing.assert_array_equal(graph(weights, x), function(x))
 
 
 def test_a_negative_bound_of_indices_is_no_rectifier():
