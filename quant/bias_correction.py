@@ -159,17 +159,20 @@ def _shifts(
 
     for op, plan in zip(graph.ops, plans, strict=True):
         scales = ranges.scales(op)
+        bias = None
         if is_contraction(op) and op.inputs[2:] and op.inputs[2] in given:
-            plan = _with_bias(plan, given[op.inputs[2]])
+            bias = given[op.inputs[2]]
         elif is_contraction(op) and not _obstacle(graph, op):
             exact = _mean_sum(op, wanted[op.inputs[0]], find(op.inputs[1]))
             shift = exact - _mean_sum(op, *_reals((values[op.inputs[0]], plan.weights[1]), scales))
             found[op.inputs[2]].append((shift, math.prod(graph.tensors[op.outputs[0]].shape)))
-            plan = _with_bias(plan, find(op.inputs[2]) + shift)
+            bias = find(op.inputs[2]) + shift
         if op.kind in _CHOICES:
             values |= {name: wanted[name] for name in op.outputs}
         else:
             operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
+            if bias is not None:  # what computes on float32 reads operands, integers come of the plan
+                operands, plan = (*operands[:2], bias), _with_bias(plan, bias)
             outputs = op_outputs(graph, op, kernels, operands, scales, plan)
             values |= dict(zip(op.outputs, outputs, strict=True))
     return {name: _weighted(rows) for name, rows in found.items()}
@@ -190,11 +193,12 @@ def _mean_sum(op: Op, values: Array, kernel: Array) -> Float[Array, " c"]:
 
 
 def _with_bias(plan: OpPlan, bias: Float[Array, " c"]) -> OpPlan:
-    """Returns a plan with another bias: in integers, unless the op computes on float32."""
+    """Returns a plan with another bias in integers; that of an op on float32 has none."""
     scales = plan.scales.inputs
-    if scales[0] is not None:
-        scale = jnp.broadcast_to(scales[0] * scales[1], bias.shape)
-        bias = params.quantize_bias(bias, scale)
+    if scales[0] is None:
+        return plan
+    scale = jnp.broadcast_to(scales[0] * scales[1], bias.shape)
+    bias = params.quantize_bias(bias, scale)
     return dataclasses.replace(plan, weights=(*plan.weights[:2], bias))
 
 

@@ -123,6 +123,32 @@ def test_other_types_and_kernel_sets(kernels):
 
 
 @pytest.mark.slow
+def test_what_follows_a_float_island_sees_its_corrected_bias():
+    """Behind an op without a bias, whose error the island takes back: once, not again in the head."""
+
+    def function(v, x):
+        y = jax.nn.relu(x @ v["bare"])
+        return (y @ v["island"] + v["bias"].reshape(1, -1)) @ v["head"] + v["shift"].reshape(1, -1)
+
+    variables = {
+        "bare": normal(6, 8) / 2, "island": normal(8, 8, seed=1) / 3, "bias": normal(8, seed=2) / 8,
+        "head": normal(8, 3, seed=3) / 3, "shift": normal(3, seed=4) / 8,
+    }  # fmt: skip
+    x = jax.nn.sigmoid(normal(64, 6))
+    full, weights = quant.trace(function, variables, x)
+    graph = quant.keep_float(full, ["fully_connected_1"])
+    qparams = quant.calibrate(graph, weights, [x], weight_bits={"bare": 4})
+    corrected = correct_bias(graph, weights, qparams, [x])
+    wanted, run = np.asarray(full(weights, x)), quant.fake_quant(graph)
+    before, after = (
+        np.abs((np.asarray(run(own, qparams, x)) - wanted).mean(0)).max()
+        for own in (weights, corrected)
+    )
+    assert np.abs(corrected["bias"] - weights["bias"]).max() > 0.01
+    assert after < before / 10, (before, after)
+
+
+@pytest.mark.slow
 def test_a_two_stage_detector():
     graph, weights, _ = calibrated()
     mended = quant.equalize(graph, weights, [images(4, seed=1)])
