@@ -171,7 +171,7 @@ def _shifts(
             values |= {name: wanted[name] for name in op.outputs}
         else:
             operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
-            if bias is not None:  # what computes on float32 reads operands, integers come of the plan
+            if bias is not None:  # an op on float32 reads operands, one in integers the plan
                 operands, plan = (*operands[:2], bias), _with_bias(plan, bias)
             outputs = op_outputs(graph, op, kernels, operands, scales, plan)
             values |= dict(zip(op.outputs, outputs, strict=True))

@@ -39,8 +39,8 @@ from attokit.quant.coverage import Coverage
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops.kind import Op
 
-# A channel below one step of the widest one's int8, or always 0, counts as one step: it gets more
-# integers, and room for more than the few batches showed of it.
+# A channel below one step of the widest one's int8 counts as one step: it gets more integers, and room for
+# more than the few batches showed of it.
 _NARROWEST = np.log(1 / 256)
 _SETTLED = 1e-3  # change of a logarithm
 _MOST_ROUNDS = 200
@@ -125,9 +125,8 @@ def _settled(
     shifts = np.zeros(found.count)
     tensors = _tensors_of(found)
     for _ in range(_MOST_ROUNDS):
-        ranges = reaches
-        if ranges is None:
-            ranges = np.max([kernel.made(shifts) for kernel in kernels], 0, initial=-np.inf)
+        made = np.max([kernel.made(shifts) for kernel in kernels], 0, initial=-np.inf)
+        ranges = made if reaches is None else _guessed(tensors, reaches, made)
         widest = _largest(tensors, ranges, found.count)[tensors]
         own = np.full(found.count, _NARROWEST)
         live = np.isfinite(ranges)
@@ -140,6 +139,19 @@ def _settled(
         if change < _SETTLED:
             break
     return shifts
+
+
+def _guessed(tensors: np.ndarray, reaches: Logarithms, made: Logarithms) -> Logarithms:
+    """Returns reaches with a guess for classes that were 0 in all that was seen.
+
+    Another input may make them fire, so they are no narrow ones. They are held to reach as far, for the weights
+    that make them, as any class of their tensor does, and no further than its widest.
+    """
+    known = np.isfinite(reaches) & np.isfinite(made)
+    gains = np.full(len(reaches), -np.inf)
+    gains[known] = reaches[known] - made[known]
+    gain, widest = (_largest(tensors, v, len(reaches))[tensors] for v in (gains, reaches))
+    return np.where(np.isfinite(reaches), reaches, np.minimum(made + gain, widest))
 
 
 def _tensors_of(found: ChannelFactors) -> np.ndarray:

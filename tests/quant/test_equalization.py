@@ -110,6 +110,19 @@ def test_without_batches_kernels_tell_the_range():
     np.testing.assert_allclose(reach / reach.max(), 1, rtol=0.01)
 
 
+def test_a_channel_that_never_fires_clips_no_more_on_unseen_images():
+    graph, weights, run, _ = _traced()
+    mended = equalize(graph, weights, [X])
+    seen, unseen = (
+        [np.max(run(w, x)["first"], (0, 1, 2)) for w in (weights, mended)]
+        for x in (X, jnp.round(X))
+    )
+    (dead,) = np.flatnonzero(seen[0] == 0)
+    before, after = (new[dead] / old.max() for new, old in zip(unseen, seen, strict=True))
+    assert before > 0.05, before
+    assert after < max(1, before), (before, after)
+
+
 def test_channels_that_hold_nothing_or_are_not_read_stay_finite():
     graph, weights, run, _ = _traced()
     dead = np.asarray([1, 0, 1, 1, 1, 1, 1, 1], np.float32)
