@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.quant.batches import batches_of, carried, check_all_finite
+from attokit.quant.batches import batches_of, carried
 from attokit.quant.channel_factors import (
     ChannelFactors,
     channel_factors,
@@ -67,17 +67,34 @@ def equalize(
         taken from the kernels that make them, as the paper does.
 
     Raises:
-      ValueError: if `batches` holds none, or one that is in no list, or makes a channel not finite.
+      ValueError: if `batches` holds none, or one that is in no list, empty, of integers or not finite, or that
+        makes a channel not finite; if a kernel or bias is not finite.
     """
     graph.check_weights(weights)
+    data = None if batches is None else batches_of(graph, batches)
     found = channel_factors(graph)
-    reaches = None if batches is None else _seen(found, weights, batches_of(graph, batches))
+    if not found.coverage.reached:
+        return dict(weights)
+    _check_finite(graph, weights)
+    reaches = None if data is None else _seen(found, weights, data)
     shifts = _settled(found, [_Kernel(found, weights, op) for op in _contractions(graph)], reaches)
     return found.apply(weights, np.exp(-shifts))
 
 
 def _contractions(graph: Graph) -> list[Op]:
     return [op for op in graph.ops if is_contraction(op)]
+
+
+def _check_finite(graph: Graph, weights: Weights) -> None:
+    """Raises ValueError if a kernel or bias is not finite: its factor would spoil those of others."""
+    for op in _contractions(graph):
+        for name in op.inputs[1:]:
+            wrong = np.count_nonzero(~np.isfinite(np.asarray(graph.array(weights, name))))
+            if wrong:
+                raise ValueError(
+                    f"{name!r} holds {wrong} values that are not finite; take weights of a training that "
+                    "did not diverge"
+                )
 
 
 class _Kernel:
@@ -182,7 +199,6 @@ def _seen(
 
     result = np.full(found.count, -np.inf)
     for i, batch in enumerate(batches):
-        check_all_finite(found.graph, i, batch)
         for name, values in reach(dict(weights), *carried(found.graph, batch)).items():
             array = np.asarray(values, np.float64)
             if not np.isfinite(array).all():

@@ -179,9 +179,55 @@ def test_a_two_stage_detector():
         (lambda g, w, q: correct_bias(g, w, {}, [X]), "qparams have no entry"),
         (lambda g, w, q: correct_bias(g, w, q, [X[:, :2]]), "the graph was traced with"),
         (lambda g, w, q: correct_bias(g, w, q, [X * jnp.nan]), "values that are not finite"),
-        (lambda g, w, q: correct_bias(g, w, q, [X * 3e38]), "by what is not finite"),
+        (lambda g, w, q: correct_bias(g, w, q, [X, X[:0]]), "batch 1 of .* holds no value"),
+        (lambda g, w, q: correct_bias(g, w, q, [np.ones(X.shape, np.uint8)]), "is uint8; give"),
+        (
+            lambda g, w, q: correct_bias(g, w, q, [X, X * 255]),
+            r"batch 1 of .* hold \[0, 1\]; scale",
+        ),
+        (lambda g, w, q: correct_bias(g, w, q, [X * 2 - 1]), r"spans \[-0.9.*hold \[0, 1\]; scale"),
+        (
+            lambda g, w, q: correct_bias(g, w | {"head/kernel": w["head/kernel"] * 3e38}, q, [X]),
+            "by what is not finite",
+        ),
     ],
 )
 def test_bad_input(make, match):
     with pytest.raises(ValueError, match=match):
         make(*_traced()[:3])
+
+
+@pytest.mark.slow
+def test_inputs_may_reach_a_little_further_than_calibration_left_them():
+    graph, weights = quant.trace(_small, {n: _variables()[n] for n in ("first", "head")}, X[:1])
+    odd = X.at[0, 0, 0, 0].set(9)
+    qparams = quant.calibrate(graph, weights, [X], input_range=None)
+    corrected = correct_bias(graph, weights, qparams, [odd])
+    assert all(np.isfinite(w).all() for w in corrected.values())
+
+
+def test_numbers_of_the_graph_are_arguments_of_one_program(monkeypatch):
+    """As constants XLA would compute with them while it compiles."""
+    graph, weights, qparams, _ = _traced()
+
+    def shifts(graph, kernels, *arguments):
+        assert all(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
+        assert len(jax.tree.leaves(arguments)) > len(weights) + len(qparams)
+        return {"head/bias": arguments[-1][0].mean((0, 1, 2, 3)) * jnp.ones(4)}
+
+    monkeypatch.setattr("attokit.quant.bias_correction._shifts", shifts)
+    corrected = correct_bias(graph, weights, qparams, [X[:8], X[8:]])
+    np.testing.assert_allclose(corrected["head/bias"] - weights["head/bias"], X.mean(), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_first_input_that_is_one_number():
+    def function(v, scale, x):
+        return (x * scale) @ v["kernel"] + v["bias"].reshape(1, -1)
+
+    inputs = (jnp.float32(1), jax.nn.sigmoid(normal(4, 3)))
+    variables = {"kernel": normal(3, 2), "bias": normal(2)}
+    graph, weights = quant.trace(function, variables, *inputs)
+    qparams = quant.calibrate(graph, weights, [inputs], weight_bits=4)
+    corrected = correct_bias(graph, weights, qparams, [inputs])
+    assert np.abs(corrected["bias"] - weights["bias"]).max() > 0.001
