@@ -15,7 +15,6 @@ from attokit.quant.ops.kind import Kernels
 from attokit.quantization import calibration_batches
 from attokit.train import Source
 
-
 _MOST_CAUSES = 3
 
 
