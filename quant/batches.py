@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from attokit.quant.graph import Graph
 
@@ -19,7 +18,8 @@ def batches_of(graph: Graph, batches: Iterable[Any]) -> list[tuple[Any, ...]]:
       batches: Arrays, or tuples of arrays where the graph takes several.
 
     Raises:
-      ValueError: if there is none, or one that is in no list.
+      ValueError: if there is none, or one that is in no list; if one is empty, holds integers or what is not
+        finite where the graph takes reals.
     """
     if isinstance(batches, np.ndarray | jax.Array):
         _refuse_bare_batch(graph, batches.shape)
@@ -29,7 +29,14 @@ def batches_of(graph: Graph, batches: Iterable[Any]) -> list[tuple[Any, ...]]:
             "calibration got no batch; give it a few hundred typical inputs "
             "(an iterator that was used up is empty: pass a list)"
         )
+    for i, batch in enumerate(found):
+        _check_batch(graph, i, batch)
     return found
+
+
+def examples_of(batch: tuple[Any, ...]) -> int:
+    """Returns how many examples a batch holds; one where all inputs are single numbers."""
+    return next((len(x) for x in batch if np.ndim(x)), 1)
 
 
 def carried(graph: Graph, batch: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -38,23 +45,27 @@ def carried(graph: Graph, batch: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*own, *batch[len(own) :])
 
 
-def check_all_finite(graph: Graph, index: int, batch: tuple[Any, ...]) -> None:
-    """Raises ValueError if an input of a float type holds what is not finite."""
-    for name, value in zip(graph.inputs, batch, strict=False):
-        if graph.carried(name) == "float32":
-            check_finite(name, index, np.asarray(value, np.float32))
-
-
-def check_finite(name: str, index: int, array: Float[np.ndarray, "..."]) -> None:
-    """Raises ValueError if an input of the batch of this index holds what is not finite.
+def _check_batch(graph: Graph, index: int, batch: tuple[Any, ...]) -> None:
+    """Raises ValueError if a batch holds nothing, or in an input of a float type no finite floats.
 
     What follows may hide it: rectifiers may make 0 of NaN.
     """
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"calibration batch {index} of input {name!r} holds "
-            f"{np.count_nonzero(~np.isfinite(array))} values that are not finite; leave it out"
-        )
+    for name, value in zip(graph.inputs, batch, strict=False):
+        array = np.asarray(value)
+        what = f"calibration batch {index} of input {name!r}"
+        if not array.size:
+            raise ValueError(
+                f"{what} has shape {array.shape}, which holds no value; leave empty batches out"
+            )
+        if graph.carried(name) != "float32":
+            continue
+        if not jax.dtypes.issubdtype(array.dtype, np.floating):
+            raise ValueError(f"{what} is {array.dtype}; give floats (bytes / 255)")
+        finite = np.isfinite(array.astype(np.float32))
+        if not finite.all():
+            raise ValueError(
+                f"{what} holds {np.count_nonzero(~finite)} values that are not finite; leave it out"
+            )
 
 
 def _refuse_bare_batch(graph: Graph, shape: tuple[int, ...]) -> None:

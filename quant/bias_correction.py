@@ -9,6 +9,7 @@ and appendix D, the form with data.
 
 import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attokit.quant import params
-from attokit.quant.batches import batches_of, carried, check_all_finite
+from attokit.quant.batches import batches_of, carried, examples_of
 from attokit.quant.channel_factors import is_contraction
 from attokit.quant.coverage import Coverage
 from attokit.quant.fake_quant import check_kernels, entering, op_outputs
@@ -33,6 +34,11 @@ from attokit.quant.plan import OpPlan, Ranges, function_tables, make_plans
 # Where integers choose other boxes than floats do, what follows has other regions to look at, and the difference of
 # the means is none of rounding: the integer graph gets the boxes of the float graph.
 _CHOICES = frozenset({"propose", "detect"})
+
+# Calibration by percentiles, means or errors clips a few inputs, and other images may reach a little further: more
+# than this share of values, further out than this share of the range, are data on another scale.
+_OUTSIDE = 0.01
+_BEYOND = 0.1
 
 
 def correctable(graph: Graph) -> Coverage:
@@ -83,24 +89,46 @@ def correct_bias(
       kernels: Whose rounding to correct for, as for `quant.fake_quant`.
 
     Raises:
-      ValueError: if `batches` holds none, or one that is in no list; if a kernel set is unknown, or weights
-        or qparams are of another graph, or a shift is not finite.
+      ValueError: if `batches` holds none, or one that is in no list, empty, of integers, not finite or on another
+        scale than the calibrated range; if a kernel set is unknown, or weights or qparams are of another
+        graph, or a shift is not finite.
     """
     check_kernels(kernels)
     graph.check_weights(weights)
-    data, tables = batches_of(graph, batches), function_tables(graph, qparams)
-    for i, batch in enumerate(data):
-        check_all_finite(graph, i, batch)
+    data = batches_of(graph, batches)
+    _check_covered(graph, qparams, data)
+    # Arguments of the program: what it closes over XLA computes with, one core at a time, as it compiles.
+    program = jax.jit(functools.partial(_shifts, graph, kernels))
+    known = dict(weights), dict(qparams), function_tables(graph, qparams)
 
-    @jax.jit
     def shifts(given: Weights, inputs: tuple[Any, ...]) -> dict[str, Array]:
-        return _shifts(graph, kernels, weights, qparams, given, inputs, tables)
+        return program(*known, dict(given), inputs)
 
     shared = _shared_biases(graph)
     corrected = _corrected(weights, shifts, {}, data)
     if shared:  # what follows them is to see their mean
         corrected |= _corrected(weights, shifts, {n: corrected[n] for n in shared}, data)
     return {**weights, **corrected}
+
+
+def _check_covered(graph: Graph, qparams: QParams, batches: Sequence[tuple[Any, ...]]) -> None:
+    """Raises ValueError if inputs clip as none do that the qparams were calibrated for."""
+    ranges = Ranges(graph, jax.device_get(dict(qparams)), np)
+    for name, column in zip(graph.inputs, zip(*batches, strict=False), strict=False):
+        if not graph.tensors[name].quantized:
+            continue
+        scale, zero_point = ranges.activation(name)
+        low, high = ((n - zero_point) * scale for n in params.limits(ranges.bits(name)))
+        room = _BEYOND * (high - low)
+        for i, value in enumerate(column):
+            array = np.asarray(value, np.float32)
+            outside = np.mean((array < low - room) | (array > high + room))
+            if outside > _OUTSIDE:
+                raise ValueError(
+                    f"calibration batch {i} of input {name!r} spans [{array.min():g}, {array.max():g}], "
+                    f"qparams hold [{low:g}, {high:g}]; scale the data as for quant.calibrate, or calibrate "
+                    "with it"
+                )
 
 
 def _shared_biases(graph: Graph) -> list[str]:
@@ -126,8 +154,8 @@ def _corrected(
                     f"calibration batch {i} shifts {name!r} by what is not finite; check the weights for NaN "
                     "and overflow"
                 )
-            total[name] = total[name] + np.asarray(shift, np.float64) * len(batch[0])
-    count = sum(len(batch[0]) for batch in batches)
+            total[name] = total[name] + np.asarray(shift, np.float64) * examples_of(batch)
+    count = sum(map(examples_of, batches))
     return {
         name: jnp.asarray(np.asarray(weights[name], np.float64) + shift / count, jnp.float32)
         for name, shift in total.items()
@@ -139,9 +167,9 @@ def _shifts(
     kernels: Kernels,
     weights: Weights,
     qparams: QParams,
+    tables: Mapping[str, Any] | None,
     given: Weights,
     inputs: tuple[Any, ...],
-    tables: Mapping[str, Any] | None,
 ) -> dict[str, Float[Array, " c"]]:
     """Returns what one batch asks to add to each bias that is not given."""
     inputs = carried(graph, inputs)
@@ -159,17 +187,20 @@ def _shifts(
 
     for op, plan in zip(graph.ops, plans, strict=True):
         scales = ranges.scales(op)
+        bias = None
         if is_contraction(op) and op.inputs[2:] and op.inputs[2] in given:
-            plan = _with_bias(plan, given[op.inputs[2]])
+            bias = given[op.inputs[2]]
         elif is_contraction(op) and not _obstacle(graph, op):
             exact = _mean_sum(op, wanted[op.inputs[0]], find(op.inputs[1]))
             shift = exact - _mean_sum(op, *_reals((values[op.inputs[0]], plan.weights[1]), scales))
             found[op.inputs[2]].append((shift, math.prod(graph.tensors[op.outputs[0]].shape)))
-            plan = _with_bias(plan, find(op.inputs[2]) + shift)
+            bias = find(op.inputs[2]) + shift
         if op.kind in _CHOICES:
             values |= {name: wanted[name] for name in op.outputs}
         else:
             operands = tuple(values[n] if n in values else find(n) for n in op.inputs)
+            if bias is not None:  # an op on float32 reads operands, one in integers the plan
+                operands, plan = (*operands[:2], bias), _with_bias(plan, bias)
             outputs = op_outputs(graph, op, kernels, operands, scales, plan)
             values |= dict(zip(op.outputs, outputs, strict=True))
     return {name: _weighted(rows) for name, rows in found.items()}
@@ -190,11 +221,12 @@ def _mean_sum(op: Op, values: Array, kernel: Array) -> Float[Array, " c"]:
 
 
 def _with_bias(plan: OpPlan, bias: Float[Array, " c"]) -> OpPlan:
-    """Returns a plan with another bias: in integers, unless the op computes on float32."""
+    """Returns a plan with another bias in integers; that of an op on float32 has none."""
     scales = plan.scales.inputs
-    if scales[0] is not None:
-        scale = jnp.broadcast_to(scales[0] * scales[1], bias.shape)
-        bias = params.quantize_bias(bias, scale)
+    if scales[0] is None:
+        return plan
+    scale = jnp.broadcast_to(scales[0] * scales[1], bias.shape)
+    bias = params.quantize_bias(bias, scale)
     return dataclasses.replace(plan, weights=(*plan.weights[:2], bias))
 
 

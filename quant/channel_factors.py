@@ -97,6 +97,7 @@ class _Found:
     def __init__(self, graph: Graph):
         self._graph, self._sets = graph, _Sets()
         self._classes = {n: self._none(n) for n in graph.inputs if self._is_real(n)}
+        self._padded: dict[str, str] = {}  # who gave an activation constants between its values
         self._of_weights: dict[str, tuple[Op, list[Classes]]] = {}
         self._odd = {
             name
@@ -156,6 +157,9 @@ class _Found:
         """Returns one class per channel of what an op reads, which joins those that it has."""
         own = self._classes[name]
         rows = own.reshape(-1, own.shape[-1] if own.ndim else 1)
+        if name in self._padded:
+            kept = (self._sets.roots(rows) == 0).any(0)
+            self._sets.join(rows[:, kept], np.zeros(1, int), self._padded[name])
         self._sets.join(rows, rows[:1], reason)
         return np.broadcast_to(rows[0], (self._channels(name),))
 
@@ -231,14 +235,18 @@ class _Found:
             classes.append(own.reshape(-1))
         moved = np.asarray(table.OPS[op.kind].compute(op, *operands)[0]).astype(int)
         self._classes[made] = np.concatenate(classes)[_narrowed(moved)]
+        before = [self._padded[name] for name in reads if name in self._padded]
+        if before or (moved == 1).any():
+            self._padded[made] = [*before, f"{op.kind} of {made!r} pads with a constant"][0]
 
     def _held(self, name: str) -> jax.Array:
-        """Returns a constant's numbers; indices as they are."""
+        """Returns a constant's numbers, 0 for what no factor changes (0, infinity); indices as they are."""
         array = self._graph.constants.get(name)
         if array is None:
             return jnp.ones(self._graph.operand_shape(name), jnp.float32)
-        real = np.issubdtype(array.dtype, np.floating)
-        return jnp.asarray((array != 0).astype(np.float32) if real else array)
+        if not np.issubdtype(array.dtype, np.floating):
+            return jnp.asarray(array)
+        return jnp.asarray(((array != 0) & ~np.isinf(array)).astype(np.float32))
 
 
 def _narrowed(numbers: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attokit.quant.batches import batches_of, carried, check_all_finite
+from attokit.quant.batches import batches_of, carried
 from attokit.quant.channel_factors import (
     ChannelFactors,
     channel_factors,
@@ -39,8 +39,8 @@ from attokit.quant.coverage import Coverage
 from attokit.quant.graph import Graph, Weights
 from attokit.quant.ops.kind import Op
 
-# A channel below one step of the widest one's int8, or always 0, counts as one step: it gets more
-# integers, and room for more than the few batches showed of it.
+# A channel below one step of the widest one's int8 counts as one step: it gets more integers, and room for
+# more than the few batches showed of it.
 _NARROWEST = np.log(1 / 256)
 _SETTLED = 1e-3  # change of a logarithm
 _MOST_ROUNDS = 200
@@ -67,17 +67,34 @@ def equalize(
         taken from the kernels that make them, as the paper does.
 
     Raises:
-      ValueError: if `batches` holds none, or one that is in no list, or makes a channel not finite.
+      ValueError: if `batches` holds none, or one that is in no list, empty, of integers or not finite, or that
+        makes a channel not finite; if a kernel or bias is not finite.
     """
     graph.check_weights(weights)
+    data = None if batches is None else batches_of(graph, batches)
     found = channel_factors(graph)
-    reaches = None if batches is None else _seen(found, weights, batches_of(graph, batches))
+    if not found.coverage.reached:
+        return dict(weights)
+    _check_finite(graph, weights)
+    reaches = None if data is None else _seen(found, weights, data)
     shifts = _settled(found, [_Kernel(found, weights, op) for op in _contractions(graph)], reaches)
     return found.apply(weights, np.exp(-shifts))
 
 
 def _contractions(graph: Graph) -> list[Op]:
     return [op for op in graph.ops if is_contraction(op)]
+
+
+def _check_finite(graph: Graph, weights: Weights) -> None:
+    """Raises ValueError if a kernel or bias is not finite: its factor would spoil those of others."""
+    for op in _contractions(graph):
+        for name in op.inputs[1:]:
+            wrong = np.count_nonzero(~np.isfinite(np.asarray(graph.array(weights, name))))
+            if wrong:
+                raise ValueError(
+                    f"{name!r} holds {wrong} values that are not finite; take weights of a training that "
+                    "did not diverge"
+                )
 
 
 class _Kernel:
@@ -125,9 +142,8 @@ def _settled(
     shifts = np.zeros(found.count)
     tensors = _tensors_of(found)
     for _ in range(_MOST_ROUNDS):
-        ranges = reaches
-        if ranges is None:
-            ranges = np.max([kernel.made(shifts) for kernel in kernels], 0, initial=-np.inf)
+        made = np.max([kernel.made(shifts) for kernel in kernels], 0, initial=-np.inf)
+        ranges = made if reaches is None else _guessed(tensors, reaches, made)
         widest = _largest(tensors, ranges, found.count)[tensors]
         own = np.full(found.count, _NARROWEST)
         live = np.isfinite(ranges)
@@ -140,6 +156,19 @@ def _settled(
         if change < _SETTLED:
             break
     return shifts
+
+
+def _guessed(tensors: np.ndarray, reaches: Logarithms, made: Logarithms) -> Logarithms:
+    """Returns reaches with a guess for classes that were 0 in all that was seen.
+
+    Another input may make them fire, so they are no narrow ones. They are held to reach as far, for the weights
+    that make them, as any class of their tensor does, and no further than its widest.
+    """
+    known = np.isfinite(reaches) & np.isfinite(made)
+    gains = np.full(len(reaches), -np.inf)
+    gains[known] = reaches[known] - made[known]
+    gain, widest = (_largest(tensors, v, len(reaches))[tensors] for v in (gains, reaches))
+    return np.where(np.isfinite(reaches), reaches, np.minimum(made + gain, widest))
 
 
 def _tensors_of(found: ChannelFactors) -> np.ndarray:
@@ -170,7 +199,6 @@ def _seen(
 
     result = np.full(found.count, -np.inf)
     for i, batch in enumerate(batches):
-        check_all_finite(found.graph, i, batch)
         for name, values in reach(dict(weights), *carried(found.graph, batch)).items():
             array = np.asarray(values, np.float64)
             if not np.isfinite(array).all():

@@ -15,6 +15,8 @@ from attokit.quant.ops.kind import Kernels
 from attokit.quantization import calibration_batches
 from attokit.train import Source
 
+_MOST_CAUSES = 3
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PostTraining:
@@ -42,13 +44,32 @@ class PostTraining:
         return {name: str(value) for name, value in self.settings().items()}
 
     def left_out(self, graph: Graph) -> dict[str, Mapping[str, str]]:
-        """Returns the ops that equalization and correction leave as they are, with the reasons."""
-        passes: dict[str, tuple[bool, Any]] = {
-            "not equalized": (self.equalize, equalizable),
-            "bias not corrected": (self.correct_bias, correctable),
-        }
-        found: dict[str, Coverage] = {k: of(graph) for k, (on, of) in passes.items() if on}
+        """Returns the ops that equalization and correction leave as they are, with the reasons.
+
+        Raises:
+          ValueError: if one of them would change nothing of this graph.
+        """
+        found: dict[str, Coverage] = {}
+        if self.equalize:
+            found["not equalized"] = equalizable(graph)
+            cure = "leave equalize out, or train a network with relu between its layers"
+            _check_reached("equalize", found["not equalized"], cure)
+        if self.correct_bias:
+            found["bias not corrected"] = correctable(graph)
+            cure = "leave correct_bias out, or give its layers biases"
+            _check_reached("correct_bias", found["bias not corrected"], cure)
         return {name: coverage.left_out for name, coverage in found.items()}
+
+
+def _check_reached(name: str, coverage: Coverage, cure: str) -> None:
+    """Raises ValueError, with some of the reasons, if a pass reaches no op."""
+    if coverage.reached:
+        return
+    examples = {reason: op for op, reason in coverage.left_out.items()}
+    causes = "; ".join([f"{op}: {reason}" for reason, op in examples.items()][:_MOST_CAUSES])
+    raise ValueError(
+        f"{name} changes nothing of this graph ({causes or 'it has no layer with a kernel'}): {cure}"
+    )
 
 
 def quantize_on(
@@ -79,9 +100,11 @@ def quantize_on(
       kernels: Whose rounding to correct for.
 
     Raises:
-      ValueError: as `quant.calibrate` does; of `weight_bits` before it looks at an image.
+      ValueError: as `quant.calibrate` does; before it looks at an image, of `weight_bits` and of a pass that
+        would change nothing.
     """
     bits_of_kernels(graph, weight_bits)
+    post_training.left_out(graph)
     batches = calibration_batches(graph, source, count=count, seed=seed)
     weights = dict(weights)
     if post_training.equalize:

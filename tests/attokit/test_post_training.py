@@ -78,3 +78,32 @@ def test_settings_and_what_is_left_out(traced):
 def test_wrong_patterns_are_refused_before_any_image_is_read(traced):
     with pytest.raises(ValueError, match="a pattern fits one at least"):
         quantize_on(*traced, types.SimpleNamespace(), PostTraining(), weight_bits={"tail": 4})
+
+
+def _clamped(v, x):
+    y = jax.nn.relu6(x.reshape(len(x), -1) @ v["first"])
+    return jax.nn.relu6(y @ v["second"]) @ v["head"]
+
+
+@pytest.mark.parametrize(
+    ("post", "match"),
+    [
+        (
+            PostTraining(equalize=True),
+            "equalize changes nothing of this graph .*ends in relu6, .*leaves the graph.*: leave equalize out",
+        ),
+        (
+            PostTraining(correct_bias=True),
+            "correct_bias changes nothing .*has no bias.*: leave correct",
+        ),
+    ],
+)
+def test_a_pass_that_would_change_nothing_is_refused_before_any_image_is_read(post, match):
+    variables = {"first": normal(12, 6), "second": normal(6, 6), "head": normal(6, 3)}
+    traced = quant.trace(_clamped, variables, jax.ShapeDtypeStruct((1, 2, 2, 3), jnp.float32))
+    for refuse in (
+        post.left_out,
+        lambda g: quantize_on(g, traced[1], types.SimpleNamespace(), post),
+    ):
+        with pytest.raises(ValueError, match=match):
+            refuse(traced[0])

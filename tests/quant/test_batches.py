@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from attokit import quant
-from attokit.quant.batches import batches_of, carried, check_all_finite
+from attokit.quant.batches import batches_of, carried, examples_of
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,26 @@ def test_batches_become_tuples_in_the_types_of_the_graph(graph):
     assert carried(graph, (*batch, "more"))[2] == "more"  # whoever runs the graph refuses it
 
 
-def test_only_reals_are_to_be_finite(graph):
-    check_all_finite(graph, 0, (np.ones((1, 3)), np.int32(-1)))
-    with pytest.raises(ValueError, match="batch 2 of input 'input_0' holds 2 values that are not"):
-        check_all_finite(graph, 2, (np.asarray([[1, np.nan, np.inf]]), np.int32(0)))
+@pytest.mark.parametrize(
+    ("first", "match"),
+    [
+        (
+            np.asarray([[1, np.nan, np.inf]]),
+            "batch 1 of input 'input_0' holds 2 values that are not",
+        ),
+        (np.ones((1, 3), np.uint8), "batch 1 of input 'input_0' is uint8; give floats"),
+        (np.ones((0, 3)), r"batch 1 of input 'input_0' has shape \(0, 3\), which holds no value"),
+    ],
+)
+def test_batches_hold_finite_floats_where_the_graph_takes_reals(graph, first, match):
+    good = (np.ones((1, 3)), np.int32(-1))
+    with pytest.raises(ValueError, match=match):
+        batches_of(graph, [good, (first, np.int32(0))])
+
+
+def test_examples_lie_along_the_first_axis_of_what_has_one():
+    assert examples_of((np.float32(1), np.ones((4, 3)))) == 4
+    assert examples_of((np.float32(1),)) == 1
 
 
 def test_bad_input(graph):

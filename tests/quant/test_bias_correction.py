@@ -123,6 +123,32 @@ def test_other_types_and_kernel_sets(kernels):
 
 
 @pytest.mark.slow
+def test_what_follows_a_float_island_sees_its_corrected_bias():
+    """Behind an op without a bias, whose error the island takes back: once, not again in the head."""
+
+    def function(v, x):
+        y = jax.nn.relu(x @ v["bare"])
+        return (y @ v["island"] + v["bias"].reshape(1, -1)) @ v["head"] + v["shift"].reshape(1, -1)
+
+    variables = {
+        "bare": normal(6, 8) / 2, "island": normal(8, 8, seed=1) / 3, "bias": normal(8, seed=2) / 8,
+        "head": normal(8, 3, seed=3) / 3, "shift": normal(3, seed=4) / 8,
+    }  # fmt: skip
+    x = jax.nn.sigmoid(normal(64, 6))
+    full, weights = quant.trace(function, variables, x)
+    graph = quant.keep_float(full, ["fully_connected_1"])
+    qparams = quant.calibrate(graph, weights, [x], weight_bits={"bare": 4})
+    corrected = correct_bias(graph, weights, qparams, [x])
+    wanted, run = np.asarray(full(weights, x)), quant.fake_quant(graph)
+    before, after = (
+        np.abs((np.asarray(run(own, qparams, x)) - wanted).mean(0)).max()
+        for own in (weights, corrected)
+    )
+    assert np.abs(corrected["bias"] - weights["bias"]).max() > 0.01
+    assert after < before / 10, (before, after)
+
+
+@pytest.mark.slow
 def test_a_two_stage_detector():
     graph, weights, _ = calibrated()
     mended = quant.equalize(graph, weights, [images(4, seed=1)])
@@ -153,9 +179,55 @@ def test_a_two_stage_detector():
         (lambda g, w, q: correct_bias(g, w, {}, [X]), "qparams have no entry"),
         (lambda g, w, q: correct_bias(g, w, q, [X[:, :2]]), "the graph was traced with"),
         (lambda g, w, q: correct_bias(g, w, q, [X * jnp.nan]), "values that are not finite"),
-        (lambda g, w, q: correct_bias(g, w, q, [X * 3e38]), "by what is not finite"),
+        (lambda g, w, q: correct_bias(g, w, q, [X, X[:0]]), "batch 1 of .* holds no value"),
+        (lambda g, w, q: correct_bias(g, w, q, [np.ones(X.shape, np.uint8)]), "is uint8; give"),
+        (
+            lambda g, w, q: correct_bias(g, w, q, [X, X * 255]),
+            r"batch 1 of .* hold \[0, 1\]; scale",
+        ),
+        (lambda g, w, q: correct_bias(g, w, q, [X * 2 - 1]), r"spans \[-0.9.*hold \[0, 1\]; scale"),
+        (
+            lambda g, w, q: correct_bias(g, w | {"head/kernel": w["head/kernel"] * 3e38}, q, [X]),
+            "by what is not finite",
+        ),
     ],
 )
 def test_bad_input(make, match):
     with pytest.raises(ValueError, match=match):
         make(*_traced()[:3])
+
+
+@pytest.mark.slow
+def test_inputs_may_reach_a_little_further_than_calibration_left_them():
+    graph, weights = quant.trace(_small, {n: _variables()[n] for n in ("first", "head")}, X[:1])
+    odd = X.at[0, 0, 0, 0].set(9)
+    qparams = quant.calibrate(graph, weights, [X], input_range=None)
+    corrected = correct_bias(graph, weights, qparams, [odd])
+    assert all(np.isfinite(w).all() for w in corrected.values())
+
+
+def test_numbers_of_the_graph_are_arguments_of_one_program(monkeypatch):
+    """As constants XLA would compute with them while it compiles."""
+    graph, weights, qparams, _ = _traced()
+
+    def shifts(graph, kernels, *arguments):
+        assert all(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
+        assert len(jax.tree.leaves(arguments)) > len(weights) + len(qparams)
+        return {"head/bias": arguments[-1][0].mean((0, 1, 2, 3)) * jnp.ones(4)}
+
+    monkeypatch.setattr("attokit.quant.bias_correction._shifts", shifts)
+    corrected = correct_bias(graph, weights, qparams, [X[:8], X[8:]])
+    np.testing.assert_allclose(corrected["head/bias"] - weights["head/bias"], X.mean(), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_first_input_that_is_one_number():
+    def function(v, scale, x):
+        return (x * scale) @ v["kernel"] + v["bias"].reshape(1, -1)
+
+    inputs = (jnp.float32(1), jax.nn.sigmoid(normal(4, 3)))
+    variables = {"kernel": normal(3, 2), "bias": normal(2)}
+    graph, weights = quant.trace(function, variables, *inputs)
+    qparams = quant.calibrate(graph, weights, [inputs], weight_bits=4)
+    corrected = correct_bias(graph, weights, qparams, [inputs])
+    assert np.abs(corrected["bias"] - weights["bias"]).max() > 0.001

@@ -134,6 +134,23 @@ def test_what_stops_a_factor_is_told():
     assert found.apply(weights, np.ones(1)) == weights
 
 
+@pytest.mark.parametrize("filling", [-np.inf, 6.0])
+def test_a_filling_stops_factors_that_would_change_it(filling):
+    widths = ((0, 0), (1, 1), (1, 1), (0, 0))
+
+    def function(v, x):
+        y = jnp.pad(_conv(v, "first", x), widths, constant_values=filling)
+        y = jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (1, 4, 4, 1), (1, 3, 3, 1), "VALID")
+        return _conv(v, "last", y)
+
+    variables = _layers(first=(1, 1, 3, 3), last=(1, 1, 3, 2))
+    graph, _ = quant.trace(function, variables, X)
+    (pad,) = (op.outputs[0] for op in graph.ops if op.kind == "pad_v2")
+    found = quant.equalizable(graph)
+    stopped = {} if filling < 0 else {"first": f"pad_v2 of {pad!r} pads with a constant"}
+    assert found.left_out == stopped | {"last": "it leaves the graph"}
+
+
 def test_a_kernel_that_is_no_weight_stays():
     def function(v, x):
         y = jax.nn.relu(_conv(v, "first", x))

@@ -110,6 +110,19 @@ def test_without_batches_kernels_tell_the_range():
     np.testing.assert_allclose(reach / reach.max(), 1, rtol=0.01)
 
 
+def test_a_channel_that_never_fires_clips_no_more_on_unseen_images():
+    graph, weights, run, _ = _traced()
+    mended = equalize(graph, weights, [X])
+    seen, unseen = (
+        [np.max(run(w, x)["first"], (0, 1, 2)) for w in (weights, mended)]
+        for x in (X, jnp.round(X))
+    )
+    (dead,) = np.flatnonzero(seen[0] == 0)
+    before, after = (new[dead] / old.max() for new, old in zip(unseen, seen, strict=True))
+    assert before > 0.05, before
+    assert after < max(1, before), (before, after)
+
+
 def test_channels_that_hold_nothing_or_are_not_read_stay_finite():
     graph, weights, run, _ = _traced()
     dead = np.asarray([1, 0, 1, 1, 1, 1, 1, 1], np.float32)
@@ -142,6 +155,8 @@ def test_what_is_equalized_is_told():
         ),
         ([X * 3.3e38, X], "calibration batch 0 makes '.*' not finite"),
         ([X[:, :, :, :2]], "the graph was traced with"),
+        ([np.ones(X.shape, np.uint8)], "is uint8; give floats"),
+        ([X, X[:0]], "batch 1 of input 'input' has shape .* which holds no value"),
     ],
 )
 def test_bad_batches_are_refused(batches, match):
@@ -154,3 +169,20 @@ def test_bad_weights_are_refused():
     graph, weights, *_ = _traced()
     with pytest.raises(ValueError, match="weight 'point/bias' is missing"):
         equalize(graph, {n: w for n, w in weights.items() if n != "point/bias"})
+
+
+@pytest.mark.parametrize("batches", [None, [X]])
+def test_weights_that_are_not_finite_are_named(batches):
+    graph, weights, *_ = _traced()
+    spoilt = weights | {"first/kernel": weights["first/kernel"].at[0, 0, 0, 0].set(jnp.nan)}
+    with pytest.raises(ValueError, match="'first/kernel' holds 1 values that are not finite"):
+        equalize(graph, spoilt, batches)
+
+
+@pytest.mark.parametrize("batches", [None, [normal(2, 3)]])
+def test_a_graph_without_kernels_keeps_its_weights(batches):
+    def function(v, x):
+        return jax.nn.relu(x) * v["scale"].reshape(1, -1)
+
+    graph, weights = quant.trace(function, {"scale": normal(3)}, normal(2, 3))
+    assert equalize(graph, weights, batches) == weights
