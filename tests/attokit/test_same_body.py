@@ -35,6 +35,7 @@ def _argmax(x):
     return _full(x).argmax(-1).astype(jnp.int32)
 
 
+@pytest.mark.slow
 def test_numbers_of_one_ending_are_exact_for_another():
     graph, weights = _traced(_full)
     qparams = calibrate(graph, weights, [_IMAGES])

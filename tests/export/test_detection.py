@@ -54,7 +54,7 @@ def _by_the_zoo(boxes, scores, per_class):
     return corners, np.asarray([row[1] for row in rows]), -np.asarray([row[0] for row in rows])
 
 
-@pytest.mark.parametrize("quantized", [True, False])
+@pytest.mark.parametrize("quantized", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("per_class", [True, False])
 def test_chooses_what_the_zoo_chooses(detector, quantized, per_class):
     graph, weights, qparams, x = detector

@@ -72,7 +72,7 @@ def _errors_before():
     return _error(weights), _error(_spoilt(weights))
 
 
-@pytest.mark.parametrize("batches", [None, [X[:3], X[3:]]])
+@pytest.mark.parametrize("batches", [pytest.param(None, marks=pytest.mark.slow), [X[:3], X[3:]]])
 def test_the_function_stays_and_int8_holds_it_again(batches):
     graph, weights, run, _ = _traced()
     spoilt = _spoilt(weights)

@@ -91,7 +91,14 @@ def test_weight_standardization_is_done_while_tracing():
     assert error(graph, weights, function, kernel, X) < 1e-5
 
 
-@pytest.mark.parametrize(("spread", "bound"), [(0.0, 0.03), (0.5, 0.06), (1.0, 0.35)])
+@pytest.mark.parametrize(
+    ("spread", "bound"),
+    [
+        pytest.param(0.0, 0.03, marks=pytest.mark.slow),
+        (0.5, 0.06),
+        pytest.param(1.0, 0.35, marks=pytest.mark.slow),
+    ],
+)
 def test_a_quantized_layer_norm_is_near_the_float_one(spread, bound):
     """The rows' magnitudes differ by exp(spread * normal); outputs have variance 1."""
     random = np.random.default_rng(0)

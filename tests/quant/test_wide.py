@@ -114,7 +114,14 @@ def _calibrated():
     return wide, quant.calibrate(wide, weights, [images])
 
 
-@pytest.mark.parametrize("kernels", quant.KERNELS)
+@pytest.mark.parametrize(
+    "kernels",
+    [
+        "reference",
+        pytest.param("micro", marks=pytest.mark.slow),
+        pytest.param("xnnpack", marks=pytest.mark.slow),
+    ],
+)
 def test_a_network_of_int16_is_its_file(kernels):
     (_, weights, images), (wide, qparams) = _network(), _calibrated()
     target = "micro" if kernels == "micro" else "android"

@@ -105,6 +105,7 @@ def test_for_mediapipe(run_dir, segmented_dir, capsys):
     assert "leave --input-type" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_boxes_in_the_file(tiny, tmp_path, capsys):
     heads, chosen = tmp_path / "heads.tflite", tmp_path / "boxes.tflite"
     assert main(["export", "tiny_boxes", "--output", str(heads)]) == 0

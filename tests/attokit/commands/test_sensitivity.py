@@ -5,6 +5,7 @@ import pytest
 from attokit.cli import main
 
 
+@pytest.mark.slow
 def test_prints_the_command_that_quantizes_so(run_dir, capsys):
     arguments = ["sensitivity", str(run_dir), "--images", "16", "--calibration-images", "32"]
     assert main([*arguments, "--target-sqnr", "1000", "--max-ops", "3"]) == 0

@@ -22,5 +22,7 @@ def test_only_kinds_that_rescale_fuse_activations(kind):
 
 @pytest.mark.parametrize("kind", OPS.values(), ids=OPS)
 def test_a_kind_has_one_integer_meaning(kind):
+    # Of LOGISTIC and TANH, LiteRT evaluates the function and TFLite Micro computes the table.
+    by_set = kind.name in ("logistic", "tanh")
     meanings = (kind.integer, kind.table, kind.function)
-    assert sum(meaning is not None for meaning in meanings) == (0 if kind.moves else 1)
+    assert sum(meaning is not None for meaning in meanings) == (0 if kind.moves else 1 + by_set)
