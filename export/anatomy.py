@@ -75,6 +75,7 @@ class OperatorInfo:
       macs: Multiply-adds.
       live: Bytes of the activations that exist while it runs.
       options: By the schema's name ("strideH"); empty if it has none.
+      custom_options: Of a custom operator, as stored.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class OperatorInfo:
     macs: int
     live: int
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    custom_options: bytes = b""
 
     @property
     def present(self) -> tuple[int, ...]:

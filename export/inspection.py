@@ -158,6 +158,7 @@ class _Reader:
                     macs=macs,
                     live=0,
                     options=self._options(operator),
+                    custom_options=self._custom_options(operator),
                 )
             )
         inputs = self._indices(graph.Inputs, graph.InputsLength(), tensors)
@@ -183,6 +184,10 @@ class _Reader:
         found = vars(getattr(schema, f"{name}T").InitFromObj(options))
         self._range(sum(np.size(value) for value in found.values()))
         return dict(found)
+
+    def _custom_options(self, operator: Any) -> bytes:
+        self._range(operator.CustomOptionsLength())  # operators may share them
+        return bytes(operator.CustomOptionsAsNumpy()) if operator.CustomOptionsLength() else b""
 
     def _indices(
         self, get: Callable[[int], int], count: int, tensors: tuple, *, optional: bool = False

@@ -12,7 +12,9 @@ from attokit.quant.ops.kind import Kernels
 _BATCH_MEMORY = 1 << 26  # bytes of activations that one call may take
 _LARGEST_BATCH = 256
 # Operators with the output's shape in a constant, and what is for one image.
-_HOLDS_BATCH = frozenset({"TRANSPOSE_CONV", "NON_MAX_SUPPRESSION_V4"})
+_HOLDS_BATCH = frozenset(
+    {"TRANSPOSE_CONV", "NON_MAX_SUPPRESSION_V4", "TFLite_Detection_PostProcess"}
+)
 
 
 def run(

@@ -66,8 +66,10 @@ def evaluate(
             )
         return logits
 
-    size = batch_size or BATCH_SIZE
-    return measure(predictor, source, classification_task(), batch_size=size, prepare=checked)
+    task, size = classification_task(), batch_size or BATCH_SIZE
+    return measure(
+        predictor, source, task.eval_metrics, check=task.check, batch_size=size, prepare=checked
+    )
 
 
 def details(metrics: Mapping[str, float | np.ndarray], class_names: Sequence[str]) -> Table | None:

@@ -1,20 +1,23 @@
 """Detection on the command line: boxes with a class each, average precision, pictures with outlines.
 
 `Predictor.outputs` are what the heads of a single-shot detector say, "boxes" [b, p, 4] and "scores"
-[b, p, k]; `Predictor.anchors` is what they start from.
+[b, p, k], and `Predictor.anchors` is what they start from; or `train.Detections`, of a file that chooses.
 """
 
+import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 
+from attokit.chosen_boxes import read_chosen
 from attokit.detector_metadata import read_anchors
 from attokit.export import DetectionPostProcess, write
 from attokit.export.anatomy import Inspection
@@ -25,12 +28,16 @@ from attokit.predictor import Predictor
 from attokit.train import (
     Anchors,
     Dataset,
+    Detections,
     FindConfig,
     Source,
+    check_boxes,
     detection_task,
     find_objects,
     read_image,
 )
+from attokit.train.detection_metrics import AveragePrecision
+from attokit.train.metrics import Metric
 
 BATCH_SIZE = 32
 _LEAST_SCORE = 0.3  # of what is shown
@@ -59,13 +66,15 @@ def _is_heads(outputs: Any) -> bool:
 
 
 def read_file(info: Inspection) -> FileOutputs | None:
-    """Returns how to read a detector's file; None if it is none, or does not tell its prior boxes.
+    """Returns how to read a detector's file; None if it is none.
+
+    It either chooses its boxes itself, or tells its prior boxes.
 
     Raises:
       ValueError: if it tells them in a damaged form, or others than it has outputs for.
     """
     if not _is_heads(info.outputs):
-        return None
+        return read_chosen(info)
     anchors = read_anchors(info.metadata)
     if anchors is None:
         return None
@@ -104,10 +113,37 @@ def post_process(
     return {"detection": chosen}
 
 
-def _anchors(predictor: Predictor) -> Anchors:
-    if predictor.anchors is None:
-        raise ValueError(f"{predictor.name} has no prior boxes: give a detector of this version")
-    return predictor.anchors
+def _found(outputs: Any, anchors: Anchors | None, config: FindConfig) -> Detections:
+    """Returns the objects in images, by a detector's outputs."""
+    if anchors is not None:
+        return find_objects(outputs["boxes"], outputs["scores"], anchors, config)
+    if not isinstance(outputs, Detections):
+        raise ValueError("the detector has no prior boxes: give one of this version")
+    used = (
+        outputs.scores > config.score_threshold
+    )  # it has chosen; what it did not see stays unseen
+    return Detections(
+        boxes_xyxy=jnp.where(used[..., None], outputs.boxes_xyxy, 0),
+        scores=jnp.where(used, outputs.scores, 0),
+        labels=jnp.where(used, outputs.labels, 0),
+    )
+
+
+def _metrics(
+    anchors: Anchors | None, num_classes: int
+) -> Callable[[Any, Mapping[str, Any]], dict[str, Metric]]:
+    """Returns what is measured: all that training reports, or of chosen boxes their precision alone."""
+    if anchors is not None:
+        return detection_task(num_classes, anchors).eval_metrics
+
+    def of_chosen(outputs: Any, batch: Mapping[str, Any]) -> dict[str, Metric]:
+        found = _found(outputs, None, FindConfig(score_threshold=0.0))
+        precision = AveragePrecision.of(
+            found, batch["boxes"], batch["box_labels"], batch["mask"], num_classes
+        )
+        return {"average_precision": precision}
+
+    return of_chosen
 
 
 def check_classes(predictor: Predictor, dataset: Dataset) -> None:
@@ -155,7 +191,8 @@ def evaluate(
     """Returns the metrics that training reports: loss and average precision.
 
     Args:
-      predictor: Of heads.
+      predictor: Of a detector. One that chooses its boxes itself has no loss, and its precision is of what its
+        own threshold lets through.
       dataset: What the source is of.
       source: The split.
       batch_size: Images at a time; None chooses.
@@ -164,8 +201,13 @@ def evaluate(
       ValueError: if the classes of the network are not those of the data.
     """
     check_classes(predictor, dataset)
-    task = detection_task(dataset.num_classes, _anchors(predictor))
-    return measure(predictor, source, task, batch_size=batch_size or BATCH_SIZE)
+    return measure(
+        predictor,
+        source,
+        _metrics(predictor.anchors, dataset.num_classes),
+        check=functools.partial(check_boxes, num_classes=dataset.num_classes),
+        batch_size=batch_size or BATCH_SIZE,
+    )
 
 
 def details(metrics: Mapping[str, float | np.ndarray], class_names: Sequence[str]) -> Table:
@@ -192,9 +234,8 @@ def predict(
       ValueError: if a file cannot be read as an image, the folder is a file, or the score is no share.
       OSError: if the folder or a file cannot be written.
     """
-    anchors = _anchors(predictor)
     config = FindConfig(score_threshold=_LEAST_SCORE if score is None else score)
-    find = jax.jit(lambda heads: find_objects(heads["boxes"], heads["scores"], anchors, config))
+    find = jax.jit(functools.partial(_found, anchors=predictor.anchors, config=config))
     folder = picture_folder(output)
     pictures = [read_image(image, predictor.image_shape) for image in images]
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,13 @@ class FileOutputs:
       num_classes: None if the file does not say.
       decode: What the file gives, as reals by name, to `Predictor.outputs`.
       anchors: What the numbers of a detector start from.
+      unnamed: How many of the first classes a list of their names may leave out, such as the background.
     """
 
     num_classes: int | None
     decode: Callable[[Mapping[str, np.ndarray]], PyTree]
     anchors: Anchors | None = None
+    unnamed: int = 0
 
 
 def logits_of(graph: Subgraph) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:

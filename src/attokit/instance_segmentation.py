@@ -112,7 +112,8 @@ def evaluate(
     if predictor.num_classes is not None:  # files of others do not tell
         check_classes(predictor, dataset)
     task = instance_segmentation_task(dataset.num_classes, MaskRCNNTrainConfig())
-    return measure(predictor, source, task, batch_size=batch_size or BATCH_SIZE)
+    size = batch_size or BATCH_SIZE
+    return measure(predictor, source, task.eval_metrics, check=task.check, batch_size=size)
 
 
 def details(metrics: Mapping[str, float | np.ndarray], class_names: Sequence[str]) -> Table:

@@ -7,39 +7,38 @@ import jax
 import numpy as np
 
 from attokit.predictor import Predictor
-from attokit.train import EvalBatches, MetricTotals, Source, Task
+from attokit.train import EvalBatches, MetricTotals, Source
+from attokit.train.metrics import Metric
 
 
 def measure(
     predictor: Predictor,
     source: Source,
-    task: Task,
+    metrics: Callable[[Any, Mapping[str, Any]], dict[str, Metric]],
     *,
+    check: Callable[[Mapping[str, np.ndarray]], None],
     batch_size: int,
     prepare: Callable[[Any, Mapping[str, np.ndarray]], Any] | None = None,
 ) -> dict[str, float | np.ndarray]:
-    """Returns the evaluation metrics of a task over a split.
+    """Returns evaluation metrics over a split.
 
     Args:
       predictor: Gives the outputs.
       source: The split.
-      task: As it was trained.
+      metrics: (outputs, batch) to metrics, such as a task's `eval_metrics`.
+      check: Refuses a batch that they cannot mean, such as a task's.
       batch_size: Images at a time.
-      prepare: (outputs, batch) to what the task's metrics take; the outputs as they are if None.
+      prepare: (outputs, batch) to what the metrics take; the outputs as they are if None.
 
     Raises:
-      ValueError: if a batch is none of the task, or as `prepare` does.
+      ValueError: as `check` and `prepare` do.
     """
-
-    @jax.jit
-    def compute(outputs: Any, batch: Mapping[str, Any]) -> Any:
-        return task.eval_metrics(outputs, batch)
-
+    compute = jax.jit(metrics)
     totals = MetricTotals()
     batches = EvalBatches(source, batch_size=min(batch_size, len(source)))
     for index in range(len(batches)):
         batch = batches[index]
-        task.check(batch)
+        check(batch)
         outputs = predictor.outputs(batch["images"])
         if prepare is not None:
             outputs = prepare(outputs, batch)

@@ -27,7 +27,7 @@ class Predictor:
       class_names: In the order of the class ids, or None if nobody said.
       data: What it was trained on, as `load_dataset` takes it, or None.
       outputs: Images (0 to 255) to arrays with a leading axis of images.
-      anchors: What the numbers of a detector start from.
+      anchors: What the numbers of a detector start from; None of one that chooses its boxes itself.
       any_size: Whether it takes images of other heights and widths too.
       note: What had to be assumed, or None.
     """

@@ -125,7 +125,9 @@ def evaluate(
 
     size = batch_size or min(max(_LOGITS_AT_ONCE // (height * width * classes), 1), _MOST_IMAGES)
     task = segmentation_task(classes)
-    metrics = measure(predictor, source, task, batch_size=size, prepare=as_logits)
+    metrics = measure(
+        predictor, source, task.eval_metrics, check=task.check, batch_size=size, prepare=as_logits
+    )
     if predictor.num_classes is None:
         del metrics["loss"]
     return metrics

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import PyTree, UInt8
 
-from attokit.export import Runner, TwoStageRunner, inspect, two_stage
+from attokit.export import Runner, TwoStageRunner, inspect, inspection, two_stage
 from attokit.export.anatomy import Inspection, Subgraph, TensorInfo
+from attokit.export.image_tasks import labels_in
 from attokit.file_outputs import FileOutputs
 from attokit.predictor import Predictor
 from attokit.runs import Run, open_run
@@ -34,7 +35,8 @@ def file_predictor(
 
     Args:
       file: Path or bytes; of a detector of three files the path of its trunk, the others beside it.
-      labels: One class name per line; None takes `labels.txt` beside the file if it fits.
+      labels: One class name per line; None takes those inside the file (`--mediapipe`), or `labels.txt` beside it,
+        if they fit.
       task: Key of `TASKS`; None finds out by the shapes of the outputs, and by the run in whose
         folder the file lies.
       name: What to call it; the path if None.
@@ -72,7 +74,7 @@ def file_predictor(
         task=task,
         image_shape=image_shape,
         num_classes=read.num_classes,
-        class_names=_labels(file, labels, read.num_classes),
+        class_names=_labels(file, labels, read),
         data=None if run is None else run.data,
         outputs=outputs,
         anchors=read.anchors,
@@ -199,25 +201,40 @@ def _feeder(
 
 
 def _labels(
-    file: pathlib.Path | bytes, labels: pathlib.Path | None, classes: int | None
+    file: pathlib.Path | bytes, labels: pathlib.Path | None, read: FileOutputs
 ) -> tuple[str, ...] | None:
-    """Returns the names of a file's classes, or None if there are none beside it."""
-    found = labels
-    if found is None and isinstance(file, pathlib.Path):
-        found = file.with_name("labels.txt")
-    if found is None or (labels is None and not found.is_file()):
-        return None
-    try:
-        names = tuple(found.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as err:
-        raise ValueError(f"cannot read the labels {found}: {err}; give a text file") from err
-    if classes is None or len(names) == classes:
+    """Returns the names of a file's classes: those given, inside of it or beside it; None if there are none."""
+    if labels is not None:
+        names = _named(_read_labels(labels), read)
+        if names is None:
+            raise ValueError(
+                f"{labels} has {len(_read_labels(labels))} lines, the file {read.num_classes} classes: give one "
+                "of each"
+            )
         return names
-    if labels is None:  # of another model in the same folder
+    inside = labels_in(inspection.read(file)[0])
+    if inside is not None and (names := _named(inside, read)) is not None:
+        return names
+    beside = file.with_name("labels.txt") if isinstance(file, pathlib.Path) else None
+    if beside is None or not beside.is_file():
         return None
-    raise ValueError(
-        f"{found} has {len(names)} lines, the file {classes} classes: give one of each"
-    )
+    return _named(_read_labels(beside), read)  # None: of another model in the same folder
+
+
+def _read_labels(path: pathlib.Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as err:
+        raise ValueError(f"cannot read the labels {path}: {err}; give a text file") from err
+
+
+def _named(names: tuple[str, ...], read: FileOutputs) -> tuple[str, ...] | None:
+    """Returns a name for every class, or None if there are more or fewer of them."""
+    if read.num_classes is None or len(names) == read.num_classes:
+        return names
+    if read.unnamed and len(names) == read.num_classes - read.unnamed:
+        return (*(["background"] * read.unnamed), *names)
+    return None
 
 
 def latency_ms(file: pathlib.Path | bytes, *, runs: int = 50) -> float:

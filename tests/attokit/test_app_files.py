@@ -8,8 +8,10 @@ import pytest
 from attokit import export, train, zoo
 from attokit.app_files import app_file
 from attokit.export.image_tasks import labels_in
+from attokit.figures import softmax
 from attokit.origins import open_origin
 from attokit.targets import open_predictor
+from attokit.tflite_predictor import file_predictor
 
 MODELS = ["tiny", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tiny_pixels", "tiny_boxes"))]
 _SIZE = "image_size=[24,32,3]"
@@ -139,25 +141,32 @@ _COLOUR = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _COLOUR)
-def test_the_zoo_opens_in_mediapipe(name, vision):
+def test_the_zoo_opens_in_mediapipe_and_does_as_predict_does(name, vision):
     origin = open_origin(name)
     file = app_file(origin, name)
+    predictor = file_predictor(file, task=origin.task)
     kind = {"classification": "ImageClassifier", "segmentation": "ImageSegmenter", "detection": "ObjectDetector"}[origin.task]  # fmt: skip
     image = np.random.default_rng(0).integers(0, 256, origin.image_shape).astype(np.uint8)
+    wanted = predictor.outputs(image[None])
     with getattr(vision, kind).create_from_options(_options(kind, file, vision)) as task:
         if kind == "ImageClassifier":
             (found,) = task.classify(_picture(image)).classifications
-            scores = np.zeros(zoo.config(name).num_classes)
-            for category in found.categories:
-                scores[category.index] = category.score
-            np.testing.assert_allclose(
-                scores, export.run(file, image[None])["output"][0], atol=1e-6
-            )
+            scores = {category.category_name: category.score for category in found.categories}
+            shares = softmax(wanted[0])
+            assert scores.keys() == set(predictor.class_names)
+            for title, share in zip(predictor.class_names, shares, strict=True):
+                assert scores[title] == pytest.approx(share, abs=1e-6)
         elif kind == "ImageSegmenter":
             masks = [np.array(m.numpy_view()).squeeze() for m in task.segment(_picture(image)).confidence_masks]  # fmt: skip
-            logits = export.run(file, image[None], dequantize=True)["output"][0]
-            np.testing.assert_allclose(np.stack(masks, -1), jax.nn.softmax(logits), atol=1e-5)
+            np.testing.assert_allclose(np.stack(masks, -1), softmax(wanted[0]), atol=1e-5)
         else:
             found = task.detect(_picture(image)).detections
-            wanted = int(export.run(file, image[None])["count"][0])
-            assert sum(len(detection.categories) for detection in found) == wanted
+            # What is at one place is one detection, with all its classes.
+            pairs = [(c.score, c.category_name) for d in found for c in d.categories]
+            used = np.asarray(wanted.labels[0]) > 0
+            names = [predictor.class_name(int(label)) for label in wanted.labels[0][used]]
+            answers = list(zip(np.asarray(wanted.scores[0])[used], names, strict=True))
+            assert len(pairs) == len(answers)
+            for (score, title), (share, label) in zip(sorted(pairs), sorted(answers), strict=True):
+                assert score == pytest.approx(share, abs=1e-5)
+                assert title == label

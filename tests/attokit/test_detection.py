@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from attokit.cli import main
-from attokit.detection import check_outputs, details, evaluate, predict, read_file
+from attokit.detection import check_outputs, details, evaluate, read_file
 from attokit.detector_metadata import METADATA
 from attokit.export import inspect
 from attokit.predictor import Predictor
@@ -160,8 +160,8 @@ def test_perfect_heads_score_1(boxes):
 def test_what_does_not_fit(boxes, console):
     with pytest.raises(ValueError, match="oracle has 4 classes with the background, scenes has 3"):
         evaluate(_predictor(boxes, num_classes=4), boxes, boxes.split("test"))
-    with pytest.raises(ValueError, match="oracle has no prior boxes"):
-        predict(_predictor(boxes, anchors=None), [], console)
+    with pytest.raises(ValueError, match="the detector has no prior boxes"):
+        evaluate(_predictor(boxes, anchors=None), boxes, boxes.split("test"))
 
 
 def test_outputs_are_offsets_and_logits(boxes):

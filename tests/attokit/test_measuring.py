@@ -16,9 +16,9 @@ def test_counts_every_example_once(dataset, batch_size):
         name="perfect", task="classification", image_shape=(8, 8, 1), num_classes=3,
         class_names=None, data=None, outputs=lambda images: {"logits": _perfect(images)},
     )  # fmt: skip
-    source = dataset.split("test")
+    source, task = dataset.split("test"), classification_task()
     metrics = measure(
-        predictor, source, classification_task(), batch_size=batch_size,
+        predictor, source, task.eval_metrics, check=task.check, batch_size=batch_size,
         prepare=lambda outputs, batch: outputs["logits"],
     )  # fmt: skip
     assert metrics["accuracy"] == 1.0
