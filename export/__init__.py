@@ -16,6 +16,7 @@ from attokit.export.inspection import inspect
 from attokit.export.micro_sources import micro_sources, strips_header
 from attokit.export.placement import EdgeTpuReport, edge_tpu
 from attokit.export.run import Runner, run
+from attokit.export.score_calibration import ScoreCalibration, Sigmoid
 from attokit.export.streamed import Streamed, run_streamed, to_streamed_tflite
 from attokit.export.tflite import INTERFACE_TYPES, InterfaceType, to_tflite, write
 from attokit.export.two_stage import SplitFiles, TwoStageRunner, to_split_tflite
@@ -34,6 +35,8 @@ __all__ = [
     "InterfaceType",
     "Report",
     "Runner",
+    "ScoreCalibration",
+    "Sigmoid",
     "SplitFiles",
     "Streamed",
     "TwoStageRunner",

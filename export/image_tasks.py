@@ -13,18 +13,21 @@ from typing import Literal
 
 import numpy as np
 
+from attokit.export.score_calibration import ScoreCalibration, check_classes
 from attokit.export.tables import Aligned, Scalar, Table, pack_table
 
 ENTRY = "TFLITE_METADATA"  # of the model's list of metadata
 LABELS = "labels.txt"
+SCORES = "score_calibration.txt"
 _IDENTIFIER = b"M001"
 _PARSER = "1.5.0"  # of readers of the metadata: the first with all that is used here
 _BOTTOM = (1980, 1, 1, 0, 0, 0)  # the date of all entries of the archive: same names, same bytes
 # Members of the schema's enumerations and unions.
-_AXIS_LABELS, _VALUE_LABELS = 2, 3
+_AXIS_LABELS, _VALUE_LABELS, _AXIS_SCORES = 2, 3, 4
 _RGB, _GRAYSCALE = 1, 2
 _FEATURE, _IMAGE, _BOXES = 1, 2, 3
-_NORMALIZATION, _THRESHOLD = 1, 3
+_NORMALIZATION, _CALIBRATION, _THRESHOLD = 1, 2, 3
+_TRANSFORMATIONS = ("identity", "log", "inverse_logistic")  # in the schema's order
 _BOUNDARIES = 1
 _SOFTMAX = 2
 
@@ -42,6 +45,7 @@ class ImageTask:
       class_names: In the order of the outputs; of a detector without the background.
       byte_input: Whether images go in as bytes; else as floats that are byte / 255.
       score_threshold: Below it results are not shown; None shows all.
+      calibration: What the app makes of the scores of a classifier or detector; the threshold is for what it gives.
       gives_logits: Of a segmenter: whether it ends in logits, of which the app makes a softmax.
       description: Free text.
     """
@@ -52,6 +56,7 @@ class ImageTask:
     class_names: tuple[str, ...]
     byte_input: bool = True
     score_threshold: float | None = None
+    calibration: ScoreCalibration | None = None
     gives_logits: bool = True
     description: str = ""
 
@@ -63,17 +68,24 @@ class ImageTask:
             raise ValueError("class_names are empty: give a name for every output")
         if bad := [name for name in self.class_names if len(name.splitlines()) != 1]:
             raise ValueError(f"the class name {bad[0]!r} is not one line of text")
+        if self.calibration is not None:
+            check_classes(self.calibration, self.class_names)
+            if self.kind == "segmenter":
+                raise ValueError("apps calibrate no scores of pixels: leave the calibration out")
 
     def entries(self) -> Mapping[str, bytes]:
         """Returns the entry of metadata for `to_tflite`."""
         return {ENTRY: pack_table(self._model(), _IDENTIFIER)}
 
     def with_files(self, file: bytes) -> bytes:
-        """Returns a file with the names of the classes behind it, where the entry says they are."""
-        text = "\n".join(self.class_names) + "\n"
+        """Returns a file with the names of the classes, and their sigmoids, behind it as the entry says."""
+        texts = {LABELS: "\n".join(self.class_names) + "\n"}
+        if self.calibration is not None:
+            texts[SCORES] = self.calibration.text
         packed = io.BytesIO(file)
         with zipfile.ZipFile(packed, "a", zipfile.ZIP_STORED) as archive:  # readers do not inflate
-            archive.writestr(zipfile.ZipInfo(LABELS, _BOTTOM), text.encode())
+            for title, text in texts.items():
+                archive.writestr(zipfile.ZipInfo(title, _BOTTOM), text.encode())
         return packed.getvalue()
 
     def _model(self) -> Table:
@@ -125,9 +137,9 @@ class ImageTask:
                     0: "probability",
                     1: "Probabilities of the classes, in the order of the labels.",
                     3: _content(_FEATURE, Table({})),
-                    4: self._threshold(),
+                    4: self._score_units(),
                     5: Table({0: _floats([1.0]), 1: _floats([0.0])}),
-                    6: labels,
+                    6: labels + self._sigmoids(),
                 }
             )
         ]  # fmt: skip
@@ -144,14 +156,27 @@ class ImageTask:
         return [
             Table({0: "location", 1: "Corners of the boxes, as shares of the image.", 3: _content(_BOXES, boxes, several)}),
             Table({0: "category", 1: "Places among the labels.", 3: _content(_FEATURE, feature, several), 6: [_file(_VALUE_LABELS)]}),
-            Table({0: "score", 1: "Probabilities.", 3: _content(_FEATURE, feature, several), 4: self._threshold()}),
+            Table({0: "score", 1: "Probabilities.", 3: _content(_FEATURE, feature, several), 4: self._score_units(), 6: self._sigmoids()}),
             Table({0: "number of detections", 1: "How many boxes there are.", 3: _content(_FEATURE, feature)}),
         ]  # fmt: skip
 
-    def _threshold(self) -> list[Table]:
-        if self.score_threshold is None:
+    def _score_units(self) -> list[Table]:
+        """Returns what is done with scores: first the calibration, then the threshold."""
+        units = []
+        if self.calibration is not None:
+            kind = Scalar("int8", _TRANSFORMATIONS.index(self.calibration.transformation))
+            default = Scalar("float32", self.calibration.default_score)
+            units.append(_unit(_CALIBRATION, Table({0: kind, 1: default})))
+        if self.score_threshold is not None:
+            units.append(_unit(_THRESHOLD, Table({0: Scalar("float32", self.score_threshold)})))
+        return units
+
+    def _sigmoids(self) -> list[Table]:
+        """Returns what says where the calibration's file is."""
+        if self.calibration is None:
             return []
-        return [_unit(_THRESHOLD, Table({0: Scalar("float32", self.score_threshold)}))]
+        about = "Scale, slope, offset and perhaps the least score of each class."
+        return [Table({0: SCORES, 1: about, 2: Scalar("int8", _AXIS_SCORES)})]
 
 
 def labels_in(file: bytes) -> tuple[str, ...] | None:

@@ -1,15 +1,30 @@
 """A .tflite file as apps open it: camera bytes in, answers out, and metadata that says so."""
 
+import dataclasses
 from typing import Any
 
+import numpy as np
+
 from attokit import export
-from attokit.export import ImageTask
+from attokit.export import ImageTask, ScoreCalibration
 from attokit.export.lowerings.context import Target
+from attokit.figures import softmax
 from attokit.origins import Origin
 from attokit.tasks import view_of
+from attokit.tflite_predictor import file_predictor
+from attokit.train import EvalBatches, Source
+
+_BATCH_SIZE = 250
 
 
-def app_file(origin: Origin, name: str, *, target: Target = "android", **options: Any) -> bytes:
+def app_file(
+    origin: Origin,
+    name: str,
+    *,
+    target: Target = "android",
+    held_out: Source | None = None,
+    **options: Any,
+) -> bytes:
     """Returns a file that MediaPipe Tasks opens as it is, with its labels inside.
 
     It takes the bytes of an image. A classifier gives probabilities, a segmenter the logits of pixels, of which
@@ -19,10 +34,13 @@ def app_file(origin: Origin, name: str, *, target: Target = "android", **options
       origin: What is exported.
       name: Of the model, in the metadata.
       target: What is to run it.
+      held_out: Images with labels, which the network was not trained on: the app makes of a classifier's scores
+        the share of them that were right at such a score (`fit_scores`).
       **options: Of `export.to_tflite`: names and metadata.
 
     Raises:
-      ValueError: if the network gives what apps cannot show.
+      ValueError: if the network gives what apps cannot show, or scores are to be calibrated that are not of
+        whole images.
     """
     view = view_of(origin.task)
     if view.app_kind is None:
@@ -39,18 +57,46 @@ def app_file(origin: Origin, name: str, *, target: Target = "android", **options
         class_names=names[1:] if view.app_kind == "detector" else names,
         byte_input=origin.qparams is not None,
     )
-    metadata = {**options.pop("metadata", {}), **task.entries()}
-    file = export.to_tflite(
-        origin.graph,
-        origin.weights,
-        origin.qparams,
-        input_type="uint8" if task.byte_input else "float32",
-        target=target,
-        metadata=metadata,
-        **options,
-        **view.app_ending(origin.network, origin.image_shape),
-    )
-    return task.with_files(file)
+    metadata = options.pop("metadata", {})
+
+    def packed(task: ImageTask) -> bytes:
+        file = export.to_tflite(
+            origin.graph,
+            origin.weights,
+            origin.qparams,
+            input_type="uint8" if task.byte_input else "float32",
+            target=target,
+            metadata={**metadata, **task.entries()},
+            **options,
+            **view.app_ending(origin.network, origin.image_shape),
+        )
+        return task.with_files(file)
+
+    file = packed(task)
+    if held_out is None:
+        return file
+    if task.kind != "classifier":
+        raise ValueError(
+            f"scores of a {task.kind} are not calibrated by labels of images: leave --calibrate-scores out"
+        )
+    return packed(dataclasses.replace(task, calibration=fit_scores(file, held_out)))
+
+
+def fit_scores(file: bytes, source: Source) -> ScoreCalibration:
+    """Returns the score calibration of a classifier's file, by how often it is right in LiteRT.
+
+    Raises:
+      ValueError: if images or labels do not fit the file.
+    """
+    predictor = file_predictor(file, task="classification", input_range=(0, 1))
+    batches = EvalBatches(source, batch_size=min(_BATCH_SIZE, len(source)))
+    scores, labels = [], []
+    for index in range(len(batches)):
+        batch = batches[index]
+        used = batch["mask"] > 0
+        scores.append(softmax(predictor.outputs(batch["images"]))[used])
+        labels.append(batch["labels"][used])
+    return ScoreCalibration.fit(np.concatenate(scores), np.concatenate(labels))
 
 
 def _check(origin: Origin) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from attokit import export, train, zoo
-from attokit.app_files import app_file
+from attokit.app_files import app_file, fit_scores
+from attokit.detection import post_process
+from attokit.export import ImageTask, ScoreCalibration, Sigmoid
 from attokit.export.image_tasks import labels_in
 from attokit.figures import softmax
 from attokit.origins import open_origin
@@ -62,6 +64,52 @@ def test_mediapipe_classifies_as_predict_does(tiny, vision, tmp_path, as_float):
     assert scores.keys() == {"class 0", "class 1", "class 2"}
     for i, probability in enumerate(wanted):
         assert scores[f"class {i}"] == pytest.approx(probability, abs=1e-6)
+
+
+def test_mediapipe_calibrates_scores_by_held_out_images(tiny, vision):
+    origin = _origin("tiny")
+    images = np.stack([_image(seed) // (1 + seed % 3) for seed in range(9)])
+    source = train.ArraySource(images=images, labels=np.arange(9, dtype=np.int32) % 3)
+    file = app_file(origin, "tiny", held_out=source)
+    calibration = fit_scores(app_file(origin, "tiny"), source)
+    batch = source.read(np.arange(1))
+    plain = softmax(file_predictor(file).outputs(batch["images"])[0])
+    wanted = calibration(plain)
+    assert not np.allclose(wanted, plain, atol=0.01)
+    with vision.ImageClassifier.create_from_options(_options("ImageClassifier", file, vision)) as classifier:  # fmt: skip
+        (found,) = classifier.classify(_picture(batch["images"][0])).classifications
+    scores = {category.index: category.score for category in found.categories}
+    for index, score in enumerate(wanted):
+        assert scores[index] == pytest.approx(score, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_mediapipe_calibrates_scores_of_boxes(tiny, vision):
+    origin = _origin("tiny_boxes")
+    calibration = ScoreCalibration(sigmoids=(Sigmoid(slope=0.5, offset=1.0), None), default_score=0.75)  # fmt: skip
+    task = ImageTask(
+        kind="detector", name="x", image_shape=(24, 32, 3), class_names=("class 1", "class 2"),
+        calibration=calibration,
+    )  # fmt: skip
+    file = task.with_files(
+        export.to_tflite(
+            origin.graph, origin.weights, origin.qparams, input_type="uint8", metadata=task.entries(),
+            **post_process(origin.network, (24, 32, 3), train.FindConfig(score_threshold=0.3)),
+        )
+    )  # fmt: skip
+    with vision.ObjectDetector.create_from_options(_options("ObjectDetector", file, vision)) as detector:  # fmt: skip
+        found = detector.detect(_picture(_image())).detections
+    plain = file_predictor(file).outputs(_image()[None])
+    labels, scores = (np.asarray(part[0]) for part in (plain.labels, plain.scores))
+    wanted = [
+        (0.75 if label == 2 else float(calibration(np.asarray([score, 0]))[0]), f"class {label}")
+        for label, score in zip(labels, scores, strict=True)
+        if label
+    ]
+    pairs = [(c.score, c.category_name) for d in found for c in d.categories]
+    assert {label for _, label in wanted} == {"class 1", "class 2"}
+    for (score, name), (share, label) in zip(sorted(pairs), sorted(wanted), strict=True):
+        assert score == pytest.approx(share, abs=1e-5) and name == label
 
 
 @pytest.mark.slow

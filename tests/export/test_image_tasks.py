@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from attokit import export
+from attokit.export import ScoreCalibration, Sigmoid
 from attokit.export.image_tasks import ENTRY, ImageTask, labels_in
 
 _NAMES = ("cat", "dog", "hérisson")
+_ONE = ScoreCalibration(sigmoids=(Sigmoid(),))
 
 
 def _task(kind="classifier", **changes):
@@ -37,6 +39,19 @@ def test_a_file_with_labels_is_the_same_model(small, kind):
         np.testing.assert_array_equal(found, wanted)
 
 
+def test_sigmoids_travel_with_the_labels(small):
+    calibration = ScoreCalibration(
+        sigmoids=(Sigmoid(slope=2.0), None, Sigmoid(offset=0.5, min_score=0.1)),
+        default_score=0.25,
+    )
+    task = _task(score_threshold=0.5, calibration=calibration)
+    file = export.to_tflite(small.graph, small.weights, small.qparams, metadata=task.entries())
+    packed = task.with_files(file)
+    assert labels_in(packed) == _NAMES
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.read("score_calibration.txt").decode() == calibration.text
+
+
 def test_what_is_said_is_what_its_own_reader_finds():
     schemas = pytest.importorskip(
         "mediapipe.tasks.metadata.metadata_schema_py_generated", exc_type=ImportError
@@ -51,6 +66,19 @@ def test_what_is_said_is_what_its_own_reader_finds():
     assert image.content.contentProperties.defaultSize.height == 9
     assert output.processUnits[0].options.globalScoreThreshold == 0.25
     assert output.associatedFiles[0].name == b"labels.txt"
+    calibration = ScoreCalibration(
+        sigmoids=(Sigmoid(),) * 3, transformation="log", default_score=0.5
+    )
+    entry = _task(score_threshold=0.25, calibration=calibration).entries()[ENTRY]
+    model = schemas.ModelMetadataT.InitFromObj(schemas.ModelMetadata.GetRootAs(entry, 0))
+    (output,) = model.subgraphMetadata[0].outputTensorMetadata
+    options = output.processUnits[0].options
+    assert options.scoreTransformation == schemas.ScoreTransformationType.LOG
+    assert options.defaultScore == 0.5
+    assert output.processUnits[1].options.globalScoreThreshold == 0.25
+    names = {file.name: file.type for file in output.associatedFiles}
+    wanted = schemas.AssociatedFileType.TENSOR_AXIS_SCORE_CALIBRATION
+    assert names[b"score_calibration.txt"] == wanted
 
 
 @pytest.mark.parametrize(
@@ -59,6 +87,8 @@ def test_what_is_said_is_what_its_own_reader_finds():
         ({"image_shape": (9, 9, 4)}, "images of 4 channels"),
         ({"class_names": ()}, "class_names are empty"),
         ({"class_names": ("a\nb",)}, "is not one line of text"),
+        ({"calibration": _ONE}, "has 1 lines, there are 3 classes"),
+        ({"calibration": _ONE, "class_names": ("a",), "kind": "segmenter"}, "no scores of pixels"),
     ],
 )
 def test_unfit_tasks(changes, text):

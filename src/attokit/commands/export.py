@@ -13,12 +13,13 @@ from rich.console import Console
 from attokit import export, quant
 from attokit.app_files import app_file
 from attokit.arena import arena, arena_bytes
+from attokit.datasets import load_dataset
 from attokit.export import InterfaceType
 from attokit.export.lowerings.context import Target
 from attokit.origins import Origin, open_origin, own_file
 from attokit.precision import Precision
 from attokit.tasks import view_of
-from attokit.train import FindConfig
+from attokit.train import FindConfig, Source
 from attokit.training import write_labels
 
 Share = float  # a field of the options is called float
@@ -38,6 +39,8 @@ class Options:
         integers). The last two are model_micro.tflite and model_coral.tflite unless --output is given.
       mediapipe: A file that MediaPipe Tasks opens as it is, as an image classifier, segmenter or object
         detector: it takes the camera's bytes, ends in probabilities or boxes, and carries its labels.
+      calibrate_scores: With --mediapipe, the split of the data ("test") by which a classifier's scores become shares of
+        right answers, in the app: a split that the network was not trained on.
       postprocess: A detector's file chooses boxes itself and ends in TFLite_Detection_PostProcess: "boxes" (top,
         left, bottom, right, in shares of the image), "classes" (0 is the first that is no background), "scores" and
         "count". Without, it gives offsets and logits, and tells its anchors as metadata.
@@ -72,6 +75,7 @@ class Options:
     output: pathlib.Path | None = None
     chip: Annotated[Target, tyro.conf.arg(name="target")] = "android"
     mediapipe: bool = False
+    calibrate_scores: str | None = None
     postprocess: bool = False
     score: Share = 0.3
     overlap: Share = 0.45
@@ -96,6 +100,8 @@ class Options:
         """Refuses what would change nothing."""
         if self.rows != 1 and not self.streamed:
             raise ValueError(f"rows {self.rows} changes nothing of one file: add --streamed")
+        if self.calibrate_scores is not None and not self.mediapipe:
+            raise ValueError("--calibrate-scores is for apps that read it: add --mediapipe")
         rules = (self.score, self.overlap, self.most)
         if not self.postprocess and rules != (Options.score, Options.overlap, Options.most):
             raise ValueError(
@@ -207,7 +213,12 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
     target, names = options.target_runtime, not options.strip_names
     if options.mediapipe:
         return app_file(
-            origin, type(origin.network).__name__, target=target, metadata=metadata, names=names
+            origin,
+            type(origin.network).__name__,
+            target=target,
+            held_out=_held_out(options, origin),
+            metadata=metadata,
+            names=names,
         )
     return export.to_tflite(
         origin.graph,
@@ -222,6 +233,18 @@ def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> byte
         placed=0 if options.fit_memory else None,
         **options.post_process(origin),
     )
+
+
+def _held_out(options: Options, origin: Origin) -> Source | None:
+    """Returns the images by which scores are calibrated, or None."""
+    if options.calibrate_scores is None:
+        return None
+    if origin.data is None:
+        raise ValueError(
+            f"{options.target} does not say what it was trained on: give --data to --calibrate-scores"
+        )
+    dataset = load_dataset(origin.data, origin.image_shape, task=origin.task)
+    return dataset.split(options.calibrate_scores)
 
 
 def _write_streamed(

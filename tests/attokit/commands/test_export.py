@@ -1,9 +1,11 @@
 import json
 import os
 import re
+import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attokit import export
 from attokit.arena import is_installed
@@ -106,6 +108,29 @@ def test_for_mediapipe(run_dir, segmented_dir, capsys):
 
 
 @pytest.mark.slow
+def test_scores_are_calibrated_by_a_split(tiny, tmp_path, capsys):
+    rng, data = np.random.default_rng(0), tmp_path / "data"
+    for split, count in (("train", 8), ("test", 6)):
+        for index, title in enumerate(("a", "b", "c")):
+            (folder := data / split / title).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 80 * (index + 1), (8, 8, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    output = tmp_path / "net.tflite"
+    arguments = ["export", "tiny", "--overrides", "image_size=[8,8,3]", "--mediapipe"]
+    wish = ["--calibrate-scores", "test", "--output", str(output)]
+    assert main([*arguments, *wish, "--data", str(data)]) == 0
+    with zipfile.ZipFile(output) as archive:
+        lines = archive.read("score_calibration.txt").decode().split("\n")
+    assert len(lines) == 3 and all(line.count(",") == 2 for line in lines)
+    assert main([*arguments, *wish]) == 1
+    assert "give --data to --calibrate-scores" in capsys.readouterr().err
+    pixels = ["export", "tiny_pixels", "--mediapipe", "--data", "scenes", *wish]
+    assert main(pixels) == 1
+    assert "scores of a segmenter are not calibrated" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_boxes_in_the_file(tiny, tmp_path, capsys):
     heads, chosen = tmp_path / "heads.tflite", tmp_path / "boxes.tflite"
     assert main(["export", "tiny_boxes", "--output", str(heads)]) == 0
@@ -154,6 +179,7 @@ def test_less_memory_and_no_names(tiny, tmp_path, capsys):
         (["RUN", "--rows", "2"], "rows 2 changes nothing of one file: add --streamed"),
         (["RUN", "--streamed", "--fit-memory"], "--fit-memory changes nothing"),
         (["RUN", "--most", "5"], "add --postprocess"),
+        (["RUN", "--calibrate-scores", "test"], "add --mediapipe"),
         (["RUN", "--postprocess", "--mediapipe"], "leave --mediapipe (which has it)"),
         (["RUN", "--bare"], "add --target micro, --streamed or --fit-memory"),
         (["tinny"], "no model 'tinny'"),
