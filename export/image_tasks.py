@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from attokit.export.score_calibration import ScoreCalibration, check_classes
-from attokit.export.tables import Aligned, Scalar, Table, pack_table
+from attokit.export.tables import Aligned, Scalar, Table, TableReader, pack_table
 
 ENTRY = "TFLITE_METADATA"  # of the model's list of metadata
 LABELS = "labels.txt"
@@ -186,6 +187,30 @@ def labels_in(file: bytes) -> tuple[str, ...] | None:
             return tuple(archive.read(LABELS).decode().splitlines())
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, OSError, NotImplementedError):
         return None
+
+
+def input_range_in(
+    metadata: Mapping[str, bytes],
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]] | None:
+    """Returns what the darkest and the brightest byte become where a file takes floats, in each channel.
+
+    Args:
+      metadata: Entries by name; None is returned where they do not say, or are damaged.
+    """
+    if ENTRY not in metadata:
+        return None
+    try:
+        (graph, *_) = TableReader.of_root(metadata[ENTRY]).tables(3)
+        (image, *_) = graph.tables(2)
+        units = [unit for unit in image.tables(4) if unit.byte(0) == _NORMALIZATION]
+        options = units[0].table(1)
+        assert options is not None
+        mean, std = options.floats(0), options.floats(1)
+        low, high = (0 - mean) / std, (255 - mean) / std
+    except Exception:  # whatever reading damaged bytes raises
+        return None
+    fits = mean.size and mean.shape == std.shape and np.all(np.isfinite([low, high]))
+    return (low, high) if fits and np.all(low < high) else None
 
 
 def _content(kind: int, properties: Table, value_range: Table | None = None) -> Table:

@@ -1,10 +1,12 @@
-"""Flatbuffers of schemas that no package here brings: tables by their slots, packed."""
+"""Flatbuffers of schemas that no package here brings: tables by their slots, packed and read."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import flatbuffers
 import numpy as np
+from flatbuffers import number_types
+from flatbuffers.table import Table as _Bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,3 +84,55 @@ def _offset(
     for offset in reversed(inner):
         builder.PrependUOffsetTRelative(offset)
     return builder.EndVector()
+
+
+@dataclasses.dataclass(frozen=True)
+class TableReader:
+    """A table in bytes, its fields by their position in the schema. Damaged bytes raise whatever they raise."""
+
+    _table: _Bytes
+
+    @classmethod
+    def of_root(cls, data: bytes) -> "TableReader":
+        """Returns the outermost table of a flatbuffer."""
+        start = flatbuffers.encode.Get(flatbuffers.packer.uoffset, data, 0)
+        return cls(_Bytes(bytearray(data), start))
+
+    def byte(self, slot: int) -> int:
+        """Returns a field of 8 bits, such as the type of a union; 0 if it is not there."""
+        place = self._place(slot)
+        return int(self._table.Get(number_types.Uint8Flags, place)) if place else 0
+
+    def table(self, slot: int) -> "TableReader | None":
+        """Returns a field that is a table."""
+        place = self._place(slot)
+        return None if not place else TableReader(self._at(self._table.Indirect(place)))
+
+    def tables(self, slot: int) -> "list[TableReader]":
+        """Returns a field that is a list of tables, empty if it is not there."""
+        start, count = self._vector(slot, 4)
+        places = (self._table.Indirect(start + 4 * i) for i in range(count))
+        return [TableReader(self._at(place)) for place in places]
+
+    def floats(self, slot: int) -> np.ndarray:
+        """Returns a field that is a list of float32, empty if it is not there."""
+        start, count = self._vector(slot, 4)
+        return np.frombuffer(self._table.Bytes, "<f4", count, start).astype(np.float32)
+
+    def _place(self, slot: int) -> int:
+        """Returns where a field is in the bytes, 0 if it is not there."""
+        offset = self._table.Offset(4 + 2 * slot)
+        return offset + self._table.Pos if offset else 0
+
+    def _vector(self, slot: int, width: int) -> tuple[int, int]:
+        """Returns where a list starts, and its length."""
+        offset = self._table.Offset(4 + 2 * slot)
+        if not offset:
+            return 0, 0
+        start, count = self._table.Vector(offset), self._table.VectorLen(offset)
+        if start + width * count > len(self._table.Bytes):
+            raise ValueError(f"a list of {count:,} entries ends behind the end")
+        return start, count
+
+    def _at(self, place: int) -> _Bytes:
+        return _Bytes(self._table.Bytes, place)

@@ -88,7 +88,7 @@ def fit_scores(file: bytes, source: Source) -> ScoreCalibration:
     Raises:
       ValueError: if images or labels do not fit the file.
     """
-    predictor = file_predictor(file, task="classification", input_range=(0, 1))
+    predictor = file_predictor(file, task="classification")
     batches = EvalBatches(source, batch_size=min(_BATCH_SIZE, len(source)))
     scores, labels = [], []
     for index in range(len(batches)):

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import PyTree, UInt8
+from numpy.typing import ArrayLike
 
 from attokit.export import Runner, TwoStageRunner, inspect, inspection, two_stage
 from attokit.export.anatomy import Inspection, Subgraph, TensorInfo
-from attokit.export.image_tasks import labels_in
+from attokit.export.image_tasks import input_range_in, labels_in
 from attokit.file_outputs import FileOutputs
 from attokit.predictor import Predictor
 from attokit.runs import Run, open_run
@@ -41,8 +42,8 @@ def file_predictor(
         folder the file lies.
       name: What to call it; the path if None.
       input_range: The reals that the darkest and the brightest byte stand for.  None takes those
-        that the file's quantized input covers; a float input does not say, and gets the 0 to 1 of
-        the models here, with a note unless the file lies in its run's folder.
+        that TFLite Metadata tells for a float input, or the file's quantized input covers; a float input that
+        does not say gets the 0 to 1 of the models here, with a note unless the file lies in its run's folder.
 
     Raises:
       ValueError: if the file is damaged, one of several without the others, takes no images, is of no task or could be of several,
@@ -57,7 +58,7 @@ def file_predictor(
     task, read = _read_outputs(name, info, task, run)
     if run is not None and not _fits(run, task, read):
         run = None
-    known = input_range or _covered_range(info.main)
+    known = input_range or _told_range(info, image_shape[2]) or _covered_range(info.main)
     note = None
     if known is None and run is None:
         note = (
@@ -158,6 +159,15 @@ def _fits(run: Run, task: str, read: FileOutputs) -> bool:
     return run.task == task and read.num_classes in (None, len(run.class_names))
 
 
+def _told_range(info: Inspection, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the range of a float input as its metadata tells it, of one or all channels; None if not."""
+    (tensor,) = info.inputs.values()
+    told = input_range_in(info.metadata)
+    if "float" not in tensor.dtype or told is None or told[0].size not in (1, channels):
+        return None
+    return told
+
+
 def _covered_range(graph: Subgraph) -> tuple[float, float] | None:
     """Returns the least and the greatest real that the input can hold; None if it does not say.
 
@@ -177,18 +187,17 @@ def _covered_range(graph: Subgraph) -> tuple[float, float] | None:
 
 
 def _feeder(
-    tensor: TensorInfo, low: float, high: float
+    tensor: TensorInfo, low: ArrayLike, high: ArrayLike
 ) -> Callable[[UInt8[np.ndarray, "b h w c"]], np.ndarray]:
     """Returns the function from bytes to what the input takes, 0 being `low` and 255 `high`.
 
     Raises:
       ValueError: if the range is empty or not finite.
     """
-    if not -np.inf < low < high < np.inf:
-        raise ValueError(
-            f"input range {low:g} to {high:g}: give two finite numbers, low before high"
-        )
-    start, width = np.float32(low), np.float32(high - low)
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    if not np.all((-np.inf < low) & (low < high) & (high < np.inf)):
+        raise ValueError(f"input range {low} to {high}: give two finite numbers, low before high")
+    start, width = low.astype(np.float32), (high - low).astype(np.float32)
 
     def feed(images: UInt8[np.ndarray, "b h w c"]) -> np.ndarray:
         reals = start + width * (images.astype(np.float32) / np.float32(255))

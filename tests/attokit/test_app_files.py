@@ -57,7 +57,8 @@ def test_mediapipe_classifies_as_predict_does(tiny, vision, tmp_path, as_float):
     options = _options("ImageClassifier", file, vision)
     with vision.ImageClassifier.create_from_options(options) as classifier:
         (found,) = classifier.classify(_picture(_image())).classifications
-    predictor = open_predictor(str(export.write(tmp_path / "tiny.tflite", file)), input_range=(0, 1) if as_float else None)  # fmt: skip
+    predictor = open_predictor(str(export.write(tmp_path / "tiny.tflite", file)))
+    assert predictor.note is None  # its metadata tell the range of floats
     logits = predictor.outputs(_image()[None])[0]
     wanted = np.asarray(jax.nn.softmax(logits))
     scores = {category.category_name: category.score for category in found.categories}

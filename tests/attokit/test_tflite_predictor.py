@@ -1,9 +1,10 @@
+import flatbuffers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attokit.export import to_tflite, two_stage
+from attokit.export import inspect, to_tflite, two_stage
 from attokit.export.anatomy import Subgraph, TensorInfo
 from attokit.quant import calibrate, trace
 from attokit.runs import open_run
@@ -113,6 +114,37 @@ def test_float_input_is_assumed_or_told(symmetric):
     for bad in ((1, 0), (0, np.nan), (-np.inf, 0)):
         with pytest.raises(ValueError, match="give two finite numbers"):
             file_predictor(file, input_range=bad)
+
+
+def test_float_input_is_told_by_metadata(symmetric):
+    """As another tool writes it: with the schema's generated classes."""
+    images, expected, graph, weights, _ = symmetric
+    schemas = pytest.importorskip(
+        "mediapipe.tasks.metadata.metadata_schema_py_generated", exc_type=ImportError
+    )
+    normalization = schemas.NormalizationOptionsT()
+    normalization.mean = normalization.std = [127.5]
+    unit, image = schemas.ProcessUnitT(), schemas.TensorMetadataT()
+    unit.optionsType = schemas.ProcessUnitOptions.NormalizationOptions
+    unit.options = normalization
+    image.name, image.processUnits = "image", [schemas.ProcessUnitT(), unit]
+    subgraph, model = schemas.SubGraphMetadataT(), schemas.ModelMetadataT()
+    subgraph.inputTensorMetadata, model.subgraphMetadata = [image], [subgraph]
+    builder = flatbuffers.Builder(0)
+    builder.Finish(model.Pack(builder), b"M001")
+    file = to_tflite(graph, weights, metadata={"TFLITE_METADATA": bytes(builder.Output())})
+    predictor = file_predictor(file)
+    assert predictor.note is None
+    np.testing.assert_allclose(predictor.outputs(images), expected, atol=1e-6)
+
+
+def test_channels_have_ranges_of_their_own(symmetric):
+    images, _, graph, weights, _ = symmetric
+    told = (np.asarray([0.0, -1.0, 2.0]), np.asarray([1.0, 1.0, 4.0]))
+    (tensor,) = inspect(to_tflite(graph, weights)).inputs.values()
+    found = _feeder(tensor, *told)(images)
+    wanted = told[0] + (told[1] - told[0]) * images / 255
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_bytes_that_are_not_quantized_are_bytes():

@@ -6,7 +6,7 @@ import pytest
 
 from attokit import export
 from attokit.export import ScoreCalibration, Sigmoid
-from attokit.export.image_tasks import ENTRY, ImageTask, labels_in
+from attokit.export.image_tasks import ENTRY, ImageTask, input_range_in, labels_in
 
 _NAMES = ("cat", "dog", "hérisson")
 _ONE = ScoreCalibration(sigmoids=(Sigmoid(),))
@@ -50,6 +50,19 @@ def test_sigmoids_travel_with_the_labels(small):
     assert labels_in(packed) == _NAMES
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert archive.read("score_calibration.txt").decode() == calibration.text
+
+
+def test_the_range_of_floats_is_told():
+    low, high = input_range_in(_task(byte_input=False).entries())
+    np.testing.assert_array_equal(low, [0, 0, 0])
+    np.testing.assert_array_equal(high, [1, 1, 1])
+    entry = _task().entries()[ENTRY]
+    damaged = [entry[:n] for n in range(0, len(entry), 7)]
+    damaged += [entry[:n] + b"\xff" + entry[n + 1 :] for n in range(0, len(entry), 3)]
+    for data in damaged:
+        told = input_range_in({ENTRY: data})
+        assert told is None or np.all(told[0] < told[1])
+    assert input_range_in({}) is None
 
 
 def test_what_is_said_is_what_its_own_reader_finds():
