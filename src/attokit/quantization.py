@@ -1,4 +1,4 @@
-"""Quantization of a trained graph: calibration on its data, and QAT in the training loop.
+"""Quantization of a trained graph: the images that calibrate it, and QAT in the training loop.
 
 QAT trains the graph that ships, in the integers of the file: `fit` is the loop of float training
 and `quant.fake_quant` the network.
@@ -19,10 +19,8 @@ from rich.console import Console
 
 from attokit.learned_scales import initial_log_scales, with_scales
 from attokit.oscillations import frozen_share, kernels_of
-from attokit.quant import Graph, QParams, QuantizedGraph, QuantParams, calibrate, fake_quant
-from attokit.quant.calibrate import Method
+from attokit.quant import Graph, QParams, QuantizedGraph, fake_quant
 from attokit.quant.graph import Weights
-from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.ops.kind import Kernels
 from attokit.steadying import Steadying
 from attokit.train import (
@@ -74,26 +72,6 @@ def calibration_images(
     chosen = np.random.default_rng(seed).permutation(len(source))[:count]
     parts = [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
     return [source.read(part)["images"].astype(np.float32) / np.float32(255) for part in parts]
-
-
-def calibrate_on(
-    graph: Graph,
-    weights: Weights,
-    source: Source,
-    *,
-    method: Method = "minmax",
-    count: int = 512,
-    seed: int = 0,
-    weight_bits: Bits | Mapping[str, Bits] = 8,
-) -> dict[str, QuantParams]:
-    """Returns qparams from images of a split.
-
-    Raises:
-      ValueError: as `calibrate` does; of `weight_bits` before it looks at an image.
-    """
-    bits_of_kernels(graph, weight_bits)
-    batches = calibration_batches(graph, source, count=count, seed=seed)
-    return calibrate(graph, weights, batches, method=method, weight_bits=weight_bits)
 
 
 def calibration_batches(

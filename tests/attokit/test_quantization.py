@@ -14,7 +14,6 @@ from attokit.quant import calibrate, fake_quant, trace
 from attokit.quantization import (
     QuantizedNetwork,
     Quantizer,
-    calibrate_on,
     calibration_images,
     images_at_once,
     qat_config,
@@ -65,15 +64,6 @@ def test_calibration_images(dataset):
     assert batches[0].max() <= 1
     again = calibration_images(dataset.split("train"), count=20, batch_size=8)
     np.testing.assert_array_equal(batches[2], again[2])
-
-
-def test_kernels_of_four_bits(traced, dataset):
-    graph, weights, _ = traced
-    source = dataset.split("train")
-    qparams = calibrate_on(graph, weights, source, count=8, weight_bits={"dense/*": 4})
-    assert qparams["dense/kernel"].bits == 4
-    with pytest.raises(ValueError, match="weight_bits has 'steam': 4"):
-        calibrate_on(graph, weights, None, weight_bits={"steam": 4})  # before it reads data
 
 
 def test_calibration_shows_as_many_images_as_memory_holds(traced, monkeypatch):
