@@ -82,7 +82,7 @@ def test_qat_with_learned_scales(run_dir, capsys):
         (["--method", "qat", "--learn", "head/*", "--learn-scales"], "give one of them"),
         (
             ["--method", "qat", "--qat-folder", "x", "--replace", "--learn", "tail/*"],
-            "no range matches 'tail/*'",
+            "no range fits 'tail/*'",
         ),
         (["--dampening", "0.1", "--distill"], "dampening, distill change nothing in ptq"),
         (["--method", "qat", "--dampening", "-1"], "give a weight of 0"),
