@@ -7,7 +7,7 @@ gradient, and comes back where its step makes it large; from a step on that may 
 """
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -114,6 +114,30 @@ def iterative_hard_thresholding(
         return changed, ThresholdState(state.taken + 1)
 
     return optax.GradientTransformation(init, update)
+
+
+def hold_zeros(patterns: Sequence[str]) -> optax.GradientTransformation:
+    """Returns a transformation behind an optimizer that keeps zeros, and lets the rest be trained.
+
+    It is what `iterative_hard_thresholding` does from its step `fixed` on, and remembers nothing.
+
+    Args:
+      patterns: Of the paths of the parameters, as in a shell ("*/rnn1/W"); the others take their step.
+    """
+
+    def update(updates: PyTree, params: PyTree | None) -> PyTree:
+        if params is None:
+            raise ValueError(
+                "holding zeros needs the parameters: call update(updates, state, params)"
+            )
+
+        def held(path: tuple, step: Array, value: Array) -> Array:
+            fits = any(fnmatch.fnmatch(_name(path), pattern) for pattern in patterns)
+            return jnp.where(value != 0, step, jnp.zeros_like(step)) if fits else step
+
+        return jax.tree_util.tree_map_with_path(held, updates, params)
+
+    return optax.stateless(update)
 
 
 def _name(path: tuple) -> str:

@@ -33,6 +33,7 @@ from attokit.train import (
     TrainConfig,
     evaluate,
     fit,
+    hold_zeros,
     warmup_cosine,
 )
 from attokit.train.loop import config_optimizer
@@ -229,6 +230,7 @@ class Quantizer:
         freeze: Sequence[str] = (),
         scale_learning_rate: float = 1e-3,
         steadying: Steadying = _NOT_STEADIED,
+        sparse: Sequence[str] = (),
         teacher: Teacher | None = None,
         eval_split: str = "test",
         resume: bool = False,
@@ -248,6 +250,8 @@ class Quantizer:
           freeze: Patterns of those among them that do not ("stem/*").
           scale_learning_rate: Peak rate of the logarithm of scales.
           steadying: Dampening and freezing of kernels that oscillate, freezing of learned scales.
+          sparse: Patterns of names of weights whose zeros stay, such as those of the float training's
+            `kept_shares`: a graph's kernels have the names of the network's parameters.
           teacher: A network to learn from as well, such as the float one (`config.distillation_weight`).
           eval_split: The split to evaluate on.
           resume: Go on from the newest checkpoint.
@@ -264,12 +268,15 @@ class Quantizer:
         switches = {
             **extra.pop("switches", {}),
             **steadying.settings(),
+            "sparse": list(sparse) or None,
             "teacher": None if teacher is None else teacher.name,
             # All are "learned scales".
             "learn": None if learn in ((), ("*",)) else list(learn),
             "freeze_scales": list(freeze) or None,
         }
         optimizer = _optimizer(config, train_size, scale_learning_rate)
+        if sparse:
+            optimizer = optax.chain(optimizer, hold_zeros([f"weights/{name}" for name in sparse]))
         kernels = kernels_of(self.graph, qparams)
         result = fit(
             config,

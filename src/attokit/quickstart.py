@@ -168,6 +168,7 @@ def quickstart(
             dataset,
             qat_config(recipe.config, epochs=config.qat_epochs),
             run.path / "qat",
+            sparse=[pattern for pattern, _ in recipe.config.kept_shares],
             resume=resume,
             extra={"calibration": "minmax", "calibration_images": config.calibration_images},
             console=console,

@@ -151,6 +151,31 @@ def test_switches_act_and_go_on_bit_for_bit(traced, dataset, tmp_path, name):
     assert not np.array_equal(*values)
 
 
+@pytest.mark.parametrize(
+    "further",
+    [
+        {},
+        pytest.param(
+            {"learn": ["*"], "steadying": Steadying(dampening=0.1, **FLIPS)},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_zeros_of_sparse_weights_stay(traced, dataset, tmp_path, further):
+    graph, weights, qparams = traced
+    zero = np.random.default_rng(3).random((64, 3)) < 0.5
+    weights = weights | {"dense/kernel": jnp.where(zero, 0.0, weights["dense/kernel"])}
+    config = dataclasses.replace(QAT, steps=3, checkpoint_every=None, ema_decay=None)
+    options = {"sparse": ["*/kernel"], **further}
+    found = _train((graph, weights, qparams), dataset, tmp_path, config, **options).weights
+    kernel = np.asarray(found["dense/kernel"])
+    assert (kernel[zero] == 0).all()
+    assert (kernel[~zero] != np.asarray(weights["dense/kernel"])[~zero]).mean() > 0.9
+    assert np.asarray(found["dense/bias"]).all()  # zeros that no pattern names are trained
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["switches"]["sparse"] == ["*/kernel"]
+
+
 @pytest.mark.slow
 def test_switches_are_those_that_a_run_began_with(traced, dataset, tmp_path):
     config = dataclasses.replace(QAT, steps=1, checkpoint_every=None)

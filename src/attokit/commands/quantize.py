@@ -322,6 +322,7 @@ def _train(
         freeze=options.freeze_scales,
         scale_learning_rate=options.scale_learning_rate,
         steadying=options.steadying,
+        sparse=[pattern for pattern, _ in source.config.kept_shares],
         teacher=teacher,
         eval_split=options.split,
         resume=options.resume,
