@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from attokit.checkpoints import class_names
-from attokit.checkpoints.record import Weights
+from attokit.checkpoints.record import Weights, byte_images
 
 WEIGHTS: Mapping[str, Weights] = MappingProxyType(
     {
@@ -18,13 +18,7 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
             source="package:atto_mask_rcnn_lite_scenes.safetensors",
             sha256="460563f407e759c55cc5d43fa2b2d546ac23a38f623576aff460453544097049",
             size=5543644,
-            preprocessing=MappingProxyType(
-                {
-                    "image_shape": (128, 128, 3),
-                    "range": (0.0, 1.0),
-                    "class_names": class_names.SCENES,
-                }
-            ),
+            preprocessing=byte_images((128, 128, 3), class_names.SCENES),
             metrics=MappingProxyType(
                 {
                     "box_ap50": 0.8163,
@@ -44,13 +38,7 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
             source="package:attendseg_lite_scenes.safetensors",
             sha256="04999d6a30b7cfe4bff745462ceb1b216876e7ebfc744178f8f4255dffdc25d5",
             size=1512760,
-            preprocessing=MappingProxyType(
-                {
-                    "image_shape": (128, 128, 3),
-                    "range": (0.0, 1.0),
-                    "class_names": class_names.SCENES,
-                }
-            ),
+            preprocessing=byte_images((128, 128, 3), class_names.SCENES),
             metrics=MappingProxyType({"mean_iou": 0.7520, "int8_file_mean_iou": 0.7500}),
             recipe="attendseg_lite_scenes, from a training on smaller scenes: see docs/results.md",
             commit="451a6af",
@@ -63,13 +51,7 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
             source="package:attonet_d_fashion_mnist.safetensors",
             sha256="e431a7d2092276af2a91ee56cf86fe03f7692e861b5acf869d510db737af82ba",
             size=1281704,
-            preprocessing=MappingProxyType(
-                {
-                    "image_shape": (28, 28, 1),
-                    "range": (0.0, 1.0),
-                    "class_names": class_names.FASHION_MNIST,
-                }
-            ),
+            preprocessing=byte_images((28, 28, 1), class_names.FASHION_MNIST),
             metrics=MappingProxyType(
                 {"accuracy": 0.9343, "top5_accuracy": 0.9996, "int8_file_accuracy": 0.9348}
             ),
@@ -91,13 +73,7 @@ WEIGHTS: Mapping[str, Weights] = MappingProxyType(
             source="package:rnnpool_face_m4_scenes.safetensors",
             sha256="1094832b5d3c539106b638aff90350fe5905c5de0ee5171f12d8002facae3c13",
             size=304680,
-            preprocessing=MappingProxyType(
-                {
-                    "image_shape": (128, 160, 1),
-                    "range": (0.0, 1.0),
-                    "class_names": class_names.SCENES,
-                }
-            ),
+            preprocessing=byte_images((128, 160, 1), class_names.SCENES),
             metrics=MappingProxyType({"ap50": 0.7198, "int8_file_ap50": 0.7143}),
             recipe="rnnpool_face_m4_scenes",
             commit="29ce3d9",

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,100}\.[A-Za-z0-9_-]{1,100}")
@@ -79,6 +80,16 @@ class Weights:
     def file(self) -> HubFile:
         """The safetensors file."""
         return HubFile(source=self.source, sha256=self.sha256, size=self.size)
+
+
+def byte_images(shape: tuple[int, int, int], class_names: tuple[str, ...]) -> Mapping[str, Any]:
+    """Returns the preprocessing of images as all models of the zoo take them: byte / 255.
+
+    Args:
+      shape: Height, width and channels.
+      class_names: In the order of the class ids.
+    """
+    return MappingProxyType({"image_shape": shape, "range": (0.0, 1.0), "class_names": class_names})
 
 
 def check_name(name: str, model: str) -> None:

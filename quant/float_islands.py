@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from attokit.quant.graph import FLOAT, Graph, carried_type
-from attokit.quant.retyping import bits_of_ops, matching, real_ops, retyped
+from attokit.quant.retyping import bits_of_ops, real_ops, retyped
+from attokit.quant.selection import matching
 
 
 def keep_float(graph: Graph, patterns: Sequence[str]) -> Graph:

@@ -13,7 +13,8 @@ import numpy as np
 from attokit.quant.graph import Graph, Note
 from attokit.quant.ops.kind import Op
 from attokit.quant.ranges import assign_ranges
-from attokit.quant.retyping import matching, real_ops
+from attokit.quant.retyping import real_ops
+from attokit.quant.selection import matching
 
 _SHIFT, _SHARE = "hard_swish/3", "hard_swish/sixth"
 

@@ -1,9 +1,7 @@
 """Gives ops of a graph other types, and puts explicit conversions between those that differ."""
 
 import dataclasses
-import difflib
-import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,26 +21,6 @@ def real_ops(graph: Graph) -> dict[str, Op]:
         if op.kind not in _CONVERSIONS and _types(graph, op)
         for name in op.outputs
     }
-
-
-def matching(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
-    """Returns the names that fit a pattern.
-
-    Raises:
-      ValueError: if a pattern fits none, unless it is "*".
-    """
-    names = list(names)
-    found: set[str] = set()
-    for pattern in patterns:
-        fitting = fnmatch.filter(names, pattern)
-        if not fitting and not (pattern == "*" and not names):
-            near = difflib.get_close_matches(pattern, names, n=8, cutoff=0.3) or names[:8]
-            more = " …" if len(names) > len(near) else ""
-            raise ValueError(
-                f"no tensor that an op makes fits {pattern!r}; there are {', '.join(near)}{more}"
-            )
-        found.update(fitting)
-    return found
 
 
 def bits_of_ops(graph: Graph) -> dict[int, int]:

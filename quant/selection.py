@@ -1,9 +1,8 @@
-"""Chooses by name which scales and zero points are learned."""
+"""Chooses by patterns of names: ops and inputs of a graph, and which scales and zero points are learned."""
 
 import difflib
 import fnmatch
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import jax
 
@@ -26,23 +25,33 @@ def trainable(
     Raises:
       ValueError: if a pattern matches no name; it lists near ones.
     """
-    learned = matching(qparams, learn) - matching(qparams, freeze)
+    learned, frozen = (matching(qparams, p, what="range") for p in (learn, freeze))
+    learned -= frozen
     return {name: _mask(entry, name in learned) for name, entry in qparams.items()}
 
 
-def matching(names: Mapping[str, Any], patterns: Sequence[str]) -> set[str]:
-    """Returns the names that match a pattern.
+def matching(
+    names: Iterable[str], patterns: Sequence[str], *, what: str = "tensor that an op makes"
+) -> set[str]:
+    """Returns the names that fit a pattern.
+
+    Args:
+      names: To choose from.
+      patterns: As in a shell.
+      what: Each of them is the name of, for the error.
 
     Raises:
-      ValueError: if a pattern matches none.
+      ValueError: if a pattern fits none, unless it is "*".
     """
+    names = list(names)
     found: set[str] = set()
     for pattern in patterns:
-        own = fnmatch.filter(names, pattern)
-        if not own:
-            near = difflib.get_close_matches(pattern, names, n=5, cutoff=0.3) or sorted(names)[:5]
-            raise ValueError(f"no range matches {pattern!r}; near are {', '.join(near)}")
-        found.update(own)
+        fitting = fnmatch.filter(names, pattern)
+        if not fitting and not (pattern == "*" and not names):
+            near = difflib.get_close_matches(pattern, names, n=8, cutoff=0.3) or names[:8]
+            more = " …" if len(names) > len(near) else ""
+            raise ValueError(f"no {what} fits {pattern!r}; there are {', '.join(near)}{more}")
+        found.update(fitting)
     return found
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from attokit.quant.graph import Graph
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Kernels, Op
-from attokit.quant.retyping import bits_of_ops, matching, real_ops, retyped
+from attokit.quant.retyping import bits_of_ops, real_ops, retyped
+from attokit.quant.selection import matching
 
 
 def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str] = ()) -> Graph:

@@ -26,7 +26,7 @@ from attokit.train.fashion_mnist import load_fashion_mnist, load_fashion_mnist_s
 from attokit.train.forward import Forward, flax_forward, split_variables
 from attokit.train.garments import Garments, load_garments
 from attokit.train.gradient_filter import filter_gradients, filtered_conv
-from attokit.train.hard_threshold import hard_threshold, iterative_hard_thresholding
+from attokit.train.hard_threshold import hard_threshold, hold_zeros, iterative_hard_thresholding
 from attokit.train.hosts import join_hosts
 from attokit.train.image_folder import load_image_folder, read_image
 from attokit.train.instance_folder import load_instance_folder
@@ -140,6 +140,7 @@ __all__ = [
     "flax_forward",
     "focal_loss",
     "hard_threshold",
+    "hold_zeros",
     "instance_segmentation_task",
     "iou_per_class",
     "is_coco",

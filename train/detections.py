@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from attokit.train.anchors import Anchors
 from attokit.zoo.iou import box_area
 from attokit.zoo.nms import non_max_suppression
+from attokit.zoo.sizes import check_share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,7 @@ class FindConfig:
 
     def __post_init__(self) -> None:
         """Refuses thresholds that are no shares and empty answers."""
-        for name in ("score_threshold", "iou_threshold"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}: give a number from 0 to 1")
+        check_share(self, "score_threshold", "iou_threshold")
         if not 1 <= self.most <= self.candidates:
             raise ValueError(
                 f"most={self.most} of candidates={self.candidates}: give at least 1 answer, and no "

@@ -7,7 +7,7 @@ gradient, and comes back where its step makes it large; from a step on that may 
 """
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -84,12 +84,7 @@ def iterative_hard_thresholding(
         raise ValueError(f"shares of entries are {wrong or shares}: give numbers above 0 up to 1")
 
     def init(params: PyTree) -> ThresholdState:
-        names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-        idle = [pattern for pattern in shares if not fnmatch.filter(names, pattern)]
-        if idle:
-            raise ValueError(
-                f"{', '.join(idle)} matches none of the parameters {', '.join(names)}: correct the pattern"
-            )
+        _check_patterns(shares, params)
         return ThresholdState(jnp.int32(0))
 
     def update(
@@ -114,6 +109,49 @@ def iterative_hard_thresholding(
         return changed, ThresholdState(state.taken + 1)
 
     return optax.GradientTransformation(init, update)
+
+
+def hold_zeros(patterns: Sequence[str]) -> optax.GradientTransformation:
+    """Returns a transformation behind an optimizer that keeps zeros, and lets the rest be trained.
+
+    It is what `iterative_hard_thresholding` does from its step `fixed` on, and remembers nothing.
+
+    Args:
+      patterns: Of the paths of the parameters, as in a shell ("*/rnn1/W"); the others take their step.
+
+    Raises:
+      ValueError: in `init`, if a pattern matches no parameter. In `update`, if it is not given the parameters.
+    """
+
+    def init(params: PyTree) -> optax.EmptyState:
+        _check_patterns(patterns, params)
+        return optax.EmptyState()
+
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: PyTree | None = None
+    ) -> tuple[PyTree, optax.EmptyState]:
+        if params is None:
+            raise ValueError(
+                "holding zeros needs the parameters: call update(updates, state, params)"
+            )
+
+        def held(path: tuple, step: Array, value: Array) -> Array:
+            fits = any(fnmatch.fnmatch(_name(path), pattern) for pattern in patterns)
+            return jnp.where(value != 0, step, jnp.zeros_like(step)) if fits else step
+
+        return jax.tree_util.tree_map_with_path(held, updates, params), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _check_patterns(patterns: Iterable[str], params: PyTree) -> None:
+    """Raises ValueError if a pattern matches no parameter."""
+    names = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    idle = [pattern for pattern in patterns if not fnmatch.filter(names, pattern)]
+    if idle:
+        raise ValueError(
+            f"{', '.join(idle)} matches none of the parameters {', '.join(names)}: correct the pattern"
+        )
 
 
 def _name(path: tuple) -> str:

@@ -15,10 +15,10 @@ from attokit import checkpoints, zoo
 from attokit.datasets import load_dataset
 from attokit.export.lowerings.context import Target
 from attokit.overrides import check_overrides, parse_overrides
+from attokit.post_training import quantize_on
 from attokit.precision import Precision
 from attokit.quant import Graph, QParams, calibrate, trace
 from attokit.quant.graph import Weights
-from attokit.quantization import calibrate_on
 from attokit.runs import Run, open_run
 from attokit.same_body import check_same_body
 from attokit.zoo.registry import Task
@@ -199,6 +199,6 @@ def _calibrated(
 ) -> QParams:
     if data is not None:
         source = load_dataset(data, image_shape, task=task).split("train")
-        return calibrate_on(graph, weights, source, count=_CALIBRATION_IMAGES)
+        return quantize_on(graph, weights, source, count=_CALIBRATION_IMAGES)[1]
     images = np.random.default_rng(0).random((_RANDOM_IMAGES, *image_shape), np.float32)
     return calibrate(graph, weights, [images])

@@ -1,7 +1,7 @@
 """Post-training quantization as the command line takes it: what changes weights before and after calibration."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attokit.quant import Coverage, Graph, QuantParams, calibrate, correct_bias, equalize
@@ -72,21 +72,25 @@ def _check_reached(name: str, coverage: Coverage, cure: str) -> None:
     )
 
 
+_CALIBRATION_ALONE = PostTraining()
+
+
 def quantize_on(
     graph: Graph,
     weights: Weights,
     source: Source,
-    post_training: PostTraining,
+    post_training: PostTraining = _CALIBRATION_ALONE,
     *,
     method: Method = "minmax",
     count: int = 512,
     seed: int = 0,
     weight_bits: Bits | Mapping[str, Bits] = 8,
     kernels: Kernels = "reference",
+    on_left_out: Callable[[str], None] = lambda line: None,
 ) -> tuple[dict[str, Any], dict[str, QuantParams]]:
     """Returns weights and qparams from images of a split: equalized, calibrated, corrected.
 
-    The same arguments give the same numbers again.
+    Everything that is calibrated on a data set is calibrated here. The same arguments give the same numbers again.
 
     Args:
       graph: As traced, in its types.
@@ -98,13 +102,17 @@ def quantize_on(
       seed: Of their choice.
       weight_bits: As for `quant.calibrate`.
       kernels: Whose rounding to correct for.
+      on_left_out: Takes one line for each op that equalization or correction leaves as it is, before any
+        image is looked at.
 
     Raises:
       ValueError: as `quant.calibrate` does; before it looks at an image, of `weight_bits` and of a pass that
         would change nothing.
     """
     bits_of_kernels(graph, weight_bits)
-    post_training.left_out(graph)
+    for what, reasons in post_training.left_out(graph).items():
+        for name, reason in reasons.items():
+            on_left_out(f"{what}: {name}: {reason}")
     batches = calibration_batches(graph, source, count=count, seed=seed)
     weights = dict(weights)
     if post_training.equalize:

@@ -18,7 +18,7 @@ from attokit.checkpoints import HubFile, Weights, model_card
 from attokit.checkpoints.cache import hash_bytes
 from attokit.checkpoints.file_lock import exclusive
 from attokit.checkpoints.index import INDEX, index_text, parse_index
-from attokit.checkpoints.record import check_name
+from attokit.checkpoints.record import byte_images, check_name
 from attokit.checkpoints.weights import load_metadata
 from attokit.datasets import portable
 from attokit.origins import open_origin
@@ -75,11 +75,7 @@ def release_of(run: Run, tag: str, *, license: str, commit: str = NOT_RECORDED) 
         model=run.model,
         overrides=dict(run.overrides),
         **dataclasses.asdict(listed[f"{name}/{_WEIGHTS}"]),
-        preprocessing={
-            "image_shape": run.image_shape,
-            "range": (0.0, 1.0),
-            "class_names": run.class_names,
-        },
+        preprocessing=byte_images(run.image_shape, run.class_names),
         metrics=_metrics(run),
         recipe=training_command(run),
         commit=commit,

@@ -1,4 +1,4 @@
-"""Quantization of a trained graph: calibration on its data, and QAT in the training loop.
+"""Quantization of a trained graph: the images that calibrate it, and QAT in the training loop.
 
 QAT trains the graph that ships, in the integers of the file: `fit` is the loop of float training
 and `quant.fake_quant` the network.
@@ -19,10 +19,8 @@ from rich.console import Console
 
 from attokit.learned_scales import initial_log_scales, with_scales
 from attokit.oscillations import frozen_share, kernels_of
-from attokit.quant import Graph, QParams, QuantizedGraph, QuantParams, calibrate, fake_quant
-from attokit.quant.calibrate import Method
+from attokit.quant import Graph, QParams, QuantizedGraph, fake_quant
 from attokit.quant.graph import Weights
-from attokit.quant.kernel_bits import Bits, bits_of_kernels
 from attokit.quant.ops.kind import Kernels
 from attokit.steadying import Steadying
 from attokit.train import (
@@ -35,6 +33,7 @@ from attokit.train import (
     TrainConfig,
     evaluate,
     fit,
+    hold_zeros,
     warmup_cosine,
 )
 from attokit.train.loop import config_optimizer
@@ -74,26 +73,6 @@ def calibration_images(
     chosen = np.random.default_rng(seed).permutation(len(source))[:count]
     parts = [chosen[i : i + batch_size] for i in range(0, len(chosen), batch_size)]
     return [source.read(part)["images"].astype(np.float32) / np.float32(255) for part in parts]
-
-
-def calibrate_on(
-    graph: Graph,
-    weights: Weights,
-    source: Source,
-    *,
-    method: Method = "minmax",
-    count: int = 512,
-    seed: int = 0,
-    weight_bits: Bits | Mapping[str, Bits] = 8,
-) -> dict[str, QuantParams]:
-    """Returns qparams from images of a split.
-
-    Raises:
-      ValueError: as `calibrate` does; of `weight_bits` before it looks at an image.
-    """
-    bits_of_kernels(graph, weight_bits)
-    batches = calibration_batches(graph, source, count=count, seed=seed)
-    return calibrate(graph, weights, batches, method=method, weight_bits=weight_bits)
 
 
 def calibration_batches(
@@ -251,6 +230,7 @@ class Quantizer:
         freeze: Sequence[str] = (),
         scale_learning_rate: float = 1e-3,
         steadying: Steadying = _NOT_STEADIED,
+        sparse: Sequence[str] = (),
         teacher: Teacher | None = None,
         eval_split: str = "test",
         resume: bool = False,
@@ -270,6 +250,8 @@ class Quantizer:
           freeze: Patterns of those among them that do not ("stem/*").
           scale_learning_rate: Peak rate of the logarithm of scales.
           steadying: Dampening and freezing of kernels that oscillate, freezing of learned scales.
+          sparse: Patterns of names of weights whose zeros stay, such as those of the float training's
+            `kept_shares`: a graph's kernels have the names of the network's parameters.
           teacher: A network to learn from as well, such as the float one (`config.distillation_weight`).
           eval_split: The split to evaluate on.
           resume: Go on from the newest checkpoint.
@@ -286,12 +268,15 @@ class Quantizer:
         switches = {
             **extra.pop("switches", {}),
             **steadying.settings(),
+            "sparse": list(sparse) or None,
             "teacher": None if teacher is None else teacher.name,
             # All are "learned scales".
             "learn": None if learn in ((), ("*",)) else list(learn),
             "freeze_scales": list(freeze) or None,
         }
         optimizer = _optimizer(config, train_size, scale_learning_rate)
+        if sparse:
+            optimizer = optax.chain(optimizer, hold_zeros([f"weights/{name}" for name in sparse]))
         kernels = kernels_of(self.graph, qparams)
         result = fit(
             config,

@@ -15,9 +15,10 @@ from rich.table import Table
 from attokit import export, figures
 from attokit.arena import arena_bytes, is_installed
 from attokit.classification import evaluate
+from attokit.post_training import quantize_on
 from attokit.predictor import Predictor
 from attokit.quant import Graph, QParams
-from attokit.quantization import Quantizer, calibrate_on, qat_config
+from attokit.quantization import Quantizer, qat_config
 from attokit.report import report_page
 from attokit.runs import Run, save_quantized
 from attokit.tflite_predictor import file_predictor, latency_ms
@@ -153,7 +154,7 @@ def quickstart(
         )  # fmt: skip
     with clock.phase("Tracing, calibrating, evaluating in integers"):
         graph, float_weights = run.trace()
-        calibrated = calibrate_on(
+        float_weights, calibrated = quantize_on(
             graph, float_weights, dataset.split("train"), method="minmax",
             count=config.calibration_images,
         )  # fmt: skip
@@ -167,6 +168,7 @@ def quickstart(
             dataset,
             qat_config(recipe.config, epochs=config.qat_epochs),
             run.path / "qat",
+            sparse=[pattern for pattern, _ in recipe.config.kept_shares],
             resume=resume,
             extra={"calibration": "minmax", "calibration_images": config.calibration_images},
             console=console,

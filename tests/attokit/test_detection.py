@@ -78,7 +78,7 @@ def test_pictures_of_what_is_found(detected, tmp_path, capsys):
     assert main(["predict", str(detected[0]), *images, "--top", "2"]) == 1
     assert "--top changes nothing in detection" in capsys.readouterr().err
     assert main(["predict", str(detected[0]), *images, "--score", "2"]) == 1
-    assert "score_threshold is 2.0: give a number from 0 to 1" in capsys.readouterr().err
+    assert "score_threshold=2.0: give a share from 0 to 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow

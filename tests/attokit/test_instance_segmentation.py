@@ -98,7 +98,7 @@ def test_pictures_of_what_is_found(scenes, tmp_path, capsys):
     assert label in text and "0.90" in text
     assert (tmp_path / "out" / "scene_masks.png").stat().st_size > 1000
     predict(_predictor(scenes), [tmp_path / "scene.png"], console, output=tmp_path, score=0.95)
-    with pytest.raises(ValueError, match="score_threshold is 5: give a number from 0 to 1"):
+    with pytest.raises(ValueError, match="score_threshold=5: give a share from 0 to 1"):
         predict(_predictor(scenes), [tmp_path / "scene.png"], console, output=tmp_path, score=5)
     assert "nothing" in capsys.readouterr().out
 

@@ -38,7 +38,7 @@ def test_scales_are_frozen_by_name(traced):
     graph, _, qparams = traced
     learned = initial_log_scales(graph, qparams, freeze=["*/kernel"])
     assert set(learned) == {n for n in qparams if not n.endswith("/kernel")} - {"input"}
-    with pytest.raises(ValueError, match="no range matches 'steam'"):
+    with pytest.raises(ValueError, match="no range fits 'steam'"):
         initial_log_scales(graph, qparams, freeze=["steam"])
 
 
@@ -46,7 +46,7 @@ def test_scales_are_learned_by_name(traced):
     graph, _, qparams = traced
     assert set(initial_log_scales(graph, qparams, ["*/kernel"])) == {"dense/kernel"}
     assert initial_log_scales(graph, qparams, []) == {}
-    with pytest.raises(ValueError, match="no range matches 'steam'"):
+    with pytest.raises(ValueError, match="no range fits 'steam'"):
         initial_log_scales(graph, qparams, ["steam"])
     with pytest.raises(ValueError, match="no scale is left to learn of input without any"):
         initial_log_scales(graph, qparams, ["input"])

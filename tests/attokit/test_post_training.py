@@ -37,10 +37,14 @@ class _Source:
 
 def test_passes_in_their_order(traced):
     graph, weights = traced
+    lines: list[str] = []
     post = PostTraining(kernel_calibration="mse", equalize=True, correct_bias=True)
     found, qparams = quantize_on(
-        graph, weights, _Source(), post, count=16, weight_bits={"head": 4}, method="percentile"
-    )
+        graph, weights, _Source(), post, count=16, weight_bits={"head": 4}, method="percentile",
+        on_left_out=lines.append,
+    )  # fmt: skip
+    assert qparams["head"].bits == 4
+    assert [line.partition(":")[0] for line in lines] == ["not equalized", "bias not corrected"]
     images = _Source().read(np.random.default_rng(0).permutation(40)[:16])["images"]
     batches = [images.astype(np.float32) / np.float32(255)]
     equal = quant.equalize(graph, weights, batches)
@@ -56,7 +60,9 @@ def test_passes_in_their_order(traced):
 
 def test_nothing_is_done_unless_asked(traced):
     graph, weights = traced
-    found, qparams = quantize_on(graph, weights, _Source(), PostTraining(), count=8)
+    lines = []
+    found, qparams = quantize_on(graph, weights, _Source(), count=8, on_left_out=lines.append)
+    assert lines == []
     assert found == weights  # the very arrays
     assert qparams.keys() == {"input", "fully_connected", "first", "fully_connected_1", "head"}
     assert PostTraining().settings() == PostTraining().metadata() == {}

@@ -14,7 +14,6 @@ from attokit.quant import calibrate, fake_quant, trace
 from attokit.quantization import (
     QuantizedNetwork,
     Quantizer,
-    calibrate_on,
     calibration_images,
     images_at_once,
     qat_config,
@@ -65,15 +64,6 @@ def test_calibration_images(dataset):
     assert batches[0].max() <= 1
     again = calibration_images(dataset.split("train"), count=20, batch_size=8)
     np.testing.assert_array_equal(batches[2], again[2])
-
-
-def test_kernels_of_four_bits(traced, dataset):
-    graph, weights, _ = traced
-    source = dataset.split("train")
-    qparams = calibrate_on(graph, weights, source, count=8, weight_bits={"dense/*": 4})
-    assert qparams["dense/kernel"].bits == 4
-    with pytest.raises(ValueError, match="weight_bits has 'steam': 4"):
-        calibrate_on(graph, weights, None, weight_bits={"steam": 4})  # before it reads data
 
 
 def test_calibration_shows_as_many_images_as_memory_holds(traced, monkeypatch):
@@ -159,6 +149,31 @@ def test_switches_act_and_go_on_bit_for_bit(traced, dataset, tmp_path, name):
     changed = "log_scales" if name == "freeze_scales_after" else "weights"
     values = [run.fit.state.params[changed]["dense/kernel"] for run in (whole, off)]
     assert not np.array_equal(*values)
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {},
+        pytest.param(
+            {"learn": ["*"], "steadying": Steadying(dampening=0.1, **FLIPS)},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_zeros_of_sparse_weights_stay(traced, dataset, tmp_path, further):
+    graph, weights, qparams = traced
+    zero = np.random.default_rng(3).random((64, 3)) < 0.5
+    weights = weights | {"dense/kernel": jnp.where(zero, 0.0, weights["dense/kernel"])}
+    config = dataclasses.replace(QAT, steps=3, checkpoint_every=None, ema_decay=None)
+    options = {"sparse": ["*/kernel"], **further}
+    found = _train((graph, weights, qparams), dataset, tmp_path, config, **options).weights
+    kernel = np.asarray(found["dense/kernel"])
+    assert (kernel[zero] == 0).all()
+    assert (kernel[~zero] != np.asarray(weights["dense/kernel"])[~zero]).mean() > 0.9
+    assert np.asarray(found["dense/bias"]).all()  # zeros that no pattern names are trained
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["switches"]["sparse"] == ["*/kernel"]
 
 
 @pytest.mark.slow

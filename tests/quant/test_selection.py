@@ -4,6 +4,7 @@ import optax
 import pytest
 
 from attokit import quant
+from attokit.quant.selection import matching
 
 QPARAMS = {
     name: quant.QuantParams(scale, jnp.float32(0))
@@ -48,5 +49,12 @@ def test_optax_takes_the_mask():
 
 @pytest.mark.parametrize("option", ["learn", "freeze"])
 def test_a_pattern_that_matches_nothing_is_refused(option):
-    with pytest.raises(ValueError, match=r"matches 'steam/kernel'; near are .*stem/kernel"):
+    with pytest.raises(ValueError, match=r"no range fits 'steam/kernel'; there are .*stem/kernel"):
         quant.trainable(QPARAMS, **{option: ["steam/kernel"]})
+
+
+def test_matching_wants_a_fit_for_every_pattern():
+    assert matching(["a/b", "a/c", "d"], ["a/*", "d"]) == {"a/b", "a/c", "d"}
+    assert matching([], ["*"]) == set()
+    with pytest.raises(ValueError, match=r"no tensor that an op makes fits 'e\*'; there are a, b"):
+        matching(["a", "b"], ["e*"])

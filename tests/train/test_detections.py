@@ -70,8 +70,8 @@ def test_what_is_outside_of_the_image_or_nan_is_no_answer():
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"score_threshold": 1.5}, "score_threshold is 1.5: give a number from 0 to 1"),
-        ({"iou_threshold": -1}, "iou_threshold is -1"),
+        ({"score_threshold": 1.5}, "score_threshold=1.5: give a share from 0 to 1"),
+        ({"iou_threshold": -1}, "iou_threshold=-1"),
         ({"most": 0}, "most=0 of candidates=400"),
         ({"most": 500}, "most=500 of candidates=400"),
     ],

@@ -10,6 +10,7 @@ from attokit import zoo
 from attokit.train.hard_threshold import (
     RNNPOOL_M4_SHARES,
     hard_threshold,
+    hold_zeros,
     iterative_hard_thresholding,
     kept_entries,
 )
@@ -105,6 +106,22 @@ def test_first_dense_then_thresholded_then_fixed():
     assert found[:3] == [[11, 2, 3, 4], [11, 22, 3, 4], [11, 22, 33, 4]]
     assert found[3:6] == [[0, 0, 0, 44], [50, 0, 0, 0], [0, 60, 0, 0]]
     assert found[6:] == [[0, 60, 0, 0]] * 3 + [[0, 160, 0, 0]]
+
+
+def test_zeros_are_held_and_the_rest_takes_its_step():
+    params = {"weights": {"rnn1/W": jnp.asarray([0.0, 2.0, 0.0]), "bias": jnp.zeros(2)}}
+    optimizer = optax.chain(optax.sgd(1.0, momentum=0.9), hold_zeros(["weights/*/W"]))
+    state = optimizer.init(params)
+    for _ in range(2):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params["weights"]["rnn1/W"], [0, 2 - 1 - 1.9, 0], rtol=1e-6)
+    np.testing.assert_array_equal(np.asarray(params["weights"]["rnn1/W"])[[0, 2]], [0, 0])
+    np.testing.assert_allclose(params["weights"]["bias"], [-2.9, -2.9], rtol=1e-6)
+    with pytest.raises(ValueError, match="holding zeros needs the parameters"):
+        optimizer.update(params, state)
+    with pytest.raises(ValueError, match=r"\*/U matches none of the parameters weights/bias"):
+        hold_zeros(["*/U"]).init(params)
 
 
 def test_the_shares_of_m4_fit_its_parameters():

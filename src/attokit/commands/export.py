@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -122,6 +122,10 @@ class Options:
                 "--fit-memory changes nothing: the second of --streamed's files has it already; leave it out"
             )
         several = self.streamed or self.split
+        if self.float and several:
+            raise ValueError(
+                f"--{'streamed' if self.streamed else 'split'} writes INT8 files: leave --float out"
+            )
         if self.bare and (
             self.mediapipe or self.split or not (self.streamed or self.target_runtime == "micro")
         ):
@@ -255,8 +259,7 @@ def _write_streamed(
     console: Console,
 ) -> None:
     """Writes both files and the plan."""
-    if origin.qparams is None:
-        raise ValueError("--streamed writes INT8 files: leave --float out")
+    assert origin.qparams is not None  # `Options` refuses --float
     files = export.to_streamed_tflite(
         origin.graph,
         origin.weights,
@@ -269,8 +272,7 @@ def _write_streamed(
         bare=options.bare,
         **options.post_process(origin),
     )
-    for part, file in (("strip", files.strip), ("rest", files.rest)):
-        _write(output.with_name(f"{output.stem}_{part}.tflite"), file, console)
+    paths = _write_parts(options, output, {"strip": files.strip, "rest": files.rest}, console)
     plan = output.with_name(f"{output.stem}_strips.json")
     export.write(plan, files.schedule.encode())
     console.print(
@@ -278,15 +280,16 @@ def _write_streamed(
         highlight=False,
         soft_wrap=True,
     )
-    _write_streamed_sources(output, files, console)
-
-
-def _write_streamed_sources(output: pathlib.Path, files: export.Streamed, console: Console) -> None:
-    """Writes what C++ needs of both files beside them, and what their shared arena takes where it is measured."""
-    parts = [output.with_name(f"{output.stem}_{part}.tflite") for part in ("strip", "rest")]
-    for path in parts:
+    for path in paths:
         _write_sources(path, path.read_bytes(), console)
-    found = [arena(path) for path in parts]
+    _write_strips_header(output, files, paths, console)
+
+
+def _write_strips_header(
+    output: pathlib.Path, files: export.Streamed, paths: Sequence[pathlib.Path], console: Console
+) -> None:
+    """Writes what C++ needs of both files together, where the arena that they share can be measured."""
+    found = [arena(path) for path in paths]
     if None in found:
         return  # without TFLite Micro's interpreter nobody knows
     records = sum(one.records for one in found if one is not None)
@@ -309,8 +312,7 @@ def _write_split(
     console: Console,
 ) -> None:
     """Writes the three files of a two-stage detector."""
-    if origin.qparams is None:
-        raise ValueError("--split writes INT8 files: leave --float out")
+    assert origin.qparams is not None  # `Options` refuses --float
     files = export.to_split_tflite(
         origin.graph,
         origin.weights,
@@ -320,12 +322,20 @@ def _write_split(
         metadata=metadata,
         names=not options.strip_names,
     )
-    for part, file in (
-        ("trunk", files.trunk), ("boxes", files.box_head), ("masks", files.mask_head)
-    ):  # fmt: skip
-        _write(output.with_name(f"{output.stem}_{part}.tflite"), file, console)
+    parts = {"trunk": files.trunk, "boxes": files.box_head, "masks": files.mask_head}
+    _write_parts(options, output, parts, console)
+
+
+def _write_parts(
+    options: Options, output: pathlib.Path, parts: Mapping[str, bytes], console: Console
+) -> list[pathlib.Path]:
+    """Writes files that belong together beside each other, and returns their paths."""
+    paths = [output.with_name(f"{output.stem}_{part}.tflite") for part in parts]
+    for path, file in zip(paths, parts.values(), strict=True):
+        _write(path, file, console)
         if options.chip == "coral":
             _tell_places(file, console)
+    return paths
 
 
 def _write(output: pathlib.Path, file: bytes, console: Console) -> None:

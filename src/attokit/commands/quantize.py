@@ -194,9 +194,6 @@ def run(options: Options, console: Console) -> None:
     graph, weights = _traced(options, source, dataset, task, console)
     graph = options.precision.apply(graph)
     bits = parse_weight_bits(options.weight_bits)
-    for what, reasons in options.post_training.left_out(graph).items():
-        for name, reason in reasons.items():
-            console.print(f"{what}: {name}: {reason}", highlight=False, soft_wrap=True)
     weights, qparams = quantize_on(
         graph,
         weights,
@@ -206,6 +203,7 @@ def run(options: Options, console: Console) -> None:
         count=options.calibration_images,
         weight_bits=bits or 8,
         kernels=options.kernels,
+        on_left_out=lambda line: console.print(line, highlight=False, soft_wrap=True),
     )
     if options.learned_scales:  # patterns are wrong before hours of work, not after
         initial_log_scales(graph, qparams, options.learned_scales, options.freeze_scales)
@@ -324,6 +322,7 @@ def _train(
         freeze=options.freeze_scales,
         scale_learning_rate=options.scale_learning_rate,
         steadying=options.steadying,
+        sparse=[pattern for pattern, _ in source.config.kept_shares],
         teacher=teacher,
         eval_split=options.split,
         resume=options.resume,

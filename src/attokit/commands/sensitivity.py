@@ -1,6 +1,7 @@
 """`attokit sensitivity`."""
 
 import dataclasses
+import functools
 import pathlib
 import shlex
 from collections.abc import Callable, Sequence
@@ -14,19 +15,19 @@ from rich.table import Table
 
 from attokit.datasets import load_dataset
 from attokit.noise_report import decibel_text
+from attokit.post_training import quantize_on
 from attokit.precision import Precision, exactly
 from attokit.quant import (
     Kernels,
     MixedPrecision,
     Sensitivity,
-    calibrate,
     choose_precision,
     sensitivity,
     signal_to_noise,
 )
 from attokit.quant.calibrate import Method
 from attokit.quant.sensitivity import RaisedType, Score
-from attokit.quantization import calibration_batches, images_at_once
+from attokit.quantization import images_at_once
 from attokit.runs import Run, open_run
 from attokit.tasks import view_of
 from attokit.train import Dataset, MetricTotals, Task, task_for
@@ -90,8 +91,13 @@ def run(options: Options, console: Console) -> None:
     given = Precision(float32=options.float32, open_hard_swish=options.open_hard_swish)
     graph = given.apply(graph)
     dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
-    shown = calibration_batches(graph, dataset.split("train"), count=options.calibration_images)
-    qparams = calibrate(graph, weights, shown, method=options.calibration)
+    quantized = functools.partial(
+        quantize_on,
+        source=dataset.split("train"),
+        method=options.calibration,
+        count=options.calibration_images,
+    )
+    weights, qparams = quantized(graph, weights)
     batches = _batches(dataset, options.images, images_at_once(graph))
     inputs = [batch["images"].astype(np.float32) / np.float32(255) for batch in batches]
     task = task_for(dataset, source.config, source.network())
@@ -118,7 +124,7 @@ def run(options: Options, console: Console) -> None:
     if not chosen.raised:
         console.print("no op is raised", highlight=False)
         return
-    own = calibrate(chosen.graph, weights, shown, method=options.calibration)
+    _, own = quantized(chosen.graph, weights)  # as attokit quantize will
     outputs = signal_to_noise(chosen.graph, weights, own, inputs, kernels=options.kernels).outputs
     measured = ", ".join(f"{label} {decibel_text(value)} dB" for label, value in outputs.items())
     console.print(f"measured in its own integers: {measured}", highlight=False, soft_wrap=True)

@@ -56,6 +56,25 @@ def test_passes_around_calibration_stay_with_the_run(run_dir, capsys):
 
 
 @pytest.mark.slow
+def test_qat_keeps_the_zeros_of_a_sparse_training(tiny, tmp_path):
+    folder = tmp_path / "sparse"
+    data = ["--model", "tiny", "--data", "fashion_mnist_subset", "--run-dir", str(folder)]
+    length = ["--steps", "12", "--batch-size", "16", "--mesh", "data=1"]
+    assert main(["train", *data, *length, "--kept-shares", "*/kernel", "0.3"]) == 0
+    before = open_run(folder).trace()[1]
+    short = ["--calibration-images", "32", "--method", "qat", "--steps", "4"]
+    assert main(["quantize", str(folder), *short]) == 0
+    after, _ = load_quantized(folder / "quantized.safetensors")
+    for name in ("conv/kernel", "head/kernel"):
+        old, new = np.asarray(before[name]), np.asarray(after[name])
+        assert 0.6 < (old == 0).mean() < 0.75
+        np.testing.assert_array_equal(new == 0, old == 0)
+        assert not np.array_equal(new, old)
+    settings = json.loads((folder / "qat" / "config.json").read_text())
+    assert settings["switches"] == {"sparse": ["*/kernel"]}
+
+
+@pytest.mark.slow
 def test_qat_with_learned_scales(run_dir, capsys):
     before_weights, before = load_quantized(run_dir / "quantized.safetensors")
     arguments = ["--method", "qat", "--steps", "3", "--learn-scales", "--qat-folder", "qat2"]
@@ -82,7 +101,7 @@ def test_qat_with_learned_scales(run_dir, capsys):
         (["--method", "qat", "--learn", "head/*", "--learn-scales"], "give one of them"),
         (
             ["--method", "qat", "--qat-folder", "x", "--replace", "--learn", "tail/*"],
-            "no range matches 'tail/*'",
+            "no range fits 'tail/*'",
         ),
         (["--dampening", "0.1", "--distill"], "dampening, distill change nothing in ptq"),
         (["--method", "qat", "--dampening", "-1"], "give a weight of 0"),
