@@ -6,7 +6,10 @@ half-written. The latest are kept, and the best by one metric.
 
 import gc
 import math
+import os
 import pathlib
+import time
+import types
 import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -18,6 +21,28 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+_ORBAX = os.path.dirname(ocp.__file__)
+_LONGEST_WAIT = 10.0  # seconds, for reads of a checkpoint that is not wanted any more
+
+
+def _let_reads_end() -> None:
+    """Waits for reads that Orbax leaves behind, and collects them.
+
+    Where one read of a checkpoint fails, Orbax forgets the others and closes their loop. Each complains when it is
+    collected, and it can be only once it has ended: here, not in the midst of a run.
+    """
+    deadline = time.monotonic() + _LONGEST_WAIT
+    while True:
+        gc.collect()
+        if not any(map(_is_read, gc.get_objects())) or time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+
+
+def _is_read(thing: object) -> bool:
+    # By its type: some objects only pretend to have a class, and look it up.
+    return type(thing) is types.CoroutineType and thing.cr_code.co_filename.startswith(_ORBAX)
 
 
 def _everywhere(here: bool) -> bool:
@@ -156,8 +181,7 @@ class CheckpointStore:
         if _everywhere(step not in failures):
             return restored
         failures.setdefault(step, "another process of the job cannot read it")
-        # Orbax leaves reads behind that complain once they are collected: here, not in the midst of a run.
-        gc.collect()
+        _let_reads_end()
         return None
 
     def _read(self, step: int, abstract_state: PyTree) -> Any:

@@ -1,4 +1,8 @@
+import os
 import shutil
+import threading
+import types
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from attokit.checkpoints.store import CheckpointStore
+from attokit.checkpoints.store import CheckpointStore, _let_reads_end
 
 
 def _state(value):
@@ -153,6 +157,31 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, kind
         assert store.save(4, state, {"at": 4})  # its step is free again
         store.wait()
         assert store.restore(_abstract(state))[0] == 4
+
+
+@types.coroutine
+def _file():
+    yield
+
+
+async def _read():
+    await _file()
+
+
+def test_reads_that_a_failure_leaves_behind_are_waited_for(monkeypatch):
+    monkeypatch.setattr("attokit.checkpoints.store._ORBAX", os.path.dirname(__file__))
+    under_way = [_read()]
+    under_way[0].send(None)
+    known = weakref.ref(under_way[0])
+    monkeypatch.setattr("attokit.checkpoints.store._LONGEST_WAIT", 0.05)
+    _let_reads_end()  # one that does not end holds nobody up for ever
+    assert known() is not None
+    monkeypatch.setattr("attokit.checkpoints.store._LONGEST_WAIT", 60.0)
+    end = threading.Timer(0.1, under_way.clear)
+    end.start()
+    _let_reads_end()
+    assert known() is None
+    end.join()
 
 
 def test_nothing_is_set_aside_where_no_checkpoint_fits(tmp_path):
