@@ -3,7 +3,9 @@
 `cmsis_nn_rules` says which sources in which revision.
 """
 
+import collections
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import get_args
 
@@ -26,6 +28,7 @@ class KernelUse:
       kind: The schema's name.
       output: Name of what it makes.
       macs: Multiply-adds.
+      values: How many it makes.
       live: Bytes of the activations that exist while it runs, without scratch.
       kernel: What runs it.
     """
@@ -34,6 +37,7 @@ class KernelUse:
     kind: str
     output: str
     macs: int
+    values: int
     live: int
     kernel: Kernel
 
@@ -64,6 +68,15 @@ class CortexMReport:
     def fast_macs(self) -> int:
         """Those of fast kernels."""
         return sum(use.macs for use in self.fast)
+
+    @property
+    def plain(self) -> tuple[KernelUse, ...]:
+        """The operators that compute in plain C++: TFLite Micro's own kernels, without what only copies bytes."""
+        return tuple(
+            use
+            for use in self.uses
+            if use.kernel.speed == "reference" and use.kernel.problem is not None
+        )
 
     @property
     def most_scratch(self) -> KernelUse | None:
@@ -102,6 +115,7 @@ def cortex_m(info: Inspection, core: Core = "dsp") -> CortexMReport:
                 kind=operator.kind,
                 output=graph.tensors[operator.outputs[0]].name if operator.outputs else "",
                 macs=operator.macs,
+                values=sum(math.prod(graph.tensors[i].shape) for i in operator.outputs),
                 live=operator.live,
                 kernel=kernel_of(graph, operator, core),
             )
@@ -118,6 +132,9 @@ def _totals(report: CortexMReport) -> Iterator[str]:
         f"operators: {len(report.fast)} of {total} on fast kernels, with {share:.1%} of "
         f"{macs:,} multiply-adds"
     )
+    if report.plain:
+        made, values = (sum(use.values for use in uses) for uses in (report.plain, report.uses))
+        yield f"in plain C++: {len(report.plain)} operators, which make {made:,} of {values:,} values"
     unfit = [use for use in report.uses if use.kernel.speed == "unfit"]
     for use in unfit:
         yield f"does not run: operator {use.position}, {use.kind} ({use.output!r}): {use.kernel.problem}"
@@ -130,14 +147,22 @@ def _totals(report: CortexMReport) -> Iterator[str]:
             f"({most.output!r}); activations and scratch at once {report.peak_ram:,}"
         )
         yield "the arena that attokit measures is that of TFLite Micro's reference kernels: scratch comes on top"
-    changes = dict.fromkeys(
-        f"{use.kind}: {use.kernel.problem}"
-        for use in report.uses
-        if use.kernel.problem is not None and use not in unfit
-    )
+    changes = list(_changes(report))
     if changes:
         yield "what to change:"
-        yield from (f"  {change}" for change in changes)
+        yield from changes
+
+
+def _changes(report: CortexMReport) -> Iterator[str]:
+    """Yields a line per kind of operator and cure, with the first problem."""
+    found: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    for use in report.uses:
+        problem = use.kernel.problem
+        if problem is not None and problem.cure and use.kernel.speed != "unfit":
+            found[use.kind, problem.cure].append(problem.what)
+    for (kind, cure), whats in found.items():
+        others = f" (and {len(whats) - 1} more)" if len(whats) > 1 else ""
+        yield f"  {kind}{others}: {whats[0]}; {cure}"
 
 
 def _table(report: CortexMReport) -> Iterator[str]:

@@ -54,8 +54,8 @@ def kernel_of(graph: Subgraph, operator: OperatorInfo, core: Core) -> Kernel:
     if rule is None:
         if operator.kind in _COPIES:
             return Kernel(speed="reference")
-        cure = _INSTEAD.get(operator.kind, "TFLite Micro's own runs it")
-        return Kernel(speed="reference", problem=Problem("CMSIS-NN has no kernel of it", cure))
+        problem = Problem("CMSIS-NN has no kernel of it", _INSTEAD.get(operator.kind, ""))
+        return Kernel(speed="reference", problem=problem)
     if not operator.outputs or min(operator.inputs[:1], default=-1) < 0:
         return MALFORMED
     return rule(Seen(graph, operator), core)

@@ -13,7 +13,7 @@ class Problem:
 
     Attributes:
       what: Of the operator or file.
-      cure: What to change.
+      cure: What to change; "" if there is nothing.
       uncertain: Whether it may well run there: the limit was never published in numbers.
     """
 

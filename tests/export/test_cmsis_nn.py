@@ -56,8 +56,21 @@ def test_slow_and_reference_kernels_are_counted_apart():
     slow, fast = 36 * 12 * 9, 36 * 4 * 12
     assert (report.fast_macs, report.macs) == (fast, slow + fast)
     assert f"{fast / (slow + fast):.1%}" in report.summary
+    assert "in plain C++: 1 operators, which make 144 of 720 values" in report.summary
     assert report.most_scratch is None and "scratch: none" in report.summary
     assert "it makes 4 channels of each" in report.summary
+
+
+def test_one_line_for_what_is_changed_alike():
+    def function(v, x):
+        gates = jnp.mean(x, (1, 2), keepdims=True)
+        return jnp.tanh(x * gates + gates) * gates
+
+    report = _report(function, (), 6, 6, 3)
+    assert [use.kind for use in report.plain] == ["MEAN", "MUL", "ADD", "TANH", "MUL"]
+    changes = report.summary.split("what to change:")[1]
+    assert "MUL (and 1 more): its operands 1x1x1x3 and 1x6x6x3 are not of one shape" in changes
+    assert "TANH" not in changes  # there is no other form
 
 
 def test_what_does_not_run_comes_first():
