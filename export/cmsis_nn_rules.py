@@ -1,12 +1,15 @@
 """Which function of CMSIS-NN runs an operator in TFLite Micro on a Cortex-M, and the scratch that it asks for.
 
-Read from the sources, tried on no board. TFLite Micro, `kernels/cmsis_nn/*.cc`: those of 2024 and 2025, which
-decide what goes to its reference kernels. CMSIS-NN, by file and revision: `arm_nnsupportfunctions.h` 22.9.0;
-`arm_convolve_get_buffer_sizes_s8` 2.3.0, `_s16` 2.0.0; `arm_convolve_wrapper_s4` 1.2.1; `arm_convolve_s4` 1.1.0,
-`_s8` 3.7.0, `_s16` 4.0.0; `arm_depthwise_conv_wrapper_s8` 2.2.0; `arm_depthwise_conv_get_buffer_sizes_s8` 1.3.0,
-`_s4` 1.0.0; `arm_transpose_conv_wrapper_s8` 1.0.0, `arm_transpose_conv_get_buffer_sizes_s8` 2.1.0;
-`arm_fully_connected_get_buffer_sizes_s8` 1.1.0; `arm_avgpool_get_buffer_sizes_s8` and `_s16` 1.0.0. Where a size
-depends on the compiler it is that of GCC: Arm's compiler asks 4 bytes per input channel for 1x1 convolutions on DSP.
+Read from the sources, tried on no board. TFLite Micro, `kernels/cmsis_nn`, which decides what goes to its reference
+kernels: `conv`, `depthwise_conv`, `fully_connected`, `batch_matmul`, `softmax`, `maximum_minimum`, `pad`, `transpose`
+and `transpose_conv` of 2024 and 2025, `add`, `mul` and `pooling` of 2022. CMSIS-NN, by file and revision:
+`arm_nnsupportfunctions.h` 22.9.0; `arm_convolve_get_buffer_sizes_s8` 2.3.0, `_s16` 2.0.0; `arm_convolve_wrapper_s4`
+1.2.1; `arm_convolve_s4` 1.1.0, `_s8` 3.7.0, `_s16` 4.0.0; `arm_depthwise_conv_wrapper_s8` 2.2.0;
+`arm_depthwise_conv_get_buffer_sizes_s8` 1.3.0, `_s4` 1.0.0; `arm_transpose_conv_wrapper_s8` 1.0.0,
+`arm_transpose_conv_get_buffer_sizes_s8` 2.1.0; `arm_fully_connected_get_buffer_sizes_s8` 1.1.0;
+`arm_avgpool_get_buffer_sizes_s8` and `_s16` 1.0.0. That of `_s4` knows no Helium yet: depthwise convolutions of 4 bits are
+taken to ask there for what those of 8 bits ask. Where a size depends on the compiler it is that of GCC: Arm's compiler asks
+4 bytes per input channel for 1x1 convolutions on DSP.
 """
 
 import math
@@ -43,7 +46,6 @@ _INSTEAD = {
     "PRELU": "use relu or relu6, which the convolution before does itself",
     "RELU": "put it right behind the convolution, which then does it itself",
     "RELU6": "put it right behind the convolution, which then does it itself",
-    "SUB": "add what is negated: ADD has a kernel",
 }
 _UNCOUNTED = Problem("its scratch is not counted here", "ask its own function for the size")
 

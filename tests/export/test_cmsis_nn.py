@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +60,11 @@ def test_slow_and_reference_kernels_are_counted_apart():
     assert "in plain C++: 1 operators, which make 144 of 720 values" in report.summary
     assert report.most_scratch is None and "scratch: none" in report.summary
     assert "it makes 4 channels of each" in report.summary
+
+
+def test_a_mean_may_be_a_pool():
+    report = _report(lambda v, x: nn.avg_pool(x, (6, 6), count_include_pad=False), (), 6, 6, 3)
+    assert [use.kernel.name for use in report.uses] == ["arm_avgpool_s8"]
 
 
 def test_one_line_for_what_is_changed_alike():
