@@ -8,6 +8,8 @@ if __name__ != "attokit.export":
 
 from attokit.export.anatomy import Inspection
 from attokit.export.benchmark import Benchmark, benchmark
+from attokit.export.cmsis_nn import CortexMReport, cortex_m
+from attokit.export.cmsis_nn_convolutions import Core
 from attokit.export.comparison import Comparison, compare
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.ethos_u import Accelerator, EthosUReport, ethos_u
@@ -27,6 +29,8 @@ __all__ = [
     "Accelerator",
     "Benchmark",
     "Comparison",
+    "Core",
+    "CortexMReport",
     "DetectionPostProcess",
     "EdgeTpuReport",
     "EthosUReport",
@@ -42,6 +46,7 @@ __all__ = [
     "TwoStageRunner",
     "benchmark",
     "compare",
+    "cortex_m",
     "edge_tpu",
     "ethos_u",
     "inspect",

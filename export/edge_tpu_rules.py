@@ -4,15 +4,14 @@ Source: the list of operators of Coral's documentation, as its compiler 16 has i
 that TensorFlow 2.5 knows, beyond which that compiler does not parse a file.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from attokit.export.anatomy import OperatorInfo, Subgraph, TensorInfo
+from attokit.export.anatomy import OperatorInfo, Subgraph
+from attokit.export.problems import Problem, Seen
 from attokit.export.support import EDGE_TPU_RUNTIME, SUPPORT
 
 _BYTES = ("int8", "uint8")
@@ -33,63 +32,6 @@ _INSTEAD = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """What keeps something off the TPU.
-
-    Attributes:
-      what: Of the operator or file.
-      cure: What to change.
-      uncertain: Whether it may well be mapped: the limit was never published in numbers.
-    """
-
-    what: str
-    cure: str
-    uncertain: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.what}; {self.cure}"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Seen:
-    """An operator with its tensors at hand."""
-
-    graph: Subgraph
-    operator: OperatorInfo
-
-    def input(self, place: int) -> TensorInfo | None:
-        inputs = self.operator.inputs
-        return (
-            self.graph.tensors[inputs[place]]
-            if place < len(inputs) and inputs[place] >= 0
-            else None
-        )
-
-    def shape(self, place: int = 0) -> tuple[int, ...]:
-        tensor = self.input(place)
-        return () if tensor is None else tensor.shape
-
-    @property
-    def output(self) -> TensorInfo:
-        return self.graph.tensors[self.operator.outputs[0]]
-
-    def option(self, name: str, default: int = 0) -> int:
-        value = self.operator.options.get(name)
-        return default if value is None else int(value)
-
-    def numbers(self, place: int) -> np.ndarray | None:
-        """Returns the values of a constant input."""
-        tensor = self.input(place)
-        return None if tensor is None else tensor.values()
-
-    def axes(self) -> set[int] | None:
-        """Returns the axes that a reduction takes, counted from the front; None if they are not known."""
-        found = self.numbers(1)
-        rank = len(self.shape())
-        return None if found is None or not rank else {int(a) % rank for a in found.reshape(-1)}
-
-
 def problem_of(graph: Subgraph, operator: OperatorInfo) -> Problem | None:
     """Returns what keeps an operator off the Edge TPU, or None."""
     support = SUPPORT.get(operator.kind)
@@ -97,7 +39,7 @@ def problem_of(graph: Subgraph, operator: OperatorInfo) -> Problem | None:
         return Problem(
             "the Edge TPU has no such operator", _INSTEAD.get(operator.kind, "do without")
         )
-    seen = _Seen(graph, operator)
+    seen = Seen(graph, operator)
     if not operator.outputs or not operator.inputs:
         return Problem("it has no inputs or outputs", "export the file again")
     if support is not None and _too_new(support.runtimes, operator.version):
@@ -121,7 +63,7 @@ def _too_new(runtimes: Mapping[int, str], version: int) -> bool:
     return tuple(map(int, runtime.split("."))) > EDGE_TPU_RUNTIME
 
 
-def _of_tensors(seen: _Seen) -> Problem | None:
+def _of_tensors(seen: Seen) -> Problem | None:
     """Returns what is wrong with types or sizes, which all operators share."""
     for index in seen.operator.present:
         tensor = seen.graph.tensors[index]
@@ -145,18 +87,18 @@ def _of_tensors(seen: _Seen) -> Problem | None:
     return None
 
 
-def _nothing(seen: _Seen) -> Problem | None:
+def _nothing(seen: Seen) -> Problem | None:
     del seen
     return None
 
 
-def _no_activation(seen: _Seen) -> Problem | None:
+def _no_activation(seen: Seen) -> Problem | None:
     if seen.option("fusedActivationFunction") != _NO_ACTIVATION:
         return Problem("it has a fused activation", "apply the activation before it")
     return None
 
 
-def _constant_kernel(seen: _Seen) -> Problem | None:
+def _constant_kernel(seen: Seen) -> Problem | None:
     kernel = seen.input(1)
     if kernel is None or not kernel.constant:
         return Problem("its kernel is not constant", "multiply with weights only")
@@ -166,7 +108,7 @@ def _constant_kernel(seen: _Seen) -> Problem | None:
     return None
 
 
-def _convolution(seen: _Seen) -> Problem | None:
+def _convolution(seen: Seen) -> Problem | None:
     if seen.option("dilationHFactor", 1) != seen.option("dilationWFactor", 1):
         return Problem("rows and columns are dilated unequally", "dilate both alike")
     kernel, images = seen.input(1), seen.input(0)
@@ -181,7 +123,7 @@ def _convolution(seen: _Seen) -> Problem | None:
     return _constant_kernel(seen)
 
 
-def _dense(seen: _Seen) -> Problem | None:
+def _dense(seen: Seen) -> Problem | None:
     if seen.option("weightsFormat") != 0:
         return Problem("its weights are shuffled", "write the default format")
     if math.prod(seen.output.shape[:-1]) != 1:
@@ -192,14 +134,14 @@ def _dense(seen: _Seen) -> Problem | None:
     return _constant_kernel(seen)
 
 
-def _transposed(seen: _Seen) -> Problem | None:
+def _transposed(seen: Seen) -> Problem | None:
     kernel, images = seen.input(1), seen.input(2)
     if kernel is None or not kernel.constant or images is None:
         return Problem("its kernel is not constant", "multiply with weights only")
     return None
 
 
-def _concatenation(seen: _Seen) -> Problem | None:
+def _concatenation(seen: Seen) -> Problem | None:
     constants = [i for i in seen.operator.inputs if i >= 0 and seen.graph.tensors[i].constant]
     if constants:
         values = seen.graph.tensors[constants[0]].values()
@@ -210,7 +152,7 @@ def _concatenation(seen: _Seen) -> Problem | None:
     return _no_activation(seen)
 
 
-def _reduction(seen: _Seen) -> Problem | None:
+def _reduction(seen: Seen) -> Problem | None:
     axes, rank = seen.axes(), len(seen.shape())
     if axes is None:
         return Problem("its axes are computed", "reduce over axes that are known")
@@ -219,7 +161,7 @@ def _reduction(seen: _Seen) -> Problem | None:
     return None
 
 
-def _mean(seen: _Seen) -> Problem | None:
+def _mean(seen: Seen) -> Problem | None:
     axes, shape = seen.axes(), seen.shape()
     if axes is not None and len(shape) - 1 in axes and shape[-1] % _CHANNELS_OF_MEAN:
         return Problem(
@@ -229,7 +171,7 @@ def _mean(seen: _Seen) -> Problem | None:
     return _reduction(seen)
 
 
-def _pad(seen: _Seen) -> Problem | None:
+def _pad(seen: Seen) -> Problem | None:
     widths = seen.numbers(1)
     if widths is None:
         return Problem("its widths are computed", "pad by what is known")
@@ -238,7 +180,7 @@ def _pad(seen: _Seen) -> Problem | None:
     return None
 
 
-def _over_batch(seen: _Seen) -> Problem | None:
+def _over_batch(seen: Seen) -> Problem | None:
     """Of PACK and SPLIT, which may not be along the batch."""
     axis, rank = seen.option("axis"), len(seen.output.shape)
     if seen.operator.kind == "SPLIT":
@@ -251,14 +193,14 @@ def _over_batch(seen: _Seen) -> Problem | None:
     return None
 
 
-def _prelu(seen: _Seen) -> Problem | None:
+def _prelu(seen: Seen) -> Problem | None:
     slopes = seen.shape(1)
     if math.prod(slopes[:-1]) != 1:
         return Problem("its slopes differ from pixel to pixel", "use a slope per channel")
     return None
 
 
-def _reshape(seen: _Seen) -> Problem | None:
+def _reshape(seen: Seen) -> Problem | None:
     if max(seen.output.shape, default=1) == math.prod(seen.output.shape):
         return None
     return Problem(
@@ -268,7 +210,7 @@ def _reshape(seen: _Seen) -> Problem | None:
     )
 
 
-def _resize(seen: _Seen) -> Problem | None:
+def _resize(seen: Seen) -> Problem | None:
     images, output = seen.shape(), seen.output.shape
     if len(images) != 4 or len(output) != 4:
         return Problem("it resizes no images", "give images of four axes")
@@ -280,7 +222,7 @@ def _resize(seen: _Seen) -> Problem | None:
     )
 
 
-def _softmax(seen: _Seen) -> Problem | None:
+def _softmax(seen: Seen) -> Problem | None:
     shape = seen.output.shape
     if math.prod(shape[:-1]) != 1 or shape[-1] > _SOFTMAX_ELEMENTS:
         return Problem(
@@ -290,7 +232,7 @@ def _softmax(seen: _Seen) -> Problem | None:
     return None
 
 
-def _squeeze(seen: _Seen) -> Problem | None:
+def _squeeze(seen: Seen) -> Problem | None:
     shape = seen.shape()
     kept = [i for i, n in enumerate(shape) if n != 1]
     if kept and any(n == 1 for n in shape[kept[0] :]):
@@ -298,7 +240,7 @@ def _squeeze(seen: _Seen) -> Problem | None:
     return None
 
 
-def _strided_slice(seen: _Seen) -> Problem | None:
+def _strided_slice(seen: Seen) -> Problem | None:
     strides = seen.numbers(3)
     if strides is None or (strides != 1).any():
         return Problem("it skips elements", "use a pooling or a convolution with strides")
@@ -307,7 +249,7 @@ def _strided_slice(seen: _Seen) -> Problem | None:
     return None
 
 
-_RULES: Mapping[str, Callable[[_Seen], Problem | None]] = MappingProxyType(
+_RULES: Mapping[str, Callable[[Seen], Problem | None]] = MappingProxyType(
     {
         "ADD": _nothing,
         "AVERAGE_POOL_2D": _no_activation,

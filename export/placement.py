@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph
-from attokit.export.edge_tpu_rules import Problem, problem_of
+from attokit.export.edge_tpu_rules import problem_of
+from attokit.export.problems import Problem
 
 Place = Literal["tpu", "perhaps", "cpu"]
 CACHE_BYTES = (

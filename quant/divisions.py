@@ -74,7 +74,7 @@ def average_pool(node: Node, build: Builder) -> Value | None:
 
 def _padded_average(build: Builder, images: Symbol, windows: Windows) -> Symbol:
     """An average that counts padding as zeros, which TFLite wants to see: whole windows only."""
-    padded = emit_pad(build, images, windows.padding)
+    padded = emit_pad(build, images, windows.read(images.shape))
     return emit_pool(build, "average_pool_2d", padded, windows.without_padding(), None)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from attokit.quant.commuting import CONTRACTIONS, channel_vector
-from attokit.quant.lowering.contraction import same_padding
+from attokit.quant.lowering.contraction import pad_images, padding_name, read_padding
 from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation
-from attokit.quant.program import Program, apply
+from attokit.quant.program import Program, Rule, apply
 
 _RECTIFIERS: tuple[Activation, ...] = ("relu", "relu6", "relu_n1_to_1")
 
@@ -85,25 +85,34 @@ def _bias_name(kernel: Known, bias: Known | None, added: str | None) -> str | No
     return added if own else f"{layer}/bias".lstrip("/")
 
 
-def same_padding_of_pad(node: Node, build: Builder) -> Value | None:
-    """A zero pad before a VALID convolution that pads just as SAME would."""
-    if node.kind not in ("conv_2d", "depthwise_conv_2d"):
-        return None
-    pad = producer(node.inputs[0], "pad")
-    if pad is None or node.attributes["padding"] != "VALID":
-        return None
-    images, widths = pad.inputs[0], pad.attributes["widths"]
-    outer = (*widths[0], *widths[3])
-    windows = [
-        (k - 1) * d + 1
-        for k, d in zip(node.inputs[1].shape[:2], node.attributes["dilation"], strict=True)
-    ]
-    if any(outer) or tuple(widths[1:3]) != same_padding(
-        images.shape[1:3], windows, node.attributes["strides"]
-    ):
-        return None
-    attributes = {**node.attributes, "padding": "SAME"}
-    return build.emit(node.kind, [images, *node.inputs[1:]], node.output.shape, **attributes)
+def taking_in_pads(uses: dict[Symbol, int]) -> Rule:
+    """Returns the rule by which a convolution pads by itself, and no more is padded than it reads."""
+
+    def take_in(node: Node, build: Builder) -> Value | None:
+        """A zero pad before a VALID convolution that pads just as SAME would, or more than is read."""
+        if node.kind not in ("conv_2d", "depthwise_conv_2d"):
+            return None
+        pad = producer(node.inputs[0], "pad")
+        if pad is None or node.attributes["padding"] != "VALID":
+            return None
+        images, (batch, *widths, channels) = pad.inputs[0], pad.attributes["widths"]
+        windows = [
+            (k - 1) * d + 1
+            for k, d in zip(node.inputs[1].shape[:2], node.attributes["dilation"], strict=True)
+        ]
+        if any((*batch, *channels)) or not isinstance(images, Symbol):
+            return None
+        window = (images.shape[1:3], windows, node.attributes["strides"])
+        read = read_padding(*window, widths)
+        name = padding_name(*window, read)
+        if name is None:
+            if read == tuple(widths) or uses.get(pad.output) != 1:
+                return None
+            images, name = pad_images(build, images, read), "VALID"
+        attributes = {**node.attributes, "padding": name}
+        return build.emit(node.kind, [images, *node.inputs[1:]], node.output.shape, **attributes)
+
+    return take_in
 
 
 def fuse_activations(program: Program) -> None:

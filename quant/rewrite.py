@@ -65,7 +65,7 @@ def rewrite(program: Program) -> None:
     for rule in (merging.narrow_transpose, merging.merge_reshapes):
         apply(program, rule)
     apply(program, affine.joining(program.uses()))
-    apply(program, folding.same_padding_of_pad)
+    apply(program, folding.taking_in_pads(program.uses()))
     for rule in (merging.drop_identity, merging.broadcast):
         apply(program, rule)
     folding.fuse_activations(program)

@@ -107,12 +107,12 @@ def test_commands_of_deployment_run_in_order(tmp_path, monkeypatch, capsys):
     page = (pathlib.Path(__file__).resolve().parents[1] / "docs/deployment.md").read_text()
     commands = page.split("<!-- commands -->")[1].split("<!-- end -->")[0]
     lines = [line for line in commands.splitlines() if line.startswith("attokit ")]
-    assert len(lines) == 7
+    assert len(lines) == 8
     monkeypatch.chdir(tmp_path)
     for line in lines:
         assert cli.main(line.split()[1:]) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
-    assert "Edge TPU: fits" in out and "0 differ" in out
+    assert "Edge TPU: fits" in out and "0 differ" in out and "Cortex-M with the DSP" in out
     assert (tmp_path / "memory.png").exists()
 
 

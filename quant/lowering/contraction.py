@@ -48,6 +48,40 @@ def same_padding(
     return tuple(rows)
 
 
+def read_padding(
+    sizes: Sequence[int],
+    windows: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> tuple[Pair, ...]:
+    """Returns a padding without what lies behind the last window: with a stride, none may reach it."""
+    rows = []
+    for size, window, stride, (before, after) in zip(sizes, windows, strides, padding, strict=True):
+        count = max(1, (before + size + after - window) // stride + 1)
+        reached = (count - 1) * stride + window - before - size
+        rows.append((int(before), min(int(after), max(0, reached))))
+    return tuple(rows)
+
+
+def padding_name(
+    sizes: Sequence[int],
+    windows: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> str | None:
+    """Returns the padding of TFLite that pads alike as far as windows read it, or None.
+
+    Args:
+      sizes: Of the images, before padding.
+      windows: Lengths, dilation included.
+      strides: Of the windows.
+      padding: As `read_padding` returns it.
+    """
+    if not any(map(any, padding)):
+        return "VALID"
+    return "SAME" if tuple(padding) == same_padding(sizes, windows, strides) else None
+
+
 def pad_images(build: Builder, images: Symbol, padding: Sequence[tuple[int, int]]) -> Symbol:
     """Emits an explicit zero padding of rows and columns; negative numbers cut."""
     return emit_pad(build, images, ((0, 0), *padding, (0, 0)))
@@ -61,12 +95,9 @@ def resolve_padding(
     strides: Sequence[int],
 ) -> tuple[Symbol, str]:
     """Returns images and "SAME" or "VALID" for them, padding explicitly where neither fits."""
-    padding = tuple((int(before), int(after)) for before, after in padding)
-    if not any(n for pair in padding for n in pair):
-        return images, "VALID"
-    if padding == same_padding(images.shape[1:3], windows, strides):
-        return images, "SAME"
-    return pad_images(build, images, padding), "VALID"
+    padding = read_padding(images.shape[1:3], windows, strides, padding)
+    name = padding_name(images.shape[1:3], windows, strides, padding)
+    return (images, name) if name else (pad_images(build, images, padding), "VALID")
 
 
 def conv_general_dilated(build: Builder, params, images: Value, kernel: Value) -> Symbol:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attokit.quant.lowering.contraction import same_padding
+from attokit.quant.lowering.contraction import padding_name, read_padding
 from attokit.quant.lowering.movement import emit_pad, emit_reshape, emit_transpose
 from attokit.quant.lowering.values import Builder, Known, Symbol
 
@@ -38,11 +38,13 @@ class Windows:
             rows.append(inside if (inside != inside[:1]).any() else inside[:1])
         return functools.reduce(np.multiply.outer, rows).astype(np.float64)
 
+    def read(self, shape: Sequence[int]) -> Padding:
+        """Returns the padding that a window reaches."""
+        return read_padding(shape, self.sizes, self.strides, self.padding)
+
     def same(self, shape: Sequence[int]) -> bool:
         """Tells whether this is what "SAME" or "VALID" means along each axis."""
-        if not any(map(any, self.padding)):
-            return True
-        return self.padding == same_padding(shape, self.sizes, self.strides)
+        return padding_name(shape, self.sizes, self.strides, self.read(shape)) is not None
 
     def without_padding(self) -> "Windows":
         """Returns the same windows over values that are padded already."""
@@ -149,14 +151,12 @@ def _of_axes(windows: Windows, axes: Sequence[int]) -> Windows:
 def _pool_images(
     build: Builder, kind: str, images: Symbol, windows: Windows, filling: Known | None
 ) -> Symbol:
-    window, strides, padding = windows.sizes, windows.strides, windows.padding
-    shape = _pooled_shape(images, Windows((1, *window, 1), (1, *strides, 1), _outer(padding)))
-    name = "VALID"
-    if any(map(any, padding)):
-        if padding == same_padding(images.shape[1:3], window, strides):
-            name = "SAME"
-        else:
-            images = emit_pad(build, images, _outer(padding), _filling(images, filling))
+    window, strides = windows.sizes, windows.strides
+    outer = Windows((1, *window, 1), (1, *strides, 1), _outer(windows.padding))
+    shape, read = _pooled_shape(images, outer), windows.read(images.shape[1:3])
+    name = padding_name(images.shape[1:3], window, strides, read)
+    if name is None:
+        images, name = emit_pad(build, images, _outer(read), _filling(images, filling)), "VALID"
     attributes = {"window": window, "strides": strides, "padding": name}
     return build.emit(kind, [images], shape, **attributes)
 

@@ -27,6 +27,18 @@ def test_coral(finished, capsys):
     assert "Edge TPU: fits" in capsys.readouterr().out
 
 
+def test_cortex_m(finished, capsys):
+    file = str(finished[0] / "model.tflite")
+    assert main(["inspect", file, "--target", "cortex-m", "--core", "helium"]) == 0
+    printed = capsys.readouterr().out
+    assert "with Helium (M52, M55, M85)" in printed and "arm_convolve_" in printed
+
+
+def test_a_core_belongs_to_cortex_m(finished, capsys):
+    assert main(["inspect", str(finished[0] / "model.tflite"), "--core", "helium"]) == 1
+    assert "core helium changes nothing: add --target cortex-m" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_ethos_u(finished, capsys):
     file = str(finished[0] / "model.tflite")

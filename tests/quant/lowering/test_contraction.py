@@ -6,7 +6,12 @@ from flax import nnx
 from traced import error, kinds, normal
 
 from attokit import quant
-from attokit.quant.lowering.contraction import resolve_padding, same_padding
+from attokit.quant.lowering.contraction import (
+    padding_name,
+    read_padding,
+    resolve_padding,
+    same_padding,
+)
 from attokit.quant.lowering.values import Builder, Symbol
 
 IMAGES = Symbol((1, 7, 6, 3), np.dtype("float32"))
@@ -21,6 +26,8 @@ def test_same_padding_puts_the_odd_one_after():
     [
         (((0, 0), (0, 0)), "VALID", []),
         (((1, 1), (0, 1)), "SAME", []),
+        (((1, 2), (0, 2)), "SAME", []),  # the last column and row are behind the last window
+        (((0, 1), (0, 0)), "VALID", []),
         (((1, 1), (1, 1)), "VALID", ["pad"]),
     ],
 )
@@ -29,7 +36,31 @@ def test_padding_is_named_or_explicit(padding, want, emitted):
     images, name = resolve_padding(build, IMAGES, padding, (3, 3), (2, 2))
     assert name == want
     assert [node.kind for node in build.nodes] == emitted
-    assert images.shape[1:3] == ((9, 8) if emitted else (7, 6))
+    assert images.shape[1:3] == ((9, 7) if emitted else (7, 6))
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding", "read"),
+    [
+        (32, 3, 2, (1, 1), (1, 0)),
+        (33, 3, 2, (1, 1), (1, 1)),
+        (32, 3, 2, (0, 2), (0, 1)),
+        (7, 2, 3, (0, 2), (0, 1)),
+        (2, 5, 1, (1, 1), (1, 1)),  # no window fits
+        (8, 3, 2, (-1, 0), (-1, 0)),
+        (9, 3, 4, (0, -1), (0, -1)),
+    ],
+)
+def test_what_lies_behind_the_last_window_is_not_padded(size, window, stride, padding, read):
+    assert read_padding((size,), (window,), (stride,), (padding,)) == (read,)
+    before, after = (size + sum(given) - window for given in (padding, read))
+    assert before < 0 or before // stride == after // stride  # as many windows
+
+
+def test_a_padding_has_a_name_if_windows_read_what_it_pads():
+    assert padding_name((8, 8), (3, 3), (2, 2), ((0, 1), (0, 1))) == "SAME"
+    assert padding_name((8, 8), (3, 3), (2, 2), ((1, 0), (1, 0))) is None
+    assert padding_name((8, 8), (3, 3), (2, 2), ((0, 0), (0, 0))) == "VALID"
 
 
 def test_negative_padding_cuts():
