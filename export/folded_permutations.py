@@ -15,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export.flatbuffer import Model, Operator, Quantization, Tensor
 from attokit.export.grouped_convolutions import rows_of
+from attokit.export.pointwise import pointwise
 from attokit.export.wiring import Wiring, replaced
 
 _LARGEST = 1 << 24  # elements of a chain; what is larger stays as it is
@@ -178,29 +179,9 @@ def _as_convolution(chain: _Chain, order: np.ndarray) -> dict | None:
     start, end, count = chain.start, chain.end, len(order)
     if len(start.shape) != 4 or start.dtype not in ("int8", "float32"):
         return None
-    integer = start.dtype == "int8"
-    kernel = np.zeros((count, 1, 1, count), start.dtype)
-    kernel[np.arange(count), 0, 0, order] = 1
-    ones, zeros = np.ones(count, np.float32), np.zeros(count, np.int64)
-    scale = None if start.quantization is None else start.quantization.scale
-    weights = Tensor(
-        name=f"{end.name}/order", shape=kernel.shape, dtype=start.dtype, data=kernel,
-        quantization=Quantization(ones, zeros, 0) if integer else None,
-    )  # fmt: skip
-    bias = Tensor(
-        name=f"{end.name}/bias", shape=(count,), dtype="int32" if integer else "float32",
-        data=np.zeros(count, np.int32 if integer else np.float32),
-        quantization=None if scale is None else Quantization(ones * scale, zeros, 0),
-    )  # fmt: skip
-    convolution = Operator(
-        code=_CODES.CONV_2D,
-        version=3 if integer else 1,
-        options=schema.Conv2DOptionsT(
-            padding=schema.Padding.VALID, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1
-        ),
-        inputs=(start, weights, bias),
-        outputs=(end,),
-    )
+    kernel = np.zeros((count, count), np.int8)
+    kernel[np.arange(count), order] = 1
+    convolution = pointwise(start, end, f"{end.name}/order", kernel)
     first, *rest = chain.operators
     return {first: (convolution,), **dict.fromkeys(rest, ())}
 

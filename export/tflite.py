@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer
+from attokit.export.brightness import from_colours
 from attokit.export.coral import fit_coral
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
@@ -47,6 +48,7 @@ def to_tflite(
     placed: int | None = None,
     detection: DetectionPostProcess | None = None,
     probabilities: bool = False,
+    colours: bool = False,
 ) -> bytes:
     """Returns the graph as a TFLite file; the same arguments give the same bytes.
 
@@ -74,6 +76,8 @@ def to_tflite(
         leaves, and its inputs not before this many bytes (`memory_plan.dense_plan`).
       detection: Post-processing that follows a detector in the file; its outputs are float32.
       probabilities: The one output's logits leave the file as probabilities in float32.
+      colours: Inputs of grey images [b, h, w, 1] take red, green and blue instead, [b, h, w, 3], of which
+        the file makes their brightness first (`export.brightness`).
 
     Raises:
       ValueError: if a type is none of these or does not fit, if weights or qparams are of another
@@ -103,10 +107,13 @@ def to_tflite(
         context = Context(graph, weights, qparams, target)
         inputs, entry = [], []
         for name in graph.inputs:
-            tensor = context.activation(name)
+            tensor, mixing = context.activation(name), []
+            if colours:
+                tensor, brightness = from_colours(tensor)
+                mixing = [brightness]
             outer, operators = _enter(tensor, given[name])
             inputs.append((name, outer))
-            entry += operators
+            entry += [*operators, *mixing]
         body = [operator for op in graph.ops for operator in LOWERINGS[op.kind](context, op)]
         if detection is not None:
             leave, outputs = _detect(graph, context, detection, output_type)

@@ -10,6 +10,7 @@ import numpy as np
 from attokit.export import expectation, inspection, interpreters, probabilities
 from attokit.export.activations import Activations, activations
 from attokit.export.anatomy import Inspection
+from attokit.export.brightness import as_colours, makes_brightness
 from attokit.export.detection import CUSTOM_CODE
 from attokit.export.integers import Ranges
 from attokit.export.lowerings.context import Target
@@ -152,9 +153,10 @@ def verify(
         raise ValueError(
             f"{name} has no names of tensors, by which they are found: write it with names=True to verify it"
         )
+    shown = map(as_colours, reals) if makes_brightness(info.main) else reals
     given = [
         to_file(port, tensor, x)
-        for (port, tensor), x in zip(info.inputs.items(), reals, strict=True)
+        for (port, tensor), x in zip(info.inputs.items(), shown, strict=True)
     ]
     try:
         found = activations(data, given, kernels)

@@ -27,8 +27,9 @@ def app_file(
 ) -> bytes:
     """Returns a file that MediaPipe Tasks opens as it is, with its labels inside.
 
-    It takes the bytes of an image. A classifier gives probabilities, a segmenter the logits of pixels, of which
-    the app makes probabilities, a detector boxes that it has chosen.
+    It takes the bytes of an image in colours, of which it makes brightness where the network takes grey ones. A
+    classifier gives probabilities, a segmenter the logits of pixels, of which the app makes probabilities, a detector
+    boxes that it has chosen.
 
     Args:
       origin: What is exported.
@@ -53,7 +54,7 @@ def app_file(
     task = ImageTask(
         kind=view.app_kind,
         name=name,
-        image_shape=origin.image_shape,
+        image_shape=(*origin.image_shape[:2], 3),
         class_names=names[1:] if view.app_kind == "detector" else names,
         byte_input=origin.qparams is not None,
     )
@@ -67,6 +68,7 @@ def app_file(
             input_type="uint8" if task.byte_input else "float32",
             target=target,
             metadata={**metadata, **task.entries()},
+            colours=origin.image_shape[2] == 1,
             **options,
             **view.app_ending(origin.network, origin.image_shape),
         )
@@ -100,11 +102,6 @@ def fit_scores(file: bytes, source: Source) -> ScoreCalibration:
 
 
 def _check(origin: Origin) -> None:
-    if origin.image_shape[2] != 3:
-        raise ValueError(
-            f"the network takes {origin.image_shape[2]} channel: MediaPipe Tasks gives three, red, green and "
-            "blue; leave --mediapipe out and run the file in LiteRT"
-        )
     outputs = [origin.graph.tensors[name] for name in origin.graph.outputs]
     if any(tensor.dtype in ("int32", "bool") for tensor in outputs):
         raise ValueError(

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from attokit.export import Runner, TwoStageRunner, inspect, inspection, two_stage
 from attokit.export.anatomy import Inspection, Subgraph, TensorInfo
+from attokit.export.brightness import as_colours, makes_brightness
 from attokit.export.image_tasks import input_range_in, labels_in
 from attokit.file_outputs import FileOutputs
 from attokit.predictor import Predictor
@@ -53,12 +54,15 @@ def file_predictor(
     info = inspect(file)
     run_file = _opened(file, info)
     name = name or (str(file) if isinstance(file, pathlib.Path) else "the file")
-    image_shape = _image_shape(name, info)
+    image_shape, grey = _image_shape(name, info), makes_brightness(info.main)
+    channels = image_shape[2]
+    if grey:
+        image_shape = (*image_shape[:2], 1)
     run = _run_beside(file, image_shape)
     task, read = _read_outputs(name, info, task, run)
     if run is not None and not _fits(run, task, read):
         run = None
-    known = input_range or _told_range(info, image_shape[2]) or _covered_range(info.main)
+    known = input_range or _told_range(info, channels) or _covered_range(info.main)
     note = None
     if known is None and run is None:
         note = (
@@ -68,7 +72,7 @@ def file_predictor(
     feed = _feeder(next(iter(info.inputs.values())), *(known or (0.0, 1.0)))
 
     def outputs(images: UInt8[np.ndarray, "b h w c"]) -> PyTree:
-        return read.decode(run_file(feed(images)))
+        return read.decode(run_file(feed(as_colours(images) if grey else images)))
 
     return Predictor(
         name=name,

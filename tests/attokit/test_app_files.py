@@ -171,9 +171,24 @@ def test_the_labels_travel_in_the_file(name, tiny):
     assert file == app_file(origin, name)
 
 
-def test_what_apps_cannot_show_is_refused(tiny):
-    with pytest.raises(ValueError, match="takes 1 channel: MediaPipe Tasks gives three"):
-        app_file(dataclasses.replace(_origin("tiny"), image_shape=(24, 32, 1)), "tiny")
+def test_grey_networks_take_colours(tiny, vision):
+    origin = open_origin("tiny")  # of one channel
+    file = app_file(origin, "tiny")
+    (taken,) = export.inspect(file).inputs.values()
+    assert taken.shape == (1, 8, 8, 3)
+    predictor = file_predictor(file)
+    assert predictor.image_shape == (8, 8, 1)
+    plain = file_predictor(export.to_tflite(origin.graph, origin.weights, origin.qparams))
+    pixels = _image()[:8, :8, :1]
+    wanted = plain.outputs(pixels[None])
+    shares = softmax(predictor.outputs(pixels[None]))
+    np.testing.assert_allclose(shares, softmax(wanted), atol=1e-6)
+    options = _options("ImageClassifier", file, vision)
+    with vision.ImageClassifier.create_from_options(options) as classifier:
+        (found,) = classifier.classify(_picture(pixels.repeat(3, -1))).classifications
+    scores = {category.index: category.score for category in found.categories}
+    for index, share in enumerate(softmax(wanted[0])):
+        assert scores[index] == pytest.approx(share, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -182,21 +197,23 @@ def test_class_ids_are_refused(tiny):
         app_file(_origin("tiny_pixels", "output=argmax"), "tiny_pixels")
 
 
-_COLOUR = [
+_SHOWN = [
     name for name in zoo.names()
-    if zoo.config(name).image_size[2] == 3 and zoo.task(name) in ("classification", "segmentation", "detection")
+    if zoo.task(name) in ("classification", "segmentation", "detection")
 ]  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", _COLOUR)
+@pytest.mark.parametrize("name", _SHOWN)
 def test_the_zoo_opens_in_mediapipe_and_does_as_predict_does(name, vision):
     origin = open_origin(name)
     file = app_file(origin, name)
     predictor = file_predictor(file, task=origin.task)
     kind = {"classification": "ImageClassifier", "segmentation": "ImageSegmenter", "detection": "ObjectDetector"}[origin.task]  # fmt: skip
+    assert predictor.image_shape == origin.image_shape
     image = np.random.default_rng(0).integers(0, 256, origin.image_shape).astype(np.uint8)
     wanted = predictor.outputs(image[None])
+    image = np.broadcast_to(image, (*image.shape[:2], 3)).copy()  # the app gives colours
     with getattr(vision, kind).create_from_options(_options(kind, file, vision)) as task:
         if kind == "ImageClassifier":
             (found,) = task.classify(_picture(image)).classifications
