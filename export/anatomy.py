@@ -55,7 +55,10 @@ class TensorInfo:
         if not self.constant or len(self.contents) < size:
             return None
         data = np.frombuffer(self.contents[:size], dtype.newbyteorder("<"))
-        return data.astype(dtype).reshape(self.shape)
+        try:
+            return data.astype(dtype).reshape(self.shape)
+        except ValueError:  # a damaged file: an axis of 0, and others beyond all bounds
+            return None
 
     @property
     def is_parameter(self) -> bool:

@@ -209,9 +209,11 @@ def _without_pad(seen: Seen) -> Problem | None:
     ]
     same = tuple((total // 2, total - total // 2) for total in totals)
     now = tuple((int(before), int(after)) for before, after in widths[1:3])
+    other = f"={same} in that {reader.operator.kind}, not {now}, has none: it is SAME"
+    alike = f" SAME in that {reader.operator.kind} has none"
     return Problem(
         f"its copy takes {seen.output.size:,} bytes of the arena",
-        f"a network with padding={same} in that {reader.operator.kind}, not {now}, has none: it is SAME",
+        f"a network with padding{alike if now == same else other}",
     )
 
 

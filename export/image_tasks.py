@@ -185,7 +185,7 @@ def labels_in(file: bytes) -> tuple[str, ...] | None:
     try:
         with zipfile.ZipFile(io.BytesIO(file)) as archive:
             return tuple(archive.read(LABELS).decode().splitlines())
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, OSError, NotImplementedError):
+    except Exception:  # whatever reading a damaged or locked archive raises
         return None
 
 
@@ -206,7 +206,8 @@ def input_range_in(
         options = units[0].table(1)
         assert options is not None
         mean, std = options.floats(0), options.floats(1)
-        low, high = (0 - mean) / std, (255 - mean) / std
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            low, high = (0 - mean) / std, (255 - mean) / std
     except Exception:  # whatever reading damaged bytes raises
         return None
     fits = mean.size and mean.shape == std.shape and np.all(np.isfinite([low, high]))

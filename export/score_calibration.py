@@ -4,7 +4,6 @@ With them a score is the share of answers of that score that are right, so one t
 classes. The formula and the file are those of `ScoreCalibrationOptions` in metadata_schema.fbs.
 """
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from typing import Literal
@@ -108,7 +107,7 @@ class ScoreCalibration:
           ValueError: if a line says anything else; names it.
         """
         sigmoids: list[Sigmoid | None] = []
-        for number, cells in enumerate(csv.reader(text.split("\n")), start=1):
+        for number, cells in enumerate((line.split(",") for line in text.split("\n")), start=1):
             if not "".join(cells).strip():
                 sigmoids.append(None)
                 continue
@@ -158,7 +157,10 @@ class ScoreCalibration:
         scale, slope, offset = (
             np.asarray([s.values[i] for s in known], np.float32) for i in range(3)
         )
-        least = np.asarray([-np.inf if s.min_score is None else s.min_score for s in known])
+        # In the app's type: a score at the limit is not below it.
+        least = np.asarray(
+            [-np.inf if s.min_score is None else s.min_score for s in known], np.float32
+        )
         used = np.asarray([s is not None for s in self.sigmoids]) & (scores >= least)
         found = scale * _logistic(slope * self._transformed(scores) + offset)
         return np.where(used, found, np.float32(self.default_score)).astype(np.float32)

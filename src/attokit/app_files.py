@@ -8,10 +8,8 @@ import numpy as np
 from attokit import export
 from attokit.export import ImageTask, ScoreCalibration
 from attokit.export.lowerings.context import Target
-from attokit.figures import softmax
 from attokit.origins import Origin
 from attokit.tasks import view_of
-from attokit.tflite_predictor import file_predictor
 from attokit.train import EvalBatches, Source
 
 _BATCH_SIZE = 250
@@ -90,13 +88,19 @@ def fit_scores(file: bytes, source: Source) -> ScoreCalibration:
     Raises:
       ValueError: if images or labels do not fit the file.
     """
-    predictor = file_predictor(file, task="classification")
+    runner = export.Runner(file)
+    (pixels,) = runner.inputs.values()
     batches = EvalBatches(source, batch_size=min(_BATCH_SIZE, len(source)))
     scores, labels = [], []
     for index in range(len(batches)):
         batch = batches[index]
         used = batch["mask"] > 0
-        scores.append(softmax(predictor.outputs(batch["images"]))[used])
+        images = batch["images"]
+        if pixels.dtype == "float32":
+            images = images.astype(np.float32) / np.float32(255)
+        # As the app sees them: logarithms on the way would have a least probability.
+        (found,) = runner(images, dequantize=True).values()
+        scores.append(found.reshape(len(found), -1)[used])
         labels.append(batch["labels"][used])
     return ScoreCalibration.fit(np.concatenate(scores), np.concatenate(labels))
 

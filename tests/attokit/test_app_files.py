@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from attokit import export, train, zoo
+from attokit import export, quant, train, zoo
 from attokit.app_files import app_file, fit_scores
 from attokit.detection import post_process
 from attokit.export import ImageTask, ScoreCalibration, Sigmoid
@@ -82,6 +82,23 @@ def test_mediapipe_calibrates_scores_by_held_out_images(tiny, vision):
     scores = {category.index: category.score for category in found.categories}
     for index, score in enumerate(wanted):
         assert scores[index] == pytest.approx(score, abs=1e-5)
+
+
+def test_scores_are_fitted_as_the_app_sees_them():
+    """Of a sure network: down to 1e-20, far below what logarithms of `file_predictor` keep."""
+    graph, weights = quant.trace(
+        lambda v, x: (x.mean((1, 2)) - 0.5) * v, np.float32(80), np.zeros((1, 4, 4, 3), np.float32)
+    )
+    file = export.to_tflite(graph, weights, probabilities=True)
+    images = np.random.default_rng(0).integers(0, 256, (12, 1, 1, 3)).astype(np.uint8)
+    images = np.broadcast_to(images, (12, 4, 4, 3)).copy()
+    labels = np.arange(12, dtype=np.int32) % 3
+    (scores,) = export.run(file, images.astype(np.float32) / np.float32(255)).values()
+    assert scores.min() < 1e-12
+    found = fit_scores(file, train.ArraySource(images=images, labels=labels))
+    wanted = ScoreCalibration.fit(scores, labels)
+    for one, other in zip(found.sigmoids, wanted.sigmoids, strict=True):
+        np.testing.assert_allclose(one.values, other.values, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 
 from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph, TensorInfo
@@ -52,3 +54,11 @@ def test_it_prints_a_line_per_operator():
     assert "100 bytes, 4 parameters, 16 multiply-adds" in text
     assert "operators: 2, of which 1 integer only" in text
     assert text.splitlines()[-1].startswith("CONV_2D")
+
+
+def test_a_constant_of_a_damaged_shape_has_no_values():
+    tensor = dataclasses.replace(
+        _tensor("widths", "int32", constant=True), contents=memoryview(bytes(16))
+    )
+    np.testing.assert_array_equal(tensor.values(), np.zeros((1, 4)))
+    assert dataclasses.replace(tensor, shape=(0, 2**40, 2**40)).values() is None

@@ -158,6 +158,11 @@ def test_a_pad_that_another_network_has_not_is_told(reader):
     assert f"padding=((0, 1), (0, 1)) in that {reader}, not ((1, 0), (1, 0))" in kernel.problem.cure
 
 
+def test_a_pad_that_is_that_of_same_is_told_so():
+    kernel = _padded((0, 1), "CONV_2D")
+    assert kernel.problem.cure == "a network with padding SAME in that CONV_2D has none"
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -1,4 +1,5 @@
 import io
+import warnings
 import zipfile
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from attokit import export
 from attokit.export import ScoreCalibration, Sigmoid
 from attokit.export.image_tasks import ENTRY, ImageTask, input_range_in, labels_in
+from attokit.export.tables import Scalar, Table, pack_table
 
 _NAMES = ("cat", "dog", "hérisson")
 _ONE = ScoreCalibration(sigmoids=(Sigmoid(),))
@@ -39,6 +41,25 @@ def test_a_file_with_labels_is_the_same_model(small, kind):
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("damage", ["compressed", "locked", "displaced"])
+def test_labels_of_a_damaged_archive_are_none(damage):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", "\n".join(_NAMES))
+    data = bytearray(packed.getvalue())
+    assert labels_in(bytes(data)) == _NAMES
+    entry = data.find(b"PK\x01\x02")
+    if damage == "compressed":
+        start = 30 + len("labels.txt")  # behind the first header
+        data[start:entry] = b"\xff" * (entry - start)
+    elif damage == "locked":
+        data[6] |= 1
+        data[entry + 8] |= 1
+    else:
+        data[entry + 42 : entry + 46] = data[-6:-2] = b"\xff\xff\xff\x7f"
+    assert labels_in(bytes(data)) is None
+
+
 def test_sigmoids_travel_with_the_labels(small):
     calibration = ScoreCalibration(
         sigmoids=(Sigmoid(slope=2.0), None, Sigmoid(offset=0.5, min_score=0.1)),
@@ -62,6 +83,17 @@ def test_the_range_of_floats_is_told():
     for data in damaged:
         told = input_range_in({ENTRY: data})
         assert told is None or np.all(told[0] < told[1])
+
+
+@pytest.mark.parametrize("std", [0.0, 1e-38, -1.0])
+def test_a_range_that_is_none_is_passed_over_in_silence(std):
+    mean, std = np.asarray([1e3], np.float32), np.asarray([std], np.float32)
+    unit = Table({0: Scalar("uint8", 1), 1: Table({0: mean, 1: std})})
+    image = Table({3: [Table({2: [Table({4: [unit]})]})]})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert input_range_in({ENTRY: pack_table(image, b"M001")}) is None
+    assert not said
     assert input_range_in({}) is None
 
 

@@ -35,6 +35,11 @@ def test_the_file_says_the_same_again():
     assert ScoreCalibration.parse(last.text, transformation="inverse_logistic") == last
 
 
+def test_a_score_at_the_limit_is_not_below_it():
+    limited = ScoreCalibration(sigmoids=(Sigmoid(min_score=0.7),))
+    assert limited(np.asarray([0.7]))[0] == pytest.approx(0.7)  # float32 holds less than 0.7
+
+
 def test_fitted_scores_are_shares_of_right_answers():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(20_000, 2)) * 2
@@ -79,7 +84,7 @@ def test_what_cannot_be_fitted(scores, labels, text):
         ScoreCalibration.fit(scores, labels)
 
 
-@pytest.mark.parametrize("line", ["1,2", "1,2,x", "-1,1,0", "1,inf,0", "1,2,3,4,5"])
+@pytest.mark.parametrize("line", ["1,2", "1,2,x", "-1,1,0", "1,inf,0", "1,2,3,4,5", "1,2\r3,4"])
 def test_lines_that_say_something_else(line):
     with pytest.raises(ValueError, match="line 2 of the score calibration"):
         ScoreCalibration.parse(f"1,1,0\n{line}", transformation="log")
