@@ -1,15 +1,18 @@
 """ADD, SUB, MUL, the rectifiers that stand alone, QUANTIZE, SOFTMAX."""
 
+import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from attokit.export.flatbuffer import Operator, Tensor
+from attokit.export.flatbuffer import Operator, Quantization, Tensor
 from attokit.export.lowerings.context import Context, fused
 from attokit.export.lowerings.functions import float_function
 from attokit.quant.ops.kind import Op
 
 Lowering = Callable[[Context, Op], tuple[Operator, ...]]
+_LEAST = 1 / 256  # scale at which the kernels of comparisons tell neighbours apart
 
 
 def add(context: Context, op: Op) -> tuple[Operator, ...]:
@@ -40,8 +43,47 @@ def _binary(context: Context, op: Op, code: int, options: object, int16: int) ->
     return context.operator(op, code, inputs, options, version)
 
 
+def ordering(code: int, options: type) -> Lowering:
+    """Returns the lowering of GREATER, EQUAL and the like, whose operands share a scale.
+
+    The integers alone decide. But the kernels multiply them by 256 times the scale and round, by a multiplier below 1:
+    from a scale of 1 on they answer nonsense (TFLite Micro stops), and below 1/256 neighbours become equal. There
+    BROADCAST_TO, which copies, gives the integers a scale at which none of it happens.
+    """
+
+    def lower(context: Context, op: Op) -> tuple[Operator, ...]:
+        copies: dict[str, Operator] = {}
+        inputs = []
+        for position in range(len(op.inputs)):
+            tensor = context.operand(op, position)
+            if tensor.quantization is not None and not _LEAST <= tensor.quantization.scale[0] < 1:
+                plain = dataclasses.replace(tensor, quantization=_middling(tensor.quantization))
+                if tensor.data is None and tensor.name not in copies:
+                    named = dataclasses.replace(plain, name=f"{op.outputs[0]}/{tensor.name}")
+                    copies[tensor.name] = _copy(context, op, tensor, named)
+                tensor = plain if tensor.data is not None else copies[tensor.name].outputs[0]
+            inputs.append(tensor)
+        version = 2 if any(tensor.dtype == "int8" for tensor in inputs) else 1
+        return (*copies.values(), context.operator(op, code, inputs, options(), version))
+
+    return lower
+
+
+def _middling(quantization: Quantization) -> Quantization:
+    return dataclasses.replace(quantization, scale=np.full(1, 0.5, np.float32))
+
+
+def _copy(context: Context, op: Op, source: Tensor, target: Tensor) -> Operator:
+    """Returns what copies integers to a tensor of another scale."""
+    shape = context.numbers(op, f"{source.name}/shape", source.shape)
+    code, options = schema.BuiltinOperator.BROADCAST_TO, schema.BroadcastToOptionsT()
+    return Operator(
+        code=code, version=3, options=options, inputs=(source, shape), outputs=(target,)
+    )
+
+
 def comparison(code: int, options: type | None, int8: int, int16: int | None = None) -> Lowering:
-    """Returns the lowering of MAXIMUM, GREATER and the like: one scale for what they compare."""
+    """Returns the lowering of MAXIMUM, LOGICAL_AND and the like: one scale for what they compare."""
 
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:
         inputs = [context.operand(op, i) for i in range(len(op.inputs))]

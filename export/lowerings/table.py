@@ -35,20 +35,18 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "depthwise_conv_2d": contraction.depthwise_conv_2d,
         "dequantize": elementwise.dequantize,
         "detect": regions.detect,
-        "equal": elementwise.comparison(BuiltinOperator.EQUAL, schema.EqualOptionsT, 2),
+        "equal": elementwise.ordering(BuiltinOperator.EQUAL, schema.EqualOptionsT),
         "fully_connected": contraction.fully_connected,
         "gather": movement.gather,
-        "greater": elementwise.comparison(BuiltinOperator.GREATER, schema.GreaterOptionsT, 2),
-        "greater_equal": elementwise.comparison(
-            BuiltinOperator.GREATER_EQUAL, schema.GreaterEqualOptionsT, 2
+        "greater": elementwise.ordering(BuiltinOperator.GREATER, schema.GreaterOptionsT),
+        "greater_equal": elementwise.ordering(
+            BuiltinOperator.GREATER_EQUAL, schema.GreaterEqualOptionsT
         ),
         "hard_swish": elementwise.hard_swish,
         "l2_normalization": elementwise.l2_normalization,
         "leaky_relu": elementwise.leaky_relu,
-        "less": elementwise.comparison(BuiltinOperator.LESS, schema.LessOptionsT, 2),
-        "less_equal": elementwise.comparison(
-            BuiltinOperator.LESS_EQUAL, schema.LessEqualOptionsT, 2
-        ),
+        "less": elementwise.ordering(BuiltinOperator.LESS, schema.LessOptionsT),
+        "less_equal": elementwise.ordering(BuiltinOperator.LESS_EQUAL, schema.LessEqualOptionsT),
         "log_softmax": elementwise.log_softmax,
         "logical_and": elementwise.comparison(
             BuiltinOperator.LOGICAL_AND, schema.LogicalAndOptionsT, 1
@@ -71,7 +69,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         ),
         "mirror_pad": movement.mirror_pad,
         "mul": elementwise.mul,
-        "not_equal": elementwise.comparison(BuiltinOperator.NOT_EQUAL, schema.NotEqualOptionsT, 2),
+        "not_equal": elementwise.ordering(BuiltinOperator.NOT_EQUAL, schema.NotEqualOptionsT),
         "pad": movement.pad,
         "pad_v2": movement.pad_v2,
         "prelu": elementwise.prelu,

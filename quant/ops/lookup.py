@@ -125,12 +125,16 @@ def _apply(op: Op, values: Float[Array, "..."]) -> tuple[Array, ...]:
     return (op["function"].real(values),)
 
 
+_LEAST_LEAK = 127.99609375  # the most negative ratio of XNNPACK's 16 bits, less its sign
+
+
 def _hard_swish_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
-    """Of the gate and of the product: the kernels multiply floats."""
-    del op, kernels
+    """Of the product and of the gate: LiteRT divides scales as floats, TFLite Micro as doubles."""
+    del op
+    single = kernels != "micro"
     return (
-        Ratio(first=scales.inputs[0], third=scales.outputs[0], exponent=-7, single=True),
-        Ratio(first=scales.inputs[0], third=jnp.float32(3 / 32768), exponent=-7, single=True),
+        Ratio(first=scales.inputs[0], third=scales.outputs[0], exponent=-7, single=single),
+        Ratio(first=scales.inputs[0], third=jnp.float32(3 / 32768), exponent=-7, single=single),
     )
 
 
@@ -192,18 +196,20 @@ def _leaky_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]
 def _leaky_table(
     op: Op, kernels: Kernels, scales: Scales, multipliers: tuple[Multiplier, ...]
 ) -> Float[Array, "256"]:
-    """Attributes: `alpha`.  XNNPACK keeps 8 fractional bits of either ratio."""
+    """Attributes: `alpha`.  XNNPACK keeps 8 fractional bits of either ratio, and leaves to LiteRT what they cannot hold."""
     value = _centred(scales)
     positive, negative = multipliers
     sign = -1 if op["alpha"] < 0 else 1
+    above = fixed_point.multiply_double_rounding(value, _scalar(positive))
+    below = sign * fixed_point.multiply_double_rounding(value, _scalar(negative))
+    result = jnp.where(value >= 0, above, below)
     if kernels == "xnnpack":
-        above = jnp.round(-256 * positive.real[0]).astype(jnp.int32)
-        below = jnp.round(-256 * sign * negative.real[0]).astype(jnp.int32)
-        result = (((-value << 7) * jnp.where(value <= 0, below, above)) + (1 << 14)) >> 15
-    else:
-        above = fixed_point.multiply_double_rounding(value, _scalar(positive))
-        below = sign * fixed_point.multiply_double_rounding(value, _scalar(negative))
-        result = jnp.where(value >= 0, above, below)
+        right, left = positive.real[0], positive.real[0] * jnp.float32(op["alpha"])
+        above, below = (jnp.round(-256 * ratio).astype(jnp.int32) for ratio in (right, left))
+        own = (((-value << 7) * jnp.where(value <= 0, below, above)) + (1 << 14)) >> 15
+        held = (right >= 2**-8) & (right <= 2**7)
+        held &= (jnp.abs(left) >= 2**-8) & (left >= -_LEAST_LEAK) & (left <= 2**7)
+        result = jnp.where(held, own, result)
     return _stored(result, scales)
 
 

@@ -2,9 +2,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from single_op import MICRO_LAST, Case, Drawer, check_int16, differences, largest_difference
 
+from attokit import export, quant
 from attokit.quant.ops.table import OPS
 
 _TWO = ((2, 5, 4, 3), (2, 5, 4, 3))
@@ -121,6 +123,65 @@ def test_quantize_changes_the_scale(kernels):
     for _ in range(4):
         found = differences(graph, *drawer.draw(), kernels)
         assert max(x.max() for x in found.values()) == 0
+
+
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 37.0])
+def test_neighbours_are_told_apart_at_any_scale(scale, kernels):
+    """The kernels' own multiplier is below 1, and rounds neighbours to one below 1/256."""
+    x, y = (np.arange(start, start + 255, dtype=np.float32)[None] * scale for start in (-128, -127))
+    graph, weights = quant.trace(
+        lambda _, x, y: {"less": x < y, "greater": x > 1, "both": (x >= x) & (x == y)}, {}, x, y
+    )
+    qparams = {
+        tensor.range_name: quant.QuantParams(jnp.float32(scale), jnp.float32(0))
+        for tensor in graph.tensors.values()
+        if tensor.quantized
+    }
+    found = differences(graph, weights, qparams, (x, y), kernels)
+    assert len(found) >= 5 and not any(value.any() for value in found.values())
+    target = "micro" if kernels == "micro" else "android"
+    file = export.to_tflite(graph, weights, qparams, target=target)
+    assert export.run(file, x, y, kernels=kernels)["less"].all()
+
+
+def _scales(graph, *values):
+    """Returns qparams of the input and the output, as (scale, zero point)."""
+    names = (graph.inputs[0], graph.outputs[0])
+    return {
+        name: quant.QuantParams(jnp.float32(scale), jnp.float32(zero_point))
+        for name, (scale, zero_point) in zip(names, values, strict=True)
+    }
+
+
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+def test_scales_that_float_and_double_divide_differently(kernels):
+    """Two scales whose quotient rounds to another multiplier of 16 bits as a float than as a double."""
+    graph, weights = quant.trace(lambda _, x: jax.nn.hard_swish(x), {}, jnp.zeros((1, 256)))
+    qparams = _scales(graph, (0.019641568884253502, -17), (0.017096957191824913, -96))
+    x = (jnp.arange(-128.0, 128)[None] + 17) * qparams[graph.inputs[0]].scale
+    (off,) = differences(graph, weights, qparams, (x,), kernels).values()
+    assert not off.any()
+
+
+@pytest.mark.parametrize("alpha", [-0.002, 0.002, 300.0])
+def test_leaks_that_xnnpack_cannot_hold(alpha):
+    """LiteRT's own kernel computes them, here between two convolutions that XNNPACK takes."""
+    kernel = jnp.asarray([[[[1.0]]]])
+
+    def network(v, x):
+        for last in (False, True):
+            x = jax.lax.conv(x.transpose(0, 3, 1, 2), v["k"], (1, 1), "SAME").transpose(0, 2, 3, 1)
+            x = x if last else jnp.where(x > 0, x, alpha * x)
+        return x
+
+    x = jnp.linspace(-1, 1, 256).reshape(1, 16, 16, 1)
+    graph, weights = quant.trace(network, {"k": kernel}, x)
+    assert "leaky_relu" in {op.kind for op in graph.ops}
+    qparams = quant.calibrate(graph, weights, [x], input_range=None)
+    file = export.to_tflite(graph, weights, qparams)
+    for kernels in ("reference", "xnnpack"):
+        assert export.verify(file, graph, weights, qparams, x, kernels=kernels).exact
 
 
 @pytest.mark.slow
