@@ -7,6 +7,7 @@ model's own bytes, where readers of the model do not look.
 
 import dataclasses
 import io
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -181,10 +182,15 @@ class ImageTask:
 
 
 def labels_in(file: bytes) -> tuple[str, ...] | None:
-    """Returns the names of classes that a file carries behind it, or None."""
+    """Returns the names of classes that a file carries behind it, or None.
+
+    Other tools call them labelmap.txt or the like; of several such files none is taken.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(file)) as archive:
-            return tuple(archive.read(LABELS).decode().splitlines())
+            titles = [t for t in archive.namelist() if re.search("label.*[.]txt$", t.lower())]
+            title = LABELS if LABELS in titles or len(titles) != 1 else titles[0]
+            return tuple(archive.read(title).decode().splitlines())
     except Exception:  # whatever reading a damaged or locked archive raises
         return None
 

@@ -5,6 +5,7 @@ and `quant.fake_quant` the network.
 """
 
 import dataclasses
+import fnmatch
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -162,6 +163,15 @@ class QuantizedResult:
     qparams: QParams
     fit: FitResult
     frozen: float | None = None
+
+
+def sparse_patterns(config: TrainConfig, weights: Weights) -> list[str]:
+    """Returns the patterns of a float training's kept shares that name weights of its graph.
+
+    What is folded into kernels, such as a norm's factors, is none of them.
+    """
+    patterns = (pattern for pattern, _ in config.kept_shares)
+    return [pattern for pattern in patterns if fnmatch.filter(weights, pattern)]
 
 
 class Quantizer:

@@ -18,7 +18,7 @@ from attokit.classification import evaluate
 from attokit.post_training import quantize_on
 from attokit.predictor import Predictor
 from attokit.quant import Graph, QParams
-from attokit.quantization import Quantizer, qat_config
+from attokit.quantization import Quantizer, qat_config, sparse_patterns
 from attokit.report import report_page
 from attokit.runs import Run, save_quantized
 from attokit.tflite_predictor import file_predictor, latency_ms
@@ -168,7 +168,7 @@ def quickstart(
             dataset,
             qat_config(recipe.config, epochs=config.qat_epochs),
             run.path / "qat",
-            sparse=[pattern for pattern, _ in recipe.config.kept_shares],
+            sparse=sparse_patterns(recipe.config, float_weights),
             resume=resume,
             extra={"calibration": "minmax", "calibration_images": config.calibration_images},
             console=console,

@@ -17,6 +17,7 @@ from attokit.quantization import (
     calibration_images,
     images_at_once,
     qat_config,
+    sparse_patterns,
 )
 from attokit.steadying import Steadying
 from attokit.train import (
@@ -174,6 +175,13 @@ def test_zeros_of_sparse_weights_stay(traced, dataset, tmp_path, further):
     assert np.asarray(found["dense/bias"]).all()  # zeros that no pattern names are trained
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings["switches"]["sparse"] == ["*/kernel"]
+
+
+def test_patterns_of_what_is_folded_are_left_out(traced):
+    _, weights, _ = traced
+    shares = (("*/kernel", 0.5), ("norm/scale", 0.5))
+    config = dataclasses.replace(QAT, ema_decay=None, kept_shares=shares)
+    assert sparse_patterns(config, weights) == ["*/kernel"]
 
 
 @pytest.mark.slow

@@ -60,6 +60,20 @@ def test_labels_of_a_damaged_archive_are_none(damage):
     assert labels_in(bytes(data)) is None
 
 
+def test_names_that_another_tool_calls_otherwise(small):
+    def packed(*titles):
+        file = io.BytesIO(small.file)
+        with zipfile.ZipFile(file, "a") as archive:
+            for title in titles:
+                archive.writestr(title, f"{title}\nb\n")
+        return file.getvalue()
+
+    assert labels_in(packed("labelmap.txt")) == ("labelmap.txt", "b")
+    assert labels_in(packed("labels_en.txt", "labels.txt")) == ("labels.txt", "b")
+    assert labels_in(packed("labels_en.txt", "labels_de.txt")) is None
+    assert labels_in(packed("vocabulary.txt")) is None
+
+
 def test_sigmoids_travel_with_the_labels(small):
     calibration = ScoreCalibration(
         sigmoids=(Sigmoid(slope=2.0), None, Sigmoid(offset=0.5, min_score=0.1)),

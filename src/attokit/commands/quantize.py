@@ -18,6 +18,7 @@ from attokit.quantization import (
     Quantizer,
     on_this_machine,
     qat_config,
+    sparse_patterns,
 )
 from attokit.runs import Run, open_run, save_quantized
 from attokit.steadying import Steadying
@@ -322,7 +323,7 @@ def _train(
         freeze=options.freeze_scales,
         scale_learning_rate=options.scale_learning_rate,
         steadying=options.steadying,
-        sparse=[pattern for pattern, _ in source.config.kept_shares],
+        sparse=sparse_patterns(source.config, weights),
         teacher=teacher,
         eval_split=options.split,
         resume=options.resume,
