@@ -6,7 +6,7 @@ only writes another file and runs it.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -26,7 +26,6 @@ from attokit.quant.plan import function_tables
 _MICRO, _XNNPACK = (pytest.param(k, marks=pytest.mark.slow) for k in ("micro", "xnnpack"))
 REFERENCE_FIRST = ["reference", _MICRO, _XNNPACK]
 _TARGETS = {"reference": "android", "micro": "micro", "xnnpack": "android"}
-MICRO_LAST = ["reference", "xnnpack", _MICRO]  # whose kernels are LiteRT's reference kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +49,18 @@ class Case:
     weight_bits: int = 8
     below: tuple[int, ...] = ()
     wide: bool = False
+
+
+def pairs(cases: Mapping[str, Case]) -> list:
+    """Returns every case in every kernel set; by default all in the reference's, in XNNPACK's the first of each kind."""
+    kinds: set[str] = set()
+    found = []
+    for name, case in cases.items():
+        for kernels in ("reference", "micro", "xnnpack"):
+            first = kernels == "reference" or (kernels == "xnnpack" and case.kind not in kinds)
+            found.append(pytest.param(name, kernels, marks=() if first else pytest.mark.slow))
+        kinds.add(case.kind)
+    return found
 
 
 _PREPARED: dict[Case, tuple] = {}

@@ -11,17 +11,12 @@ from attokit import export, quant
 # What every run tries; the others are variations of these, for the slow run.
 FIRST = {
     "argmax_head",
-    "attention_condenser",
     "causal_attention",
     "channel_shuffle",
-    "conv_transpose_valid",
-    "detector_head",
     "embedding",
-    "log_sum_exp_pool",
     "mobilenet_v3",
     "pixel_shuffle",
     "pyramid_bilinear",
-    "several_heads",
     "threshold_gate",
     "unet",
 }

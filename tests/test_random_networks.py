@@ -51,7 +51,7 @@ def _check_file(network, kernels="reference"):
     assert report.ok, report.summary
 
 
-@settings(max_examples=6, **_SLOW)
+@settings(max_examples=4, **_SLOW)
 @given(networks)
 def test_a_graph_is_its_function(network):
     _check_float(network)

@@ -42,6 +42,7 @@ def files():
     return export.to_tflite(graph, weights, detection=detection), export.to_tflite(graph, weights)
 
 
+@pytest.mark.slow
 def test_they_are_what_heads_and_anchors_give(files, boxes):
     chooser = file_predictor(files[0])
     assert chooser.task == "detection" and chooser.num_classes == 3 and chooser.anchors is None

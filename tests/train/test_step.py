@@ -39,7 +39,7 @@ def test_step_keeps_every_shape_and_counts(forward, network, dataset):
     assert all(jax.tree.leaves(same))
 
 
-@pytest.mark.parametrize("shape", [(8, 1), (2, 4)])
+@pytest.mark.parametrize("shape", [pytest.param((8, 1), marks=pytest.mark.slow), (2, 4)])
 def test_eight_devices_equal_one(forward, network, dataset, shape):
     one, one_metrics = _train(forward, network, dataset, make_mesh(1))
     many, many_metrics = _train(forward, network, dataset, make_mesh(*shape))

@@ -133,7 +133,10 @@ def test_tinyspeech_has_its_published_weights(network, weights):
     assert sum(map(math.prod, kernels)) == weights
 
 
-@pytest.mark.parametrize("config", [PLAIN, VISUAL], ids=["gate", "sum"])
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(PLAIN, id="gate"), pytest.param(VISUAL, id="sum", marks=pytest.mark.slow)],
+)
 def test_int8_at_odd_sizes_is_what_litert_computes(config):
     layer, variables = _random(config)
     graph, weights = quant.trace(layer.apply, variables, V[:1])

@@ -158,6 +158,7 @@ def test_boxes_in_the_file(tiny, tmp_path, capsys):
     assert "this is classification: leave it out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_less_memory_and_no_names(tiny, tmp_path, capsys):
     files = [tmp_path / name for name in ("plain.tflite", "small.tflite")]
     for file, options in zip(files, ([], ["--fit-memory", "--strip-names"]), strict=True):

@@ -73,6 +73,7 @@ def test_bad_input(run_dir, tmp_path, capsys):
     assert "there is no 'runs/typo'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_report(finished, dataset, tmp_path, capsys):
     file = tmp_path / "noise.json"
     arguments = ["verify", str(finished[0]), "--images", "1", "--report", "--report-images", "40"]

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from single_op import MICRO_LAST, Case, check_int16, largest_difference
+from single_op import Case, check_int16, largest_difference, pairs
 
 from attokit.zoo.convolution import conv
 
@@ -169,8 +169,7 @@ MORE_CASES = {
 }
 
 
-@pytest.mark.parametrize("kernels", MICRO_LAST)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "kernels"), pairs(CASES))
 def test_every_element_equals_the_runtime(name, kernels):
     assert largest_difference(CASES[name], kernels, draws=4) == 0
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from single_op import MICRO_LAST, Case, Drawer, check_int16, differences, largest_difference
+from single_op import Case, Drawer, check_int16, differences, largest_difference, pairs
 
 from attokit import export, quant
 from attokit.quant.ops.table import OPS
@@ -103,8 +103,7 @@ def _bound(name: str, kernels: str) -> int:
 PAIRS = [(n, k) for n in CASES for k in ("reference", "micro", "xnnpack")]
 
 
-@pytest.mark.parametrize("kernels", MICRO_LAST)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "kernels"), pairs(CASES))
 def test_every_element_equals_the_runtime(name, kernels):
     assert largest_difference(CASES[name], kernels, draws=4) <= _bound(name, kernels)
 

@@ -3,7 +3,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 import pytest
-from single_op import MICRO_LAST, Case, check_int16, largest_difference
+from single_op import Case, check_int16, largest_difference, pairs
 
 _average = functools.partial(nn.avg_pool, count_include_pad=False)
 
@@ -35,8 +35,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("kernels", MICRO_LAST)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "kernels"), pairs(CASES))
 def test_every_element_equals_the_runtime(name, kernels):
     assert largest_difference(CASES[name], kernels, draws=4) == 0
 
