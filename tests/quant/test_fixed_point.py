@@ -6,6 +6,7 @@ from fractions import Fraction
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from attokit.quant import fixed_point
 from attokit.quant.ops.kind import Ratio
@@ -112,6 +113,7 @@ def test_multiply_as_double_equals_ieee_doubles():
     np.testing.assert_array_equal(np.asarray(got)[small], want[small])
 
 
+@pytest.mark.slow
 def test_multiply_as_double_takes_ties_that_only_doubles_see():
     # 1/3 and 1/6 are rounded in a double; three times it is 0.5 or 1 again after rounding.
     x = np.arange(-300, 300, dtype=np.int32)

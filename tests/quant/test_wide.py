@@ -66,7 +66,7 @@ OWN = Case("softmax", _own_in_micro, ((4, 6),), _TWO, wide=True)
 @pytest.mark.parametrize(
     ("case", "kernels"),
     [
-        (MOST, "reference"),
+        pytest.param(MOST, "reference", marks=pytest.mark.slow),
         pytest.param(MOST, "xnnpack", marks=pytest.mark.slow),
         (OWN, "micro"),
     ],

@@ -47,6 +47,7 @@ def test_stages_attend_where_they_are_told_to():
     assert params["refine1"]["conv"]["kernel"].shape == (3, 3, 8 + 4, 4)
 
 
+@pytest.mark.slow
 def test_what_is_far_reaches_every_pixel():
     images = jnp.asarray(np.random.default_rng(0).random((1, 16, 24, 3)), jnp.float32)
     model, random = AttendSegLite(TINY), np.random.default_rng(3)

@@ -87,7 +87,9 @@ def test_vmap_over_images_and_kernels():
     np.testing.assert_allclose(both, jnp.stack([one, -2 * one]), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])  # explicit: JAX's default
+@pytest.mark.parametrize(
+    "kind", [pytest.param(AxisType.Auto, marks=pytest.mark.slow), AxisType.Explicit]
+)  # explicit: JAX's default
 @pytest.mark.parametrize("name", ["pointwise", "dense", "grouped", "depthwise"])
 def test_batch_may_be_sharded(name, kind):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,), devices=jax.devices()[:2])
