@@ -9,10 +9,12 @@ import dataclasses
 import numpy as np
 from jaxtyping import Num
 
-from attokit.export.anatomy import Subgraph
+from attokit.export.anatomy import Inspection
 from attokit.export.flatbuffer import Operator, Tensor
 from attokit.export.pointwise import pointwise
 
+METADATA = "ATTOKIT_COLOURS"
+"""Entry of metadata that says so: a network may start with such a convolution of its own."""
 _SHARES = np.asarray([[0.299, 0.587, 0.114]], np.float32)
 _INTEGERS = np.asarray([[65, 127, 25]], np.int8)
 
@@ -44,20 +46,6 @@ def as_colours(grey: Num[np.ndarray, "*b 1"]) -> Num[np.ndarray, "*b 3"]:
     return np.repeat(grey, 3, axis=-1)
 
 
-def makes_brightness(graph: Subgraph) -> bool:
-    """Tells whether a file starts with what `from_colours` puts there."""
-    if len(graph.inputs) != 1:
-        return False
-    place = graph.inputs[0]
-    for _ in range(2):  # the input itself, and behind a change of its type
-        readers = [operator for operator in graph.operators if place in operator.inputs]
-        if [reader.kind for reader in readers] != ["QUANTIZE"]:
-            break
-        place = readers[0].outputs[0]
-    if [reader.kind for reader in readers] != ["CONV_2D"] or len(readers[0].inputs) < 2:
-        return False
-    kernel = graph.tensors[readers[0].inputs[1]].values()
-    if kernel is None or kernel.shape != (1, 1, 1, 3):
-        return False
-    wanted = _INTEGERS if kernel.dtype == np.int8 else _SHARES
-    return kernel.dtype == wanted.dtype and np.array_equal(kernel[:, 0, 0], wanted)
+def makes_brightness(info: Inspection) -> bool:
+    """Tells whether a file of this project takes colours and makes them grey first."""
+    return METADATA in info.metadata

@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer
-from attokit.export.brightness import from_colours
+from attokit.export.brightness import METADATA, from_colours
 from attokit.export.coral import fit_coral
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
@@ -127,7 +127,7 @@ def to_tflite(
             outputs=outputs,
             signature=signature,
             description=description,
-            metadata=dict(metadata or {}),
+            metadata={**(metadata or {}), **({METADATA: "brightness"} if colours else {})},
             names=names,
             bare=bare,
         )

@@ -153,7 +153,7 @@ def verify(
         raise ValueError(
             f"{name} has no names of tensors, by which they are found: write it with names=True to verify it"
         )
-    shown = map(as_colours, reals) if makes_brightness(info.main) else reals
+    shown = map(as_colours, reals) if makes_brightness(info) else reals
     given = [
         to_file(port, tensor, x)
         for (port, tensor), x in zip(info.inputs.items(), shown, strict=True)

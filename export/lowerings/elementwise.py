@@ -48,7 +48,7 @@ def ordering(code: int, options: type) -> Lowering:
 
     The integers alone decide. But the kernels multiply them by 256 times the scale and round, by a multiplier below 1:
     from a scale of 1 on they answer nonsense (TFLite Micro stops), and below 1/256 neighbours become equal. There
-    BROADCAST_TO, which copies, gives the integers a scale at which none of it happens.
+    BROADCAST_TO (of a number SQUEEZE), which copies, gives the integers a scale at which none of it happens.
     """
 
     def lower(context: Context, op: Op) -> tuple[Operator, ...]:
@@ -75,6 +75,11 @@ def _middling(quantization: Quantization) -> Quantization:
 
 def _copy(context: Context, op: Op, source: Tensor, target: Tensor) -> Operator:
     """Returns what copies integers to a tensor of another scale."""
+    if not source.shape:  # TFLite Micro takes no empty shape
+        return Operator(
+            code=schema.BuiltinOperator.SQUEEZE, version=1, options=schema.SqueezeOptionsT(squeezeDims=[]),
+            inputs=(source,), outputs=(target,),
+        )  # fmt: skip
     shape = context.numbers(op, f"{source.name}/shape", source.shape)
     code, options = schema.BuiltinOperator.BROADCAST_TO, schema.BroadcastToOptionsT()
     return Operator(

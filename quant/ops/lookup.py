@@ -129,7 +129,7 @@ _LEAST_LEAK = 127.99609375  # the most negative ratio of XNNPACK's 16 bits, less
 
 
 def _hard_swish_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
-    """Of the product and of the gate: LiteRT divides scales as floats, TFLite Micro as doubles."""
+    """Of the product and of the gate: LiteRT divides scales as floats, TFLite Micro (its wheel) as doubles."""
     del op
     single = kernels != "micro"
     return (

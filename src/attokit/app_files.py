@@ -7,6 +7,7 @@ import numpy as np
 
 from attokit import export
 from attokit.export import ImageTask, ScoreCalibration
+from attokit.export.brightness import as_colours, makes_brightness
 from attokit.export.lowerings.context import Target
 from attokit.origins import Origin
 from attokit.tasks import view_of
@@ -88,14 +89,14 @@ def fit_scores(file: bytes, source: Source) -> ScoreCalibration:
     Raises:
       ValueError: if images or labels do not fit the file.
     """
-    runner = export.Runner(file)
+    runner, grey = export.Runner(file), makes_brightness(export.inspect(file))
     (pixels,) = runner.inputs.values()
     batches = EvalBatches(source, batch_size=min(_BATCH_SIZE, len(source)))
     scores, labels = [], []
     for index in range(len(batches)):
         batch = batches[index]
         used = batch["mask"] > 0
-        images = batch["images"]
+        images = as_colours(batch["images"]) if grey else batch["images"]
         if pixels.dtype == "float32":
             images = images.astype(np.float32) / np.float32(255)
         # As the app sees them: logarithms on the way would have a least probability.

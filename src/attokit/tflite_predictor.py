@@ -54,7 +54,7 @@ def file_predictor(
     info = inspect(file)
     run_file = _opened(file, info)
     name = name or (str(file) if isinstance(file, pathlib.Path) else "the file")
-    image_shape, grey = _image_shape(name, info), makes_brightness(info.main)
+    image_shape, grey = _image_shape(name, info), makes_brightness(info)
     channels = image_shape[2]
     if grey:
         image_shape = (*image_shape[:2], 1)

@@ -208,6 +208,12 @@ def test_grey_networks_take_colours(tiny, vision):
         assert scores[index] == pytest.approx(share, abs=1e-6)
 
 
+def test_scores_of_grey_networks_are_calibrated(tiny, dataset):
+    origin = open_origin("tiny")
+    file = app_file(origin, "tiny", held_out=dataset.split("test"))
+    assert b"score_calibration.txt" in file
+
+
 @pytest.mark.slow
 def test_class_ids_are_refused(tiny):
     with pytest.raises(ValueError, match="ends in class ids"):

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,7 +33,7 @@ def test_brightness_is_pillows(grey, kernels, input_type):
     file = export.to_tflite(
         graph, weights, qparams, input_type=input_type, colours=True, target=target
     )
-    assert makes_brightness(export.inspect(file).main)
+    assert makes_brightness(export.inspect(file))
     images = _COLOURS.copy()
     images[0, : len(_PALETTE), 0] = _PALETTE
     given = images if input_type == "uint8" else (images.astype(np.int16) - 128).astype(np.int8)
@@ -56,14 +57,14 @@ def test_every_tensor_is_still_the_graphs(grey):
         report = export.verify(file, graph, weights, qparams, images, kernels=kernels)
         assert report.exact and "mul" in {row.kind for row in report.rows}
     file = export.to_tflite(graph, weights, colours=True)
-    assert makes_brightness(export.inspect(file).main)
+    assert makes_brightness(export.inspect(file))
     assert export.verify(file, graph, weights, None, images).ok
 
 
 def test_other_files_make_none(grey, small):
     graph, weights, qparams = grey
-    assert not makes_brightness(export.inspect(export.to_tflite(graph, weights, qparams)).main)
-    assert not makes_brightness(export.inspect(small.file).main)
+    assert not makes_brightness(export.inspect(export.to_tflite(graph, weights, qparams)))
+    assert not makes_brightness(export.inspect(small.file))
 
 
 def test_what_is_no_grey_image():
@@ -75,3 +76,26 @@ def test_what_is_no_grey_image():
     qparams = quant.calibrate(wide, weights, [np.ones((1, 16, 16, 1), np.float32)])
     with pytest.raises(ValueError, match="is int16: colours are taken as int8 or float32"):
         export.to_tflite(wide, weights, qparams, colours=True)
+
+
+def test_a_network_may_weigh_its_own_colours():
+    shares = {"kernel": np.asarray([0.299, 0.587, 0.114], np.float32).reshape(1, 1, 3, 1)}
+    images = np.linspace(0, 1, 48, dtype=np.float32).reshape(1, 4, 4, 3)
+
+    def network(v, x):
+        return jax.lax.conv_general_dilated(
+            x, v["kernel"], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    graph, weights = quant.trace(network, shares, images)
+    qparams = quant.calibrate(graph, weights, [images])
+    file = export.to_tflite(graph, weights, qparams)
+    assert export.verify(file, graph, weights, qparams, images).exact
+
+
+def test_two_grey_images():
+    x = np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 4, 4, 1)
+    graph, weights = quant.trace(lambda _, x, y: x + y, {}, x, x)
+    qparams = quant.calibrate(graph, weights, [(x, x)])
+    file = export.to_tflite(graph, weights, qparams, colours=True)
+    assert export.verify(file, graph, weights, qparams, x, x[:, ::-1]).exact

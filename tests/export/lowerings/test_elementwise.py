@@ -144,6 +144,32 @@ def test_neighbours_are_told_apart_at_any_scale(scale, kernels):
     assert export.run(file, x, y, kernels=kernels)["less"].all()
 
 
+@pytest.mark.parametrize("kernels", ["reference", "micro", "xnnpack"])
+def test_numbers_are_compared_too(kernels):
+    def network(_, x):
+        return jnp.where(x.mean() > x.max() * 0.5, x, -x)
+
+    x = 40 * jnp.arange(1.0, 6)[None]
+    graph, weights = quant.trace(network, {}, x)
+    qparams = quant.calibrate(graph, weights, [x], input_range=None)
+    compared = [op for op in graph.ops if op.kind == "greater"]
+    assert compared and graph.tensors[compared[0].inputs[0]].shape == ()
+    found = differences(graph, weights, qparams, (x,), kernels)
+    assert not any(value.any() for value in found.values())
+
+
+def test_a_batch_that_is_not_the_traced_one():
+    x = jnp.linspace(-300, 300, 20).reshape(4, 5)
+    graph, weights = quant.trace(
+        lambda _, x: jnp.where(x > x.max(1, keepdims=True) - 9, x, -x), {}, x
+    )
+    qparams = quant.calibrate(graph, weights, [x], input_range=None)
+    file = export.to_tflite(graph, weights, qparams)
+    assert export.verify(file, graph, weights, qparams, jnp.concatenate([x, -x])).exact
+    with pytest.raises(ValueError, match="do not fill batches of 4"):
+        export.verify(file, graph, weights, qparams, x[:1])
+
+
 def _scales(graph, *values):
     """Returns qparams of the input and the output, as (scale, zero point)."""
     names = (graph.inputs[0], graph.outputs[0])
