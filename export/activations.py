@@ -92,8 +92,7 @@ def _session(
     """Returns a loaded file and how many examples it takes at once: all, or else as many as it was made for."""
     session = interpreters.session(data, info, kernels, keep=keep)
     own = next((tensor.shape[0] for tensor in info.inputs.values() if tensor.shape), 1)
-    # BROADCAST_TO has its output's shape, and the batch in it, as a constant.
-    if kernels == "micro" or batch == own or "BROADCAST_TO" in info.histogram:
+    if kernels == "micro" or batch == own or interpreters.holds_batch(info):
         return session, own
     try:
         session.resize(batch)

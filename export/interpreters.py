@@ -9,6 +9,10 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from attokit.export.anatomy import Inspection
 from attokit.quant.ops.kind import KERNELS, Kernels
 
+# Operators with the output's shape in a constant, and what is for one image.
+_HOLDS_BATCH = frozenset(
+    {"BROADCAST_TO", "TRANSPOSE_CONV", "NON_MAX_SUPPRESSION_V4", "TFLite_Detection_PostProcess"}
+)
 _ARENA_SLACK = 1 << 22  # what TFLite Micro keeps besides tensors and per-channel tables
 
 
@@ -29,6 +33,11 @@ def check_kernels(kernels: str) -> None:
     """Raises ValueError unless this is the name of a kernel set."""
     if kernels not in KERNELS:
         raise ValueError(f"no kernel set {kernels!r}; choose one of {', '.join(KERNELS)}")
+
+
+def holds_batch(info: Inspection) -> bool:
+    """Tells whether a file's own batch is in its operators, so that it takes no other."""
+    return any(operator.kind in _HOLDS_BATCH for operator in info.main.operators)
 
 
 def session(

@@ -11,10 +11,6 @@ from attokit.quant.ops.kind import Kernels
 
 _BATCH_MEMORY = 1 << 26  # bytes of activations that one call may take
 _LARGEST_BATCH = 256
-# Operators with the output's shape in a constant, and what is for one image.
-_HOLDS_BATCH = frozenset(
-    {"TRANSPOSE_CONV", "NON_MAX_SUPPRESSION_V4", "TFLite_Detection_PostProcess"}
-)
 
 
 def run(
@@ -69,8 +65,7 @@ class Runner:
         self._load()
         self._own_batch = next((t.shape[0] for t in self.inputs.values() if t.shape), 1)
         self._batch = self._own_batch
-        kinds = {operator.kind for operator in self._info.main.operators}
-        self._resizable = kernels != "micro" and not kinds & _HOLDS_BATCH
+        self._resizable = kernels != "micro" and not interpreters.holds_batch(self._info)
         sample = max(self._info.peak_ram // max(self._own_batch, 1), 1)
         self._limit = min(max(_BATCH_MEMORY // sample, 1), _LARGEST_BATCH)
 

@@ -5,7 +5,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attokit.train.anchors import Anchors
 from attokit.zoo.iou import box_area
@@ -56,6 +56,14 @@ class Detections:
     scores: Float[Array, "b m"]
     labels: Int[Array, "b m"]
 
+    def kept(self, used: Bool[Array, "*b m"]) -> "Detections":
+        """Returns them with the other rows not used."""
+        return Detections(
+            boxes_xyxy=jnp.where(used[..., None], self.boxes_xyxy, 0.0),
+            scores=jnp.where(used, self.scores, 0.0),
+            labels=jnp.where(used, self.labels, 0),
+        )
+
 
 def find_objects(
     offsets: Float[Array, "b p 4"],
@@ -104,8 +112,5 @@ def _find(
         max_outputs=config.most,
         groups=labels,
     )
-    return Detections(
-        boxes_xyxy=jnp.where(valid[:, None], boxes[kept], 0.0),
-        scores=jnp.where(valid, scores[kept], 0.0),
-        labels=jnp.where(valid, labels[kept], 0),
-    )
+    found = Detections(boxes_xyxy=boxes[kept], scores=scores[kept], labels=labels[kept])
+    return found.kept(valid)

@@ -57,6 +57,10 @@ def app_file(
         class_names=names[1:] if view.app_kind == "detector" else names,
         byte_input=origin.qparams is not None,
     )
+    if held_out is not None and task.kind != "classifier":
+        raise ValueError(
+            f"scores of a {task.kind} are not calibrated by labels of images: leave --calibrate-scores out"
+        )
     metadata = options.pop("metadata", {})
 
     def packed(task: ImageTask) -> bytes:
@@ -76,10 +80,6 @@ def app_file(
     file = packed(task)
     if held_out is None:
         return file
-    if task.kind != "classifier":
-        raise ValueError(
-            f"scores of a {task.kind} are not calibrated by labels of images: leave --calibrate-scores out"
-        )
     return packed(dataclasses.replace(task, calibration=fit_scores(file, held_out)))
 
 

@@ -43,11 +43,8 @@ def read_chosen(info: Inspection) -> FileOutputs | None:
             "count"
         ].reshape(-1, 1)
         used &= jnp.all(boxes[..., 2:] > boxes[..., :2], -1)  # something of it is in the image
-        return Detections(
-            boxes_xyxy=jnp.where(used[..., None], boxes, 0),
-            scores=jnp.where(used, found["scores"], 0),
-            labels=jnp.where(used, found["classes"].astype(jnp.int32) + 1, 0),
-        )
+        labels = found["classes"].astype(jnp.int32) + 1
+        return Detections(boxes_xyxy=boxes, scores=found["scores"], labels=labels).kept(used)
 
     return FileOutputs(num_classes=_num_classes(chooser) + 1, decode=decode, unnamed=1)
 

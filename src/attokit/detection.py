@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, Int
@@ -119,14 +118,8 @@ def _found(outputs: Any, anchors: Anchors | None, config: FindConfig) -> Detecti
         return find_objects(outputs["boxes"], outputs["scores"], anchors, config)
     if not isinstance(outputs, Detections):
         raise ValueError("the detector has no prior boxes: give one of this version")
-    used = (
-        outputs.scores > config.score_threshold
-    )  # it has chosen; what it did not see stays unseen
-    return Detections(
-        boxes_xyxy=jnp.where(used[..., None], outputs.boxes_xyxy, 0),
-        scores=jnp.where(used, outputs.scores, 0),
-        labels=jnp.where(used, outputs.labels, 0),
-    )
+    # It has chosen; what it did not see stays unseen.
+    return outputs.kept(outputs.scores > config.score_threshold)
 
 
 def _metrics(

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_ops import COMPARISONS
 from single_op import Case, Drawer, check_int16, differences, largest_difference, pairs
 
 from attokit import export, quant
@@ -57,16 +58,8 @@ CASES = {
     ),
     **{
         kind: Case(kind, lambda _, x, y, compare=compare: compare(x, y), (), _ROW)
-        for kind, compare in {
-            "equal": jnp.equal,
-            "greater": jnp.greater,
-            "greater_equal": jnp.greater_equal,
-            "less": jnp.less,
-            "less_equal": jnp.less_equal,
-            "not_equal": jnp.not_equal,
-            "logical_not": lambda x, y: ~(x > y),
-            "logical_or": lambda x, y: (x > y) | (x < -1),
-        }.items()
+        for kind, compare in COMPARISONS.items()
+        if kind != "logical_and"  # "conditions", below
     },
     "conditions": Case(
         "logical_and",
