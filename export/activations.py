@@ -7,6 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer, inspection, interpreters
 from attokit.export.anatomy import Inspection
+from attokit.export.memory_plan import PLAN_METADATA
 from attokit.quant.ops.kind import Kernels
 
 
@@ -26,8 +27,9 @@ class Activations:
 def activations(data: bytes, inputs: list[np.ndarray], kernels: Kernels) -> Activations:
     """Returns all activations of a run on inputs in the file's own types.
 
-    LiteRT's reference kernels and TFLite Micro keep every tensor of the very file.  XNNPACK keeps
-    what it computes to itself, so a copy of the file is run too in which every activation is an
+    LiteRT's reference kernels and TFLite Micro keep every tensor of the very file, but of one that says
+    where its activations lie TFLite Micro runs a copy that does not: they lie over each other.  XNNPACK
+    keeps what it computes to itself, so a copy of the file is run too in which every activation is an
     output.
 
     Args:
@@ -48,6 +50,8 @@ def activations(data: bytes, inputs: list[np.ndarray], kernels: Kernels) -> Acti
         given = [info.main.tensors[i].name for i in info.main.inputs]
         pairs = [*zip(given, inputs, strict=True), *zip(made, values, strict=True)]
         return Activations(dict(pairs), outputs)
+    if kernels == "micro" and PLAN_METADATA in info.metadata:
+        data = _without(data, PLAN_METADATA)
     kept, outputs = _runs(data, info, inputs, kernels, [i for i, _ in names])
     return Activations({name: kept[i] for i, name in names if i in kept}, outputs)
 
@@ -60,6 +64,13 @@ def expose(data: bytes, info: Inspection) -> bytes:
     outputs = dict.fromkeys((*graph.outputs, *made))
     model.subgraphs[0].outputs = np.asarray(list(outputs), np.int32)
     model.signatureDefs = None
+    return flatbuffer.pack(model, len(data))
+
+
+def _without(data: bytes, entry: str) -> bytes:
+    """Returns a copy of a file without an entry of its metadata."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    model.metadata = [other for other in model.metadata if other.name != entry.encode()]
     return flatbuffer.pack(model, len(data))
 
 

@@ -86,5 +86,7 @@ def test_a_file_says_where_its_activations_lie(small, tmp_path):
     if measured is not None:
         found, want = (export.run(f, small.images, kernels="micro") for f in (file, small.file))
         np.testing.assert_array_equal(found["output"], want["output"])
+        origin = (small.graph, small.weights, small.qparams)
+        assert export.verify(file, *origin, small.images, kernels="micro").exact
     with pytest.raises(ValueError, match="placed=0 in a file for 'android'"):
         export.to_tflite(small.graph, small.weights, small.qparams, placed=0)
