@@ -7,6 +7,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from attokit.export.anatomy import Inspection
+from attokit.export.support import missing_in_micro
 from attokit.quant.ops.kind import KERNELS, Kernels
 
 # Operators with the output's shape in a constant, and what is for one image.
@@ -116,11 +117,20 @@ class _Micro:
         runtime = _micro_runtime()
         activations = sum(t.size + 16 for t in info.main.tensors if not t.constant)
         config = runtime.InterpreterConfig
-        self._interpreter = runtime.Interpreter.from_bytes(
-            data,
-            arena_size=2 * activations + 2 * len(data) + _ARENA_SLACK,
-            intrepreter_config=config.kPreserveAllTensors if keep else config.kAllocationRecording,
-        )
+        try:
+            self._interpreter = runtime.Interpreter.from_bytes(
+                data,
+                arena_size=2 * activations + 2 * len(data) + _ARENA_SLACK,
+                intrepreter_config=config.kPreserveAllTensors
+                if keep
+                else config.kAllocationRecording,
+            )
+        except RuntimeError as err:  # which does not say why
+            if missing := missing_in_micro(info.main):
+                raise RuntimeError(
+                    f"TFLite Micro has no {', '.join(missing)}; choose kernels 'reference' or 'xnnpack'"
+                ) from err
+            raise
         self._outputs = len(info.main.outputs)
 
     def resize(self, batch: int) -> None:

@@ -8,7 +8,7 @@ from attokit.export.anatomy import Inspection, TensorInfo
 from attokit.export.detection import CUSTOM_CODE
 from attokit.export.inspection import inspect
 from attokit.export.streamed import Streamed
-from attokit.export.support import SUPPORT
+from attokit.export.support import SUPPORT, missing_in_micro
 from attokit.quant.live_bytes import bytes_of
 
 _BYTES_PER_LINE = 16
@@ -96,14 +96,10 @@ def resolver_methods(info: Inspection) -> tuple[str, ...]:
     Raises:
       ValueError: if TFLite Micro has no kernel for some operator.
     """
-    missing = [
-        kind
-        for kind in info.histogram
-        if kind not in _METHODS and (kind not in SUPPORT or not SUPPORT[kind].micro)
-    ]
-    if missing:
+    unknown = info.histogram.keys() - _METHODS.keys() - SUPPORT.keys()
+    if missing := sorted({*missing_in_micro(info.main), *unknown}):
         raise ValueError(
-            f"TFLite Micro has no {', '.join(sorted(missing))}: write the file with target 'micro', which "
+            f"TFLite Micro has no {', '.join(missing)}: write the file with target 'micro', which "
             "has tables for functions of one variable"
         )
     return tuple(sorted(_method(kind) for kind in info.histogram))

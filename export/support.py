@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from attokit.export.anatomy import Subgraph
+
 EDGE_TPU_RUNTIME = (2, 5)  # its last compiler parses operator versions up to about this one
 
 
@@ -19,6 +21,7 @@ class Support:
     Attributes:
       runtimes: First runtime of each version in use, "major.minor".
       micro: TFLite Micro has a kernel for int8 (or for what else the operator takes).
+      micro_float: It has one for float32.
       xnnpack: LiteRT's default delegate takes it as int8; otherwise the built-in kernel runs.
       vela: In the list for Ethos-U55.
       edge_tpu: In the Edge TPU's list.
@@ -26,6 +29,7 @@ class Support:
 
     runtimes: Mapping[int, str]
     micro: bool = True
+    micro_float: bool = True
     xnnpack: bool = False
     vela: bool = False
     edge_tpu: bool = False
@@ -34,6 +38,10 @@ class Support:
         """Whether the Edge TPU has the operator and its compiler parses the version."""
         runtime = tuple(int(part) for part in self.runtimes[version].split("."))
         return self.edge_tpu and runtime <= EDGE_TPU_RUNTIME
+
+    def micro_takes(self, dtype: str) -> bool:
+        """Whether TFLite Micro has a kernel that makes this type."""
+        return self.micro_float if dtype == "float32" else self.micro
 
 
 SUPPORT: Mapping[str, Support] = MappingProxyType(
@@ -75,7 +83,7 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
             edge_tpu=True,
         ),
         "GATHER": Support(runtimes={1: "1.6", 2: "1.14", 4: "2.4", 5: "2.5", 6: "2.13"}),
-        "GELU": Support(runtimes={2: "2.9"}, micro=False, vela=True),
+        "GELU": Support(runtimes={2: "2.9"}, micro=False, micro_float=False, vela=True),
         "GREATER": Support(runtimes={1: "1.14", 2: "1.14"}),
         "GREATER_EQUAL": Support(runtimes={1: "1.14", 2: "1.14"}),
         "HARD_SWISH": Support(runtimes={1: "1.15"}, vela=True),
@@ -106,7 +114,7 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
             vela=True,
             edge_tpu=True,
         ),
-        "NON_MAX_SUPPRESSION_V4": Support(runtimes={1: "2.1"}, micro=False),
+        "NON_MAX_SUPPRESSION_V4": Support(runtimes={1: "2.1"}, micro=False, micro_float=False),
         "NOT_EQUAL": Support(runtimes={2: "1.14"}),
         "PACK": Support(runtimes={2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
         "PAD": Support(
@@ -126,7 +134,9 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         ),
         "RELU": Support(runtimes={2: "2.1", 3: "2.5"}, vela=True, edge_tpu=True),
         "RELU6": Support(runtimes={2: "1.14", 3: "2.5"}, vela=True, edge_tpu=True),
-        "RELU_N1_TO_1": Support(runtimes={1: "1.5"}, micro=False, vela=True, edge_tpu=True),
+        "RELU_N1_TO_1": Support(
+            runtimes={1: "1.5"}, micro=False, micro_float=False, vela=True, edge_tpu=True
+        ),
         "RESHAPE": Support(runtimes={1: "1.5"}, xnnpack=True, vela=True, edge_tpu=True),
         "RESIZE_BILINEAR": Support(
             runtimes={2: "1.14", 3: "2.2", 4: "2.5"}, xnnpack=True, vela=True, edge_tpu=True
@@ -161,7 +171,7 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         ),
         "SUM": Support(runtimes={2: "1.15"}, xnnpack=True, vela=True, edge_tpu=True),
         "TANH": Support(runtimes={2: "1.14", 3: "2.3"}, xnnpack=True, vela=True, edge_tpu=True),
-        "TOPK_V2": Support(runtimes={1: "1.7"}, micro=False),
+        "TOPK_V2": Support(runtimes={1: "1.7"}, micro=False, micro_float=False),
         "TRANSPOSE": Support(
             runtimes={2: "1.14", 4: "2.3", 5: "2.4", 6: "2.12"},
             xnnpack=True,
@@ -177,3 +187,16 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "UNPACK": Support(runtimes={2: "1.14", 4: "2.3"}, vela=True),
     }
 )
+
+
+def missing_in_micro(graph: Subgraph) -> list[str]:
+    """Returns the operators in this table that TFLite Micro has no kernel for, sorted."""
+    return sorted(
+        {
+            operator.kind
+            for operator in graph.operators
+            for index in operator.outputs
+            if operator.kind in SUPPORT
+            and not SUPPORT[operator.kind].micro_takes(graph.tensors[index].dtype)
+        }
+    )

@@ -4,11 +4,12 @@ import subprocess
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from coral_networks import convolved, network, weights_of
 
-from attokit import export
+from attokit import export, quant
 from attokit.arena import arena
 from attokit.export.micro_sources import micro_sources, resolver_methods
 from attokit.export.support import SUPPORT
@@ -168,3 +169,15 @@ def test_what_it_has_not_is_refused(small):
         micro_sources(file, "net")
     with pytest.raises(ValueError, match="'1st' is no name"):
         micro_sources(small.file, "1st")
+
+
+@pytest.mark.parametrize("function", [jnp.exp, jnp.log])
+def test_some_functions_it_has_for_floats_alone(function):
+    x = jnp.linspace(0.5, 2, 4)[None]
+    graph, weights = quant.trace(lambda _, x: function(x), (), x)
+    file = export.to_tflite(graph, weights, target="micro")
+    (kind,) = export.inspect(file).histogram
+    assert not SUPPORT[kind].micro
+    assert resolver_methods(export.inspect(file)) == (f"Add{kind.capitalize()}",)
+    found = export.run(file, x, kernels="micro")["output"]
+    np.testing.assert_allclose(found, function(x), rtol=1e-6)

@@ -67,6 +67,14 @@ def test_unknown_kernels_and_missing_runtimes_are_named(small, monkeypatch):
         export.Runner("nowhere.tflite")
 
 
+def test_operators_that_tflite_micro_has_not_are_named():
+    graph, weights = quant.trace(lambda _, x: jax.nn.gelu(x), (), jnp.ones((1, 4)))
+    with pytest.raises(
+        ValueError, match="refuses the flatbuffer: TFLite Micro has no GELU; choose"
+    ):
+        export.run(export.to_tflite(graph, weights), jnp.ones((1, 4)), kernels="micro")
+
+
 @pytest.mark.parametrize("kernels", ["reference", "xnnpack"])
 def test_a_file_that_holds_its_batch_runs_others_one_by_one(kernels):
     v, x = jnp.asarray(RNG.normal(size=(3, 3, 2, 2)), jnp.float32), jnp.ones((1, 3, 3, 2))
