@@ -1,10 +1,8 @@
 """`attokit export`."""
 
 import dataclasses
-import hashlib
 import pathlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import tyro
@@ -12,15 +10,20 @@ from rich.console import Console
 
 from attokit import export, quant
 from attokit.app_files import app_file
-from attokit.arena import arena, arena_bytes
 from attokit.datasets import load_dataset
 from attokit.export import InterfaceType
 from attokit.export.lowerings.context import Target
+from attokit.exported_files import (
+    label,
+    tell_places,
+    write_file,
+    write_sources,
+    write_strips_header,
+)
 from attokit.origins import Origin, open_origin, own_file
 from attokit.precision import Precision
 from attokit.tasks import view_of
 from attokit.train import FindConfig, Source
-from attokit.training import write_labels
 
 Share = float  # a field of the options is called float
 
@@ -201,13 +204,13 @@ def run(options: Options, console: Console) -> None:
         _write_split(options, origin, output, metadata, console)
     else:
         file = _file(options, origin, metadata)
-        _write(output, file, console)
+        write_file(output, file, console)
         if options.chip == "coral":
-            _tell_places(file, console)
+            tell_places(file, console)
         elif options.chip == "micro":
-            _write_sources(output, file, console)
+            write_sources(output, file, console)
     if origin.class_names is not None:
-        _label(output.with_name("labels.txt"), origin.class_names, console)
+        label(output.with_name("labels.txt"), origin.class_names, console)
 
 
 def _file(options: Options, origin: Origin, metadata: Mapping[str, str]) -> bytes:
@@ -281,27 +284,8 @@ def _write_streamed(
         soft_wrap=True,
     )
     for path in paths:
-        _write_sources(path, path.read_bytes(), console)
-    _write_strips_header(output, files, paths, console)
-
-
-def _write_strips_header(
-    output: pathlib.Path, files: export.Streamed, paths: Sequence[pathlib.Path], console: Console
-) -> None:
-    """Writes what C++ needs of both files together, where the arena that they share can be measured."""
-    found = [arena(path) for path in paths]
-    if None in found:
-        return  # without TFLite Micro's interpreter nobody knows
-    records = sum(one.records for one in found if one is not None)
-    total = records + max(one.activations for one in found if one is not None)
-    name = _cpp_name(f"{output.stem}_strips")
-    path = output.with_name(f"{name}.h")
-    export.write(path, export.strips_header(files, name, total).encode())
-    console.print(
-        f"wrote {path}: both interpreters share {total:,} bytes of arena",
-        highlight=False,
-        soft_wrap=True,
-    )
+        write_sources(path, path.read_bytes(), console)
+    write_strips_header(output, files, paths, console)
 
 
 def _write_split(
@@ -332,57 +316,7 @@ def _write_parts(
     """Writes files that belong together beside each other, and returns their paths."""
     paths = [output.with_name(f"{output.stem}_{part}.tflite") for part in parts]
     for path, file in zip(paths, parts.values(), strict=True):
-        _write(path, file, console)
+        write_file(path, file, console)
         if options.chip == "coral":
-            _tell_places(file, console)
+            tell_places(file, console)
     return paths
-
-
-def _write(output: pathlib.Path, file: bytes, console: Console) -> None:
-    """Writes a file and says what is in it."""
-    export.write(output, file)
-    info = export.inspect(file)
-    console.print(
-        f"wrote {output}: {len(file):,} bytes, {info.parameters:,} parameters "
-        f"({len(file) / max(info.parameters, 1):.3f} bytes each), {info.macs:,} MACs, "
-        f"peak RAM {info.peak_ram:,} bytes\nsha256 {hashlib.sha256(file).hexdigest()}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _tell_places(file: bytes, console: Console) -> None:
-    """Says whether the Edge TPU is expected to take a file."""
-    report = export.edge_tpu(export.inspect(file))
-    style = None if report.fits else "yellow"
-    console.print(report.summary, style=style, highlight=False, soft_wrap=True)
-
-
-def _write_sources(output: pathlib.Path, file: bytes, console: Console) -> None:
-    """Writes what C++ needs of a file beside it."""
-    measured = arena_bytes(output)
-    for title, text in export.micro_sources(file, _cpp_name(output.stem), measured).items():
-        path = export.write(output.with_name(title), text.encode())
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def _cpp_name(stem: str) -> str:
-    """Returns a name in C++ that is like the stem of a file."""
-    name = re.sub(r"\W", "_", stem)
-    return f"_{name}" if name[0].isdigit() else name
-
-
-def _label(path: pathlib.Path, class_names: tuple[str, ...], console: Console) -> None:
-    """Writes the names of the classes beside the file; other names that are there stay."""
-    try:
-        known = tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError):
-        known = None
-    if known == class_names:
-        return
-    if path.exists():
-        note = f"{path} holds other names than those of these classes, and is left as it is"
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
-        return
-    write_labels(path, class_names)
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
