@@ -134,7 +134,7 @@ def _totals(report: CortexMReport) -> Iterator[str]:
     )
     if report.plain:
         made, values = (sum(use.values for use in uses) for uses in (report.plain, report.uses))
-        yield f"in plain C++: {len(report.plain)} operators, which make {made:,} of {values:,} values"
+        yield f"operators in plain C++: {len(report.plain)}, which make {made:,} of {values:,} values"
     unfit = [use for use in report.uses if use.kernel.speed == "unfit"]
     for use in unfit:
         yield f"does not run: operator {use.position}, {use.kind} ({use.output!r}): {use.kernel.problem}"

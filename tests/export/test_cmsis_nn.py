@@ -57,7 +57,7 @@ def test_slow_and_reference_kernels_are_counted_apart():
     slow, fast = 36 * 12 * 9, 36 * 4 * 12
     assert (report.fast_macs, report.macs) == (fast, slow + fast)
     assert f"{fast / (slow + fast):.1%}" in report.summary
-    assert "in plain C++: 1 operators, which make 144 of 720 values" in report.summary
+    assert "operators in plain C++: 1, which make 144 of 720 values" in report.summary
     assert report.most_scratch is None and "scratch: none" in report.summary
     assert "it makes 4 channels of each" in report.summary
 
