@@ -1,5 +1,6 @@
 """Classification on the command line: logits [b, k], accuracy, a table of the likeliest classes."""
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from attokit.export.anatomy import Inspection
-from attokit.figures import softmax
-from attokit.file_outputs import FileOutputs, logits_of
+from attokit.figures import sigmoid, softmax
+from attokit.file_outputs import FileOutputs, scores_in
 from attokit.measuring import measure
 from attokit.predictor import Predictor
 from attokit.train import Dataset, Source, classification_task, read_image
@@ -42,16 +43,20 @@ def read_file(info: Inspection) -> FileOutputs | None:
         return None
     if len(tensor.shape) not in (2, 4):
         return None
-    classes, decode = tensor.shape[-1], logits_of(info.main)
-    return FileOutputs(
-        num_classes=classes, decode=lambda outputs: decode(outputs).reshape(-1, classes)
-    )
+    scores = scores_in(info)
+    if scores is None:
+        return None
+    decode, classes = scores.decode, scores.num_classes
+    return dataclasses.replace(scores, decode=lambda outputs: decode(outputs).reshape(-1, classes))
 
 
 def evaluate(
     predictor: Predictor, dataset: Dataset, source: Source, *, batch_size: int | None = None
 ) -> dict[str, float | np.ndarray]:
     """Returns the metrics that training reports: accuracy, top-5, calibration error, confusion.
+
+    Where every class has a score of its own, loss and calibration error, which are of one probability shared among the
+    classes, are left out.
 
     Raises:
       ValueError: if a label has no logit.
@@ -67,9 +72,11 @@ def evaluate(
         return logits
 
     task, size = classification_task(), batch_size or BATCH_SIZE
-    return measure(
+    metrics = measure(
         predictor, source, task.eval_metrics, check=task.check, batch_size=size, prepare=checked
     )
+    shared = ("loss", "calibration_error") if predictor.separate else ()
+    return {name: value for name, value in metrics.items() if name not in shared}
 
 
 def details(metrics: Mapping[str, float | np.ndarray], class_names: Sequence[str]) -> Table | None:
@@ -91,7 +98,7 @@ def predict(
       ValueError: if a file cannot be read as an image.
     """
     pixels = np.stack([read_image(image, predictor.image_shape) for image in images])
-    shares = softmax(predictor.outputs(pixels))
+    shares = (sigmoid if predictor.separate else softmax)(predictor.outputs(pixels))
     table = Table("image", "class", "probability", title=predictor.name)
     for image, row in zip(images, shares, strict=True):
         for rank, index in enumerate(np.argsort(-row, kind="stable")[: top or _TOP]):

@@ -106,3 +106,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Returns probabilities along the last axis."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Returns the probability of each logit."""
+    return np.exp(-np.logaddexp(0, -logits))

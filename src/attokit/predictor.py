@@ -30,6 +30,7 @@ class Predictor:
       anchors: What the numbers of a detector start from; None of one that chooses its boxes itself.
       any_size: Whether it takes images of other heights and widths too.
       note: What had to be assumed, or None.
+      separate: Whether logits are of sigmoids, so that several classes, or none, may be there at once.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Predictor:
     anchors: Anchors | None = None
     any_size: bool = False
     note: str | None = None
+    separate: bool = False
 
     def class_name(self, index: int) -> str:
         """Returns the name of a class, or its number if nobody said one."""

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from attokit.export import write
 from attokit.export.anatomy import Inspection
-from attokit.file_outputs import FileOutputs, logits_of
+from attokit.file_outputs import FileOutputs, scores_in
 from attokit.measuring import measure
 from attokit.overlays import overlay, picture_folder, picture_places
 from attokit.predictor import Predictor
@@ -60,8 +60,8 @@ def read_file(info: Inspection) -> FileOutputs | None:
     (image,), (tensor,) = info.inputs.values(), info.outputs.values()
     if len(tensor.shape) < 3 or not _is_whole_part(tensor.shape[1:3], image.shape[1:3]):
         return None
-    if len(tensor.shape) == 4 and tensor.shape[3] > 1:
-        return FileOutputs(num_classes=tensor.shape[3], decode=logits_of(info.main))
+    if len(tensor.shape) == 4:
+        return scores_in(info)
     if len(tensor.shape) == 3 and "int" in tensor.dtype and tensor.scale.size == 0:
         return FileOutputs(num_classes=None, decode=lambda outputs: next(iter(outputs.values())))
     return None

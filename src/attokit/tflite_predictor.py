@@ -84,6 +84,7 @@ def file_predictor(
         outputs=outputs,
         anchors=read.anchors,
         note=note,
+        separate=read.separate,
     )
 
 

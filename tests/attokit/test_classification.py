@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
+from rich.console import Console
 
-from attokit.classification import check_outputs, evaluate
+from attokit.classification import check_outputs, evaluate, predict
 from attokit.predictor import Predictor
 
 
@@ -19,3 +21,19 @@ def test_outputs_are_a_logit_per_class(dataset):
     for wrong in (np.zeros((1, 4)), np.zeros((1, 8, 8, 3)), {"a": np.zeros(3)}):
         with pytest.raises(ValueError, match="3 classes: set num_classes=3"):
             check_outputs("tiny", wrong, dataset)
+
+
+def test_scores_of_their_own(dataset, tmp_path):
+    logits = np.float32([[-1, 2, 3]])
+    separate = Predictor(
+        name="tags", task="classification", image_shape=(8, 8, 1), num_classes=3, class_names=None,
+        data=None, outputs=lambda images: logits.repeat(len(images), 0), separate=True,
+    )  # fmt: skip
+    metrics = evaluate(separate, dataset, dataset.split("test"))
+    assert "accuracy" in metrics and not {"loss", "calibration_error"} & metrics.keys()
+    image = tmp_path / "a.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(image)
+    console = Console(record=True)
+    predict(separate, [image], console)
+    told = console.export_text()
+    assert "95.3 %" in told and "88.1 %" in told and "26.9 %" in told
