@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from attokit.export import inspection, interpreters
-from attokit.export.anatomy import TensorInfo
+from attokit.export.random_inputs import random_input
 from attokit.quant.ops.kind import Kernels
 
 _SHORTEST = 0.002  # seconds of one measurement: faster files run several times in it, as often each
@@ -135,7 +135,8 @@ class _Run:
     def __init__(self, file: str | os.PathLike[str] | bytes, kernels: Kernels):
         data, name = inspection.read(file)
         info = inspection.inspect(file)
-        self._inputs = [_random(tensor) for tensor in info.inputs.values()]
+        random = np.random.default_rng(0)
+        self._inputs = [random_input(t, t.shape, random) for t in info.inputs.values()]
         try:
             self._session = interpreters.session(data, info, kernels, threads=1)
             self._session.invoke(self._inputs)  # the first run allocates
@@ -148,16 +149,6 @@ class _Run:
         for _ in range(repeats):
             self._session.invoke(self._inputs)
         return (_clock() - start) / repeats
-
-
-def _random(tensor: TensorInfo) -> np.ndarray:
-    random = np.random.default_rng(0)
-    if "float" in tensor.dtype:
-        return random.random(tensor.shape, np.float32).astype(tensor.dtype)
-    if not tensor.scale.size:
-        return np.zeros(tensor.shape, tensor.dtype)  # counts and indices: what every table has
-    limits = np.iinfo(tensor.dtype)
-    return random.integers(limits.min, limits.max + 1, tensor.shape).astype(tensor.dtype)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import numpy as np
 
 from attokit.export import inspection
 from attokit.export.anatomy import Inspection, TensorInfo
+from attokit.export.distance import distance
+from attokit.export.random_inputs import random_input
 from attokit.export.run import Runner, to_real
 from attokit.quant.ops.kind import Kernels
 
@@ -86,7 +88,7 @@ def compare(
     Args:
       first: Path or bytes.
       second: Likewise.
-      count: Inputs to run.
+      count: Inputs to run; 1 is, if the first axes of inputs are no batch.
       kernels: Whose runtime runs them.
 
     Raises:
@@ -102,14 +104,16 @@ def compare(
         if line[:1] in "+-" and line[:3] not in ("+++", "---")
     ]
     outputs = None
-    if _ports_fit(*infos):
-        outputs = tuple(_differences(Runner(first, kernels=kernels), Runner(second, kernels=kernels), count))  # fmt: skip
+    batched = all(map(_has_batch, infos))
+    if _ports_fit(*infos, batched):
+        runners = Runner(first, kernels=kernels), Runner(second, kernels=kernels)
+        outputs = tuple(_differences(*runners, count if batched else None))
     return Comparison(
         first=infos[0],
         second=infos[1],
         operators=tuple(f"{line[0]} {line[1:]}" for line in lines),
         outputs=outputs,
-        images=count,
+        images=count if batched else 1,
     )
 
 
@@ -125,26 +129,32 @@ def _type(tensor: TensorInfo) -> str:
     return f"{tensor.dtype} {'x'.join(map(str, tensor.shape))}"
 
 
-def _ports_fit(first: Inspection, second: Inspection) -> bool:
-    """Whether both take and give tensors of the same shapes, in the same order."""
+def _has_batch(info: Inspection) -> bool:
+    """Whether the first axes of a file's inputs are those of a batch; not so if all there is are numbers in a row."""
+    shapes = [tensor.shape for tensor in info.inputs.values() if tensor.shape]
+    return len({shape[0] for shape in shapes}) == 1 and max(map(len, shapes)) > 1
+
+
+def _ports_fit(first: Inspection, second: Inspection, batched: bool) -> bool:
+    """Whether both take and give tensors of the same shapes, but for the batch, in the same order."""
     return all(
-        [t.shape[1:] for t in getattr(first, side).values()]
-        == [t.shape[1:] for t in getattr(second, side).values()]
+        [t.shape[batched:] for t in getattr(first, side).values()]
+        == [t.shape[batched:] for t in getattr(second, side).values()]
         for side in ("inputs", "outputs")
     )
 
 
-def _differences(first: Runner, second: Runner, count: int) -> Iterator[OutputDifference]:
+def _differences(first: Runner, second: Runner, count: int | None) -> Iterator[OutputDifference]:
     random = np.random.default_rng(0)
     pairs = [
-        _drawn(random, one, other, count)
+        _drawn(random, one, other, _shape(one, count))
         for one, other in zip(first.inputs.values(), second.inputs.values(), strict=True)
     ]
     found = first(*(pair[0] for pair in pairs), dequantize=True)
     others = second(*(pair[1] for pair in pairs), dequantize=True)
     for (name, one), other in zip(found.items(), others.values(), strict=True):
         wanted, got = (np.atleast_1d(values).astype(np.float64) for values in (one, other))
-        difference = np.where(wanted == got, 0.0, np.abs(wanted - got))
+        difference = distance(wanted, got)
         agreeing = (wanted.argmax(-1) == got.argmax(-1)).mean() if wanted.size else 1.0
         yield OutputDifference(
             name=name,
@@ -157,27 +167,26 @@ def _differences(first: Runner, second: Runner, count: int) -> Iterator[OutputDi
         )
 
 
+def _shape(tensor: TensorInfo, count: int | None) -> tuple[int, ...]:
+    """Returns a tensor's shape with a batch, or as it is if there is none."""
+    return tensor.shape if count is None or not tensor.shape else (count, *tensor.shape[1:])
+
+
 def _drawn(
-    random: np.random.Generator, one: TensorInfo, other: TensorInfo, count: int
+    random: np.random.Generator, one: TensorInfo, other: TensorInfo, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the same random values as either file takes them."""
-    shape = (count, *one.shape[1:]) if one.shape else ()
+    if "float" in one.dtype and "float" not in other.dtype and other.scale.size == 1:
+        own, given = _drawn(random, other, one, shape)
+        return given, own
+    values = random_input(one, shape, random)
     if "float" in one.dtype:
-        if "float" not in other.dtype and other.scale.size == 1:
-            own, given = _drawn(random, other, one, count)
-            return given, own
-        values = random.random(shape, np.float32)
-        return values.astype(one.dtype), values.astype(other.dtype)
-    limits = (
-        (0, 2) if one.dtype == "bool" else (np.iinfo(one.dtype).min, np.iinfo(one.dtype).max + 1)
-    )
-    limits = limits if one.scale.size else (0, 2)  # counts and indices: what every table has
-    integers = random.integers(*limits, shape).astype(one.dtype)
+        return values, values.astype(other.dtype)
     alike = one.dtype == other.dtype and np.array_equal(one.scale, other.scale)
     if alike and np.array_equal(one.zero_point, other.zero_point):
-        return integers, integers
-    reals = to_real(one, integers)
-    return integers, reals.astype(other.dtype) if "float" in other.dtype else reals
+        return values, values
+    reals = to_real(one, values)
+    return values, reals.astype(other.dtype) if "float" in other.dtype else reals
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:

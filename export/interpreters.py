@@ -88,21 +88,32 @@ class _LiteRT:
             experimental_preserve_all_tensors=keep,
         )
         self._inputs = self._interpreter.get_input_details()
-        self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
+        details = self._interpreter.get_output_details()
+        self._outputs = [d["index"] for d in details]
+        self._shapes = [tuple(map(int, d["shape"])) for d in details]
         self._ready = False
 
     def resize(self, batch: int) -> None:
+        own = 0
         for detail in self._inputs:
             shape = tuple(int(n) for n in detail["shape"])
+            own = own or next(iter(shape), 0)
             shape = (batch, *shape[1:]) if shape else shape
             self._interpreter.resize_tensor_input(detail["index"], shape)
         self._interpreter.allocate_tensors()
         self._ready = True
+        for detail, shape in zip(self._interpreter.get_output_details(), self._shapes, strict=True):
+            found = tuple(map(int, detail["shape"]))
+            if shape[:1] == (own,) and found != (batch, *shape[1:]):
+                raise ValueError(  # a constant inside holds the file's own batch
+                    f"a batch of {batch} gives {list(found)} for {list(shape)} of a batch of {own}"
+                )
 
     def invoke(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         if not self._ready:
             self._interpreter.allocate_tensors()
             self._ready = True
+        self._interpreter.reset_all_variables()  # the state that an earlier run left
         for detail, value in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], value)
         self._interpreter.invoke()

@@ -63,9 +63,13 @@ class Runner:
         self._kernels, self._threads = kernels, threads
         self.inputs, self.outputs = self._info.inputs, self._info.outputs
         self._load()
-        self._own_batch = next((t.shape[0] for t in self.inputs.values() if t.shape), 1)
+        lengths = [tensor.shape[0] for tensor in self.inputs.values() if tensor.shape]
+        self._batched = len(set(lengths)) == 1  # else the first axes are no batch
+        self._own_batch = lengths[0] if lengths else 1
         self._batch = self._own_batch
-        self._resizable = kernels != "micro" and not interpreters.holds_batch(self._info)
+        self._resizable = (
+            kernels != "micro" and self._batched and not interpreters.holds_batch(self._info)
+        )
         sample = max(self._info.peak_ram // max(self._own_batch, 1), 1)
         self._limit = min(max(_BATCH_MEMORY // sample, 1), _LARGEST_BATCH)
 
@@ -83,10 +87,11 @@ class Runner:
         """
         arrays = self._prepared(inputs)
         batch = next((len(array) for array in arrays if array.ndim), self._own_batch)
-        parts = []
-        for start in range(0, batch, step := self._step(batch)):
-            stop = min(start + step, batch)
-            parts.append(self._call([a[start:stop] if a.ndim else a for a in arrays], stop - start))
+        step, parts = self._step(batch), []
+        for start in range(0, batch, step):
+            count = min(step, batch - start)
+            part = [a[start : start + count] if a.ndim else a for a in arrays]
+            parts.append(self._call(part if self._batched else arrays, count))
         return {
             name: self._real(tensor, interpreters.joined(column), dequantize)
             for (name, tensor), column in zip(
@@ -130,7 +135,7 @@ class Runner:
                 f"{self._name} gives a number for a whole batch of {self._batch}, and {count} are left; "
                 "give a multiple of the batch"
             )
-        return [np.array(output[:count] if output.ndim else output) for output in outputs]
+        return [np.array(output[:count] if missing else output) for output in outputs]
 
     def _prepared(self, inputs: tuple[Any, ...]) -> list[np.ndarray]:
         if len(inputs) != len(self.inputs):
@@ -148,10 +153,13 @@ class Runner:
                 )
             arrays.append(np.asarray(to_file(name, tensor, array), order="C"))
         batches = [len(array) for array in arrays if array.ndim]
-        if len(set(batches)) > 1:
-            raise ValueError(f"inputs have batches {batches}; give them one length")
         if 0 in batches:
             raise ValueError("the batch is empty; give at least one example")
+        own = [tensor.shape[0] for tensor in self.inputs.values() if tensor.shape]
+        if not self._batched and batches != own:
+            raise ValueError(f"inputs have first axes {batches}, the file takes {own}: give those")
+        if self._batched and len(set(batches)) > 1:
+            raise ValueError(f"inputs have batches {batches}; give them one length")
         return arrays
 
     def _real(self, tensor: TensorInfo, values: np.ndarray, dequantize: bool) -> np.ndarray:

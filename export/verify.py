@@ -12,6 +12,7 @@ from attokit.export.activations import Activations, activations
 from attokit.export.anatomy import Inspection
 from attokit.export.brightness import as_colours, makes_brightness
 from attokit.export.detection import CUSTOM_CODE
+from attokit.export.distance import distance
 from attokit.export.integers import Ranges
 from attokit.export.lowerings.context import Target
 from attokit.export.run import to_file
@@ -241,18 +242,11 @@ def _row_of_reals(
     name: str, kind: str, value: np.ndarray, wanted: np.ndarray, exact: np.ndarray
 ) -> Row:
     """Returns the row of a float32 tensor; `exact` is the float graph's."""
-    difference = _distance(value, wanted)
+    difference = distance(value, wanted)
     # Masks stand for infinity and say nothing of the other values, unless they are computed with.
     counted = np.abs(wanted[(np.abs(wanted) < MASK) | (difference > 0)])
     allowed = _FLOAT_TOLERANCE * max(float(counted.max(initial=0)), 1.0)
-    return _row(name, kind, difference, allowed, _distance(value, exact))
-
-
-def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns |first - second|: 0 of equal infinities and of two values that are no number."""
-    with np.errstate(invalid="ignore"):
-        same = (first == second) | (np.isnan(first) & np.isnan(second))
-        return np.where(same, np.float32(0), np.abs(first - second))
+    return _row(name, kind, difference, allowed, distance(value, exact))
 
 
 def _interface_rows(
@@ -277,7 +271,7 @@ def _interface_rows(
             wanted = (inner.astype(np.int16) + 128).astype(np.uint8)
         else:
             wanted = _reals(graph, qparams, name, inner)
-        difference = _distance(value.astype(np.float32), wanted.astype(np.float32))
+        difference = distance(value.astype(np.float32), wanted.astype(np.float32))
         rows.append(_row(f"{port} (as it leaves)", "output", difference, allowed, np.zeros(1)))
     return rows
 

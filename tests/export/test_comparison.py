@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from foreign_files import CODES, Tensor, schema, step, written
 
 from attokit import export
 from attokit.export.comparison import compare
@@ -46,3 +47,40 @@ def test_other_shapes_are_not_run(small):
     assert "nothing was run" in str(found)
     with pytest.raises(ValueError, match="count is 0"):
         compare(small.file, small.file, count=0)
+
+
+def _clipped(most: int) -> bytes:
+    """Returns the file of a network of a camera's bytes, in which these have no scale."""
+    x = Tensor(name="x", shape=(1, 4, 4, 1), dtype="uint8")
+    wide, end = (Tensor(name=n, shape=x.shape, dtype="int32") for n in ("wide", "end"))
+    top = Tensor(name="top", shape=(1,), dtype="int32", data=np.int32([most]))
+    least = schema.MaximumMinimumOptionsT()
+    return written([x], [
+        step(CODES.CAST, (x,), wide, schema.CastOptionsT()),
+        step(CODES.MINIMUM, (wide, top), end, least),
+    ])  # fmt: skip
+
+
+def test_bytes_of_images_need_no_scale():
+    assert not compare(_clipped(300), _clipped(10)).equal
+    assert compare(_clipped(300), _clipped(255)).equal
+
+
+def test_no_number_equals_itself():
+    x, end = (Tensor(name=n, shape=(1, 4), dtype="float32") for n in ("x", "end"))
+    below = Tensor(name="below", shape=(1,), dtype="float32", data=np.float32([-2]))
+    total = Tensor(name="total", shape=(1, 4), dtype="float32")
+    file = written([x], [
+        step(CODES.ADD, (x, below), total, schema.AddOptionsT()),
+        step(CODES.LOG, (total,), end),
+    ])  # fmt: skip
+    assert np.isnan(export.run(file, np.zeros((1, 4), np.float32))["end"]).all()
+    assert compare(file, file).equal
+
+
+def test_a_row_of_numbers_is_no_batch():
+    x, end = (Tensor(name=n, shape=(6,), dtype="float32") for n in ("x", "end"))
+    file = written([x], [step(CODES.FLOOR, (x,), end)])
+    found = compare(file, file, count=4)
+    assert found.equal and found.images == 1
+    assert found.outputs[0].elements == 6

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from foreign_files import CODES, Tensor, schema, step, with_variable, written
 
 from attokit import export, quant
 
@@ -84,3 +85,67 @@ def test_a_file_that_holds_its_batch_runs_others_one_by_one(kernels):
     got = export.run(export.to_tflite(graph, weights, qparams), images, kernels=kernels)
     want = quant.fake_quant(graph, kernels).integers(weights, qparams, images)
     np.testing.assert_array_equal(got["output"], want[graph.outputs[0]])
+
+
+def _shaped(name, sizes):
+    return Tensor(name=name, shape=(len(sizes),), dtype="int32", data=np.int32(sizes))
+
+
+def _flattened(x):
+    """Returns a softmax of everything at once: [1, -1] holds the file's batch."""
+    row = Tensor(name="row", shape=(1, 6), dtype="float32")
+    end = Tensor(name="end", shape=(1, 6), dtype="float32")
+    shape = schema.ReshapeOptionsT()
+    beta = schema.SoftmaxOptionsT(beta=1.0)
+    return [
+        step(CODES.RESHAPE, (x, _shaped("sizes", [1, -1])), row, shape),
+        step(CODES.SOFTMAX, (row,), end, beta),
+    ]
+
+
+def _first(x):
+    """Returns a part of the first example: a size of 1 holds the file's batch."""
+    end = Tensor(name="end", shape=(1, 1, 3), dtype="float32")
+    places = (_shaped("begin", [0, 0, 0]), _shaped("size", [1, 1, 3]))
+    return [step(CODES.SLICE, (x, *places), end, schema.SliceOptionsT())]
+
+
+@pytest.mark.parametrize("kernels", ["reference", "xnnpack"])
+@pytest.mark.parametrize("body", [_flattened, _first])
+def test_a_batch_in_a_constant_is_kept(body, kernels):
+    x = Tensor(name="x", shape=(1, 2, 3), dtype="float32")
+    file, images = written([x], body(x)), RNG.random((4, 2, 3), np.float32)
+    singles = [export.run(file, image[None], kernels=kernels)["end"] for image in images]
+    got = export.run(file, images, kernels=kernels)["end"]
+    np.testing.assert_array_equal(got, np.concatenate(singles))
+
+
+def test_first_axes_that_are_no_batch():
+    x, y = (Tensor(name=n, shape=(k, 2), dtype="float32") for n, k in (("x", 1), ("y", 3)))
+    end = Tensor(name="end", shape=(3, 2), dtype="float32")
+    file = written([x, y], [step(CODES.ADD, (x, y), end, schema.AddOptionsT())])
+    values = RNG.random((1, 2), np.float32), RNG.random((3, 2), np.float32)
+    np.testing.assert_allclose(export.run(file, *values)["end"], values[0] + values[1])
+    with pytest.raises(ValueError, match=r"first axes \[2, 3\], the file takes \[1, 3\]"):
+        export.run(file, np.ones((2, 2), np.float32), values[1])
+
+
+@pytest.mark.parametrize("kernels", ["reference", "xnnpack"])
+def test_each_run_starts_afresh(kernels):
+    def tensor(name, shape, data=None):
+        return Tensor(name=name, shape=shape, dtype="float32", data=data)
+
+    # A memory of one step that is added to.
+    x, end = tensor("x", (1, 2)), tensor("end", (1, 2))
+    weights = [
+        tensor(f"w{i}", s, np.full(s, 0.5, np.float32))
+        for i, s in enumerate([(2, 2), (2, 2), (2,)])
+    ]
+    state = tensor("state", (1, 2))
+    options = schema.RNNOptionsT(fusedActivationFunction=schema.ActivationFunctionType.TANH)
+    file = with_variable(
+        written([x], [step(CODES.RNN, (x, *weights, state), end, options)]), "state"
+    )
+    runner = export.Runner(file, kernels=kernels)
+    value = np.float32([[1, 2]])
+    np.testing.assert_array_equal(runner(value)["end"], runner(value)["end"])
