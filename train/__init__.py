@@ -52,6 +52,7 @@ from attokit.train.metrics import (
 from attokit.train.multibox_loss import multibox_sums
 from attokit.train.optimizer import make_optimizer
 from attokit.train.padded_boxes import BoxPadding, check_boxes
+from attokit.train.photo import open_upright
 from attokit.train.pixel_losses import (
     PIXEL_LOSSES,
     cross_entropy_dice,
@@ -170,6 +171,7 @@ __all__ = [
     "multibox_sums",
     "named_mesh",
     "network_anchors",
+    "open_upright",
     "pixel_cross_entropy",
     "read_image",
     "read_metrics",

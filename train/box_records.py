@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from attokit.train.box_geometry import cover_boxes, keep_inside
 from attokit.train.dataset import Batch, RecordSource
 from attokit.train.image_folder import fit_image
 from attokit.train.padded_boxes import BoxPadding
+from attokit.train.photo import open_stored
 
 MAX_BOXES = 128
 """Rows of boxes in a batch, unless told otherwise."""
@@ -61,13 +62,8 @@ def box_record_source(
 
     def read_one(index: int) -> Batch:
         record = records[index]
-        try:
-            with Image.open(record.image) as image:
-                return fit_example(image, record.boxes_xyxy, record.labels, image_shape, padding)
-        except (OSError, UnidentifiedImageError) as err:
-            raise ValueError(
-                f"cannot read the image {record.image}: {err}; remove or replace it"
-            ) from err
+        image = open_stored(record.image)
+        return fit_example(image, record.boxes_xyxy, record.labels, image_shape, padding)
 
     return RecordSource(len(records), read_one)
 

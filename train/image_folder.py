@@ -4,9 +4,10 @@ import pathlib
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from attokit.train.dataset import Batch, Dataset, RecordSource
+from attokit.train.photo import open_upright, with_channels
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
 
@@ -24,22 +25,18 @@ def cover(image: Image.Image, height: int, width: int, resampling: Image.Resampl
 def fit_image(image: Image.Image, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
     """Returns an image resized to cover (height, width), its centre cropped, with 1 or 3 channels."""
     height, width, channels = shape
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = with_channels(image, channels)
     pixels = np.asarray(cover(image, height, width, Image.Resampling.BILINEAR))
     return pixels.reshape(height, width, channels)
 
 
 def read_image(path: pathlib.Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
-    """Returns the image of a file, fitted to a shape.
+    """Returns the image of a file, upright, fitted to a shape.
 
     Raises:
       ValueError: if the file cannot be read as an image.
     """
-    try:
-        with Image.open(path) as image:
-            return fit_image(image, shape)
-    except (OSError, UnidentifiedImageError) as err:
-        raise ValueError(f"cannot read the image {path}: {err}; remove or replace it") from err
+    return fit_image(open_upright(path), shape)
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:

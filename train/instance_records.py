@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from attokit.train.box_geometry import clip_boxes
 from attokit.train.box_records import MAX_BOXES
@@ -15,6 +15,7 @@ from attokit.train.instances import MASK_SIZE
 from attokit.train.mask_rle import pack_bits
 from attokit.train.mask_targets import compact_mask
 from attokit.train.padded_boxes import BoxPadding
+from attokit.train.photo import open_stored
 from attokit.train.resize_pad import boxes_in_fitted, resize_and_pad, resize_and_pad_mask
 
 
@@ -111,13 +112,7 @@ def instance_record_source(
 
     def read_one(index: int) -> Batch:
         record = records[index]
-        try:
-            with Image.open(record.image) as image:
-                image.load()
-        except (OSError, UnidentifiedImageError) as err:
-            raise ValueError(
-                f"cannot read the image {record.image}: {err}; remove or replace it"
-            ) from err
+        image = open_stored(record.image)
         objects = record.read((image.height, image.width))
         return fit_objects(image, objects, image_shape, padding, exact=exact)
 

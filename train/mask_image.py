@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from attokit.train.dataset import IGNORE, Batch
 from attokit.train.image_folder import cover, fit_image
+from attokit.train.photo import open_stored
 
 Color = tuple[int, int, int]
 Meaning = Mapping[int, int] | Mapping[Color, int]
@@ -133,14 +134,5 @@ def read_pair(
       ValueError: if a file cannot be read, both differ in size, or the mask holds what stands for
         no class.
     """
-    with _open(image_path) as image, _open(mask_path) as mask:
-        return fit_pair(image, mask, image_shape, meaning, f"{mask_path} (of {image_path.name})")
-
-
-def _open(path: pathlib.Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except (OSError, UnidentifiedImageError) as err:
-        raise ValueError(f"cannot read the image {path}: {err}; remove or replace it") from err
-    return image
+    image, mask = open_stored(image_path), open_stored(mask_path)
+    return fit_pair(image, mask, image_shape, meaning, f"{mask_path} (of {image_path.name})")

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from attokit.train.photo import with_channels
+
 Info = Float[np.ndarray, "4 2"]
 
 
@@ -17,7 +19,7 @@ def resize_and_pad(
     """Returns an image of a shape, with 1 or 3 channels, zeros where it is padded; and its `image_info`."""
     info = fit_whole((image.height, image.width), shape[:2])
     height, width = scaled_size(info)
-    image = image.convert("L" if shape[2] == 1 else "RGB")
+    image = with_channels(image, shape[2])
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     out = np.zeros(shape, np.uint8)
     out[:height, :width] = pixels.reshape(height, width, shape[2])

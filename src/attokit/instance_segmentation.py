@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +31,7 @@ from attokit.train import (
     MaskRCNNTrainConfig,
     Source,
     instance_segmentation_task,
+    open_upright,
     read_image,
 )
 from attokit.train.mask_rle import paste_mask
@@ -176,9 +176,5 @@ def predict(
 def _fitted(
     path: pathlib.Path, shape: tuple[int, int, int]
 ) -> tuple[UInt8[np.ndarray, "h w c"], Info]:
-    """Returns the image of a file, fitted whole, and its `image_info`."""
-    try:
-        with Image.open(path) as image:
-            return resize_and_pad(image, shape)
-    except (OSError, UnidentifiedImageError) as err:
-        raise ValueError(f"cannot read the image {path}: {err}; remove or replace it") from err
+    """Returns the image of a file, upright, fitted whole, and its `image_info`."""
+    return resize_and_pad(open_upright(path), shape)
