@@ -26,6 +26,8 @@ from attokit.export.cmsis_nn_convolutions import (
     plain,
     transpose_conv,
 )
+from attokit.export.detection import CUSTOM_CODE, post_process_scratch
+from attokit.export.micro_rules import problem_in_micro
 from attokit.export.problems import Problem, Seen
 
 _INT32 = 4  # bytes
@@ -52,10 +54,18 @@ _UNCOUNTED = Problem("its scratch is not counted here", "ask its own function fo
 
 def kernel_of(graph: Subgraph, operator: OperatorInfo, core: Core) -> Kernel:
     """Returns what runs an operator on a core."""
+    if (refused := problem_in_micro(graph, operator)) is not None:
+        return Kernel(speed="unfit", problem=refused)
     rule = _RULES.get(operator.kind)
     if rule is None:
         if operator.kind in _COPIES:
             return Kernel(speed="reference")
+        if operator.kind == CUSTOM_CODE:
+            problem = Problem(
+                "its scratch grows with the boxes that it may answer", "let it answer fewer"
+            )
+            scratch = post_process_scratch(graph, operator)
+            return Kernel(speed="reference", scratch=scratch, problem=problem)
         problem = Problem("CMSIS-NN has no kernel of it", _INSTEAD.get(operator.kind, ""))
         return Kernel(speed="reference", problem=problem)
     if not operator.outputs or min(operator.inputs[:1], default=-1) < 0:

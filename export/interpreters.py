@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from attokit.export.anatomy import Inspection
-from attokit.export.support import missing_in_micro
+from attokit.export.micro_rules import refused_in_micro
 from attokit.quant.ops.kind import KERNELS, Kernels
 
 # Operators with the output's shape in a constant, and what is for one image.
@@ -137,9 +137,9 @@ class _Micro:
                 else config.kAllocationRecording,
             )
         except RuntimeError as err:  # which does not say why
-            if missing := missing_in_micro(info.main):
+            if refused := refused_in_micro(info.main):
                 raise RuntimeError(
-                    f"TFLite Micro has no {', '.join(missing)}; choose kernels 'reference' or 'xnnpack'"
+                    f"{refused}; or choose kernels 'reference' or 'xnnpack'"
                 ) from err
             raise
         self._outputs = len(info.main.outputs)

@@ -1,14 +1,15 @@
 """C++ sources of a file for TFLite Micro: its bytes, what goes in and out, the operators to register."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 
 from attokit.export.anatomy import Inspection, TensorInfo
-from attokit.export.detection import CUSTOM_CODE
+from attokit.export.cpp_names import is_cpp_name
+from attokit.export.detection import CUSTOM_CODE, post_process_scratch
 from attokit.export.inspection import inspect
+from attokit.export.micro_rules import refused_in_micro
 from attokit.export.streamed import Streamed
-from attokit.export.support import SUPPORT, missing_in_micro
+from attokit.export.support import SUPPORT
 from attokit.quant.live_bytes import bytes_of
 
 _BYTES_PER_LINE = 16
@@ -38,8 +39,11 @@ def micro_sources(file: bytes, name: str, arena_bytes: int | None = None) -> Map
     Raises:
       ValueError: if TFLite Micro has no kernel for an operator, the file is damaged, or the name is none.
     """
-    if not re.fullmatch(r"[A-Za-z_]\w*", name):
-        raise ValueError(f"{name!r} is no name in C++: use letters, digits and underscores")
+    if not is_cpp_name(name):
+        raise ValueError(
+            f"{name!r} is no name of a namespace in C++: use letters, digits and underscores, and no word of the "
+            "language"
+        )
     info = inspect(file)
     measured = arena_bytes is not None
     arena = arena_bytes if arena_bytes is not None else _estimate(info)
@@ -96,11 +100,11 @@ def resolver_methods(info: Inspection) -> tuple[str, ...]:
     Raises:
       ValueError: if TFLite Micro has no kernel for some operator.
     """
-    unknown = info.histogram.keys() - _METHODS.keys() - SUPPORT.keys()
-    if missing := sorted({*missing_in_micro(info.main), *unknown}):
+    if refused := refused_in_micro(info.main):
+        raise ValueError(refused)
+    if unknown := sorted(info.histogram.keys() - _METHODS.keys() - SUPPORT.keys()):
         raise ValueError(
-            f"TFLite Micro has no {', '.join(missing)}: write the file with target 'micro', which "
-            "has tables for functions of one variable"
+            f"whether TFLite Micro has {', '.join(unknown)} is not known here: register operators by hand"
         )
     return tuple(sorted(_method(kind) for kind in info.histogram))
 
@@ -113,8 +117,9 @@ def _method(kind: str) -> str:
 def _estimate(info: Inspection) -> int:
     graph = info.main
     channels = sum(t.scale.size for t in graph.tensors if t.constant)
+    chosen = [op for op in graph.operators if op.kind == CUSTOM_CODE]
     return (
-        info.peak_ram
+        max([info.peak_ram, *(op.live + post_process_scratch(graph, op) for op in chosen)])
         + _BYTES_PER_OPERATOR * len(graph.operators)
         + _BYTES_PER_TENSOR * len(graph.tensors)
         + _BYTES_PER_CHANNEL * channels

@@ -9,8 +9,6 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from attokit.export.anatomy import Subgraph
-
 EDGE_TPU_RUNTIME = (2, 5)  # its last compiler parses operator versions up to about this one
 
 
@@ -187,16 +185,3 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "UNPACK": Support(runtimes={2: "1.14", 4: "2.3"}, vela=True),
     }
 )
-
-
-def missing_in_micro(graph: Subgraph) -> list[str]:
-    """Returns the operators in this table that TFLite Micro has no kernel for, sorted."""
-    return sorted(
-        {
-            operator.kind
-            for operator in graph.operators
-            for index in operator.outputs
-            if operator.kind in SUPPORT
-            and not SUPPORT[operator.kind].micro_takes(graph.tensors[index].dtype)
-        }
-    )

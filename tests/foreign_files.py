@@ -25,12 +25,13 @@ def written(inputs, operators):
     )
 
 
-def with_variable(file, name):
-    """Returns a file in which a tensor is state that one run leaves to the next."""
+def changed(file, name, **fields):
+    """Returns a file with other fields of a tensor, such as isVariable or type."""
     model = schema.ModelT.InitFromPackedBuf(file, 0)
-    (state,) = (t for t in model.subgraphs[0].tensors if t.name == name.encode())
-    state.isVariable = True
+    (tensor,) = (t for t in model.subgraphs[0].tensors if t.name == name.encode())
+    for field, value in fields.items():
+        setattr(tensor, field, value)
     return pack(model, len(file))
 
 
-__all__ = ["CODES", "Tensor", "schema", "step", "with_variable", "written"]
+__all__ = ["CODES", "Tensor", "changed", "schema", "step", "written"]

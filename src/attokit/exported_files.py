@@ -2,13 +2,13 @@
 
 import hashlib
 import pathlib
-import re
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from attokit import export
 from attokit.arena import arena, arena_bytes
+from attokit.export.cpp_names import cpp_name
 from attokit.training import write_labels
 
 
@@ -35,15 +35,14 @@ def tell_places(file: bytes, console: Console) -> None:
 def write_sources(output: pathlib.Path, file: bytes, console: Console) -> None:
     """Writes what C++ needs of a file beside it."""
     measured = arena_bytes(output)
-    for title, text in export.micro_sources(file, _cpp_name(output.stem), measured).items():
+    for title, text in export.micro_sources(file, cpp_name(output.stem), measured).items():
         path = export.write(output.with_name(title), text.encode())
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def _cpp_name(stem: str) -> str:
-    """Returns a name in C++ that is like the stem of a file."""
-    name = re.sub(r"\W", "_", stem)
-    return f"_{name}" if name[0].isdigit() else name
+    if measured is not None:
+        note = (
+            f"TFLite Micro's arena: {measured:,} bytes, as its interpreter measures it on 64 bits"
+        )
+        console.print(note, highlight=False, soft_wrap=True)
 
 
 def label(path: pathlib.Path, class_names: tuple[str, ...], console: Console) -> None:
@@ -71,7 +70,7 @@ def write_strips_header(
         return  # without TFLite Micro's interpreter nobody knows
     records = sum(one.records for one in found if one is not None)
     total = records + max(one.activations for one in found if one is not None)
-    name = _cpp_name(f"{output.stem}_strips")
+    name = cpp_name(f"{output.stem}_strips")
     path = output.with_name(f"{name}.h")
     export.write(path, export.strips_header(files, name, total).encode())
     console.print(

@@ -89,7 +89,10 @@ def test_a_softmax_may_widen():
         (("MUL", MAP, GATE), "1x1x1x8 and 1x4x4x8 are not of one shape"),
         (("ADD", _tensor((1, 8), "int32"), _tensor((1, 8), "int32")), "none of int32"),
         (("AVERAGE_POOL_2D", _tensor((1, 4, 4, 8), "float32")), "none of float32"),
-        (("FULLY_CONNECTED", _tensor((1, 8), "float32"), GATE), "none of float32"),
+        (
+            ("FULLY_CONNECTED", _tensor((1, 8), "float32"), _tensor((2, 8), "float32")),
+            "none of float32",
+        ),
         (("BATCH_MATMUL", _tensor((1, 8), "float32"), GATE), "none of float32"),
         (("SOFTMAX", _tensor((1, 8), "float32")), "none of float32"),
         (("MAXIMUM", MAP16, MAP16), "none of int16"),

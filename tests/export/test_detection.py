@@ -7,7 +7,9 @@ import pytest
 from traced import normal
 
 from attokit import export, quant, zoo
+from attokit.arena import arena
 from attokit.export import DetectionPostProcess
+from attokit.export.detection import post_process_scratch
 from attokit.zoo.box_coder import SSD_WEIGHTS, cxcywh_to_xyxy, decode_boxes
 from attokit.zoo.nms import non_max_suppression
 from attokit.zoo.prior_boxes import prior_boxes_cxcywh
@@ -120,3 +122,20 @@ def test_refuses_what_the_operator_cannot_do(detector):
     classifier, own = quant.trace(lambda v, x: x @ v, normal(3, 2), normal(1, 3))
     with pytest.raises(ValueError, match="the graph returns output"):
         export.to_tflite(classifier, own, detection=DETECTION)
+
+
+@pytest.mark.parametrize("places", [3, PLACES])
+def test_the_scratch_that_it_takes_in_micro(detector, tmp_path, places):
+    graph, weights, qparams, _ = detector
+    few = dataclasses.replace(DETECTION, max_detections=places)
+    file = export.to_tflite(graph, weights, qparams, target="micro", detection=few)
+    info = export.inspect(file)
+    chooser = info.main.operators[-1]
+    scratch = post_process_scratch(info.main, chooser)
+    measured = arena(export.write(tmp_path / "net.tflite", file))
+    assert scratch - 512 < measured.activations - chooser.live <= scratch
+    use = export.cortex_m(info).uses[-1]
+    assert (use.kernel.speed, use.kernel.scratch) == ("reference", scratch)
+    header = export.micro_sources(file, "net")["net.h"]
+    told = int(header.split("arena_bytes = ")[1].split(";")[0])
+    assert measured.total <= told < measured.total + 6000
