@@ -76,32 +76,43 @@ class Commuting:
 def _moved_back(operand: Value, beside: Symbol, path: Sequence[Node]) -> Known | None:
     """Returns a known operand as it is before the movements; None unless it is one per channel."""
     assert isinstance(operand, Known)  # the only symbol is the other one
-    number = operand.scalar()
-    if number is not None:
-        return Known(np.asarray(number, operand.dtype), operand.name)
-    array = np.broadcast_to(operand.array, beside.shape)
-    for movement in path:
-        if movement.kind == "reshape":
-            array = array.reshape(movement.inputs[0].shape)
-        else:
-            array = array.transpose(np.argsort(movement.attributes["permutation"]))
-    vector = channel_vector(array, array.shape)
+    entries = operand.entries()
+    if entries.size and (entries == entries.flat[0]).all():
+        return Known(operand.array.reshape(-1)[0].reshape(()), operand.name)
+
+    def moved(array: np.ndarray) -> np.ndarray:
+        array = np.broadcast_to(array, beside.shape)
+        for movement in path:
+            if movement.kind == "reshape":
+                array = array.reshape(movement.inputs[0].shape)
+            else:
+                array = array.transpose(np.argsort(movement.attributes["permutation"]))
+        return array
+
+    array = moved(operand.array)
+    vector = _per_channel(array, moved(entries), array.shape)
     return None if vector is None else Known(vector, operand.name)
 
 
-def channel_vector(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Returns the array as one float64 per last axis, or None if it varies along others.
+def channel_vector(known: Known, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Returns the array as one float64 per last axis, or None if it varies along others, or may come to.
 
     Args:
-      array: Broadcasts against the shape.
+      known: Broadcasts against the shape.
       shape: Of a contraction's output.
     """
+    return _per_channel(known.array, known.entries(), shape)
+
+
+def _per_channel(
+    array: np.ndarray, entries: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray | None:
     channels = shape[-1]
     if array.ndim > len(shape) or any(n != 1 for n in array.shape[:-1]):
         if array.size == 0 or array.ndim > len(shape):
             return None
-        rows = array.reshape(-1, array.shape[-1])
+        rows = entries.reshape(-1, array.shape[-1])
         if not (rows == rows[:1]).all():
             return None
-        array = rows[0]
+        array = array.reshape(-1, array.shape[-1])[0]
     return np.broadcast_to(array.reshape(-1).astype(np.float64), (channels,))

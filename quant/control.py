@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from attokit.quant.lowering import movement
-from attokit.quant.lowering.values import Builder, Known, Value
+from attokit.quant.lowering.values import Builder, Known, Value, WeightName
 
 # Interprets a closed jaxpr on values.
 Run = Callable[[Any, Sequence[Value]], list[Value]]
@@ -81,7 +81,8 @@ def _parted(
 def _entry(build: Builder, column: Value, index: int) -> Value:
     """Returns one entry along the first axis; that of a weight is a weight of its own."""
     if isinstance(column, Known):
-        name = None if column.name is None else f"{column.name}/{index}"
+        made = getattr(column.name, "made", "")
+        name = None if column.name is None else WeightName(f"{column.name}/{index}", made)
         return Known(column.array[index], name)
     shape = column.shape
     cut = movement.slice_(

@@ -6,7 +6,16 @@ import numpy as np
 
 from attokit.quant.commuting import CONTRACTIONS, channel_vector
 from attokit.quant.lowering.contraction import pad_images, padding_name, read_padding
-from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer
+from attokit.quant.lowering.values import (
+    Builder,
+    Known,
+    Node,
+    Symbol,
+    Value,
+    WeightName,
+    made_of,
+    producer,
+)
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Activation
 from attokit.quant.program import Program, Rule, apply
@@ -44,7 +53,7 @@ def _fold_into_producer(node: Node, uses: dict[Symbol, int]) -> Symbol | None:
     target = producer(symbol, *CONTRACTIONS)
     if target is None:
         return None
-    vector = channel_vector(known.array, target.output.shape)
+    vector = channel_vector(known, target.output.shape)
     if vector is None or target.activation != "none" or node.output.shape != symbol.shape:
         return None
     flipped = node.kind == "sub" and known is node.inputs[0]
@@ -65,9 +74,11 @@ def _scale_and_shift(target: Node, factor: Any, shift: Any, name: str | None) ->
     assert isinstance(kernel, Known)  # lowering takes no other
     assert bias is None or isinstance(bias, Known)  # it was made here
     if factor is not None:
-        target.inputs[1] = Known(kernel.array.astype(np.float64) * factor, kernel.name)
+        target.inputs[1] = Known(
+            kernel.array.astype(np.float64) * factor, _after(kernel.name, "mul", name)
+        )
         if bias is not None:
-            bias = Known(bias.array * factor, bias.name)
+            bias = Known(bias.array * factor, _after(bias.name, "mul", name))
     if shift is not None:
         array = shift if bias is None else bias.array + shift
         bias = Known(array, _bias_name(kernel, bias, name))
@@ -77,12 +88,24 @@ def _scale_and_shift(target: Node, factor: Any, shift: Any, name: str | None) ->
 def _bias_name(kernel: Known, bias: Known | None, added: str | None) -> str | None:
     """Returns the existing bias's name, or that of what is added, or one beside the kernel."""
     if bias is not None and bias.name is not None:
-        return bias.name
+        return _after(bias.name, "add", added)
     if kernel.name is None:
         return None
     layer = kernel.name.rpartition("/")[0]
     own = added is not None and added.rpartition("/")[0] == layer and added != kernel.name
-    return added if own else f"{layer}/bias".lstrip("/")
+    return (
+        added
+        if own
+        else WeightName(f"{layer}/bias".lstrip("/"), repr(made_of(added or kernel.name)))
+    )
+
+
+def _after(name: str | None, step: str, other: str | None) -> str | None:
+    """Returns a weight's name after a sum or product with what another made; constants leave it as it is."""
+    if name is None or other is None:
+        return name
+    own = name if isinstance(name, WeightName) else WeightName(name)
+    return own.after(step, made_of(other))
 
 
 def taking_in_pads(uses: dict[Symbol, int]) -> Rule:

@@ -29,9 +29,17 @@ _GRID = np.concatenate(
         [0.0],
     ]
 ).astype(np.float32)
+_BISECTIONS = 40  # from one point of the grid to the next float32
 _LARGEST_ARITHMETIC = 2  # adds and multiplications up to which a table of three operators is dearer
 _ARITHMETIC = frozenset({"add", "sub", "mul", "maximum", "minimum"})
 _RECTIFIERS = frozenset({"relu", "relu6", "relu_n1_to_1"})
+_TURNING = frozenset(
+    {
+        "ceil", "equal", "floor", "greater", "greater_equal", "is_finite", "less", "less_equal", "not_equal", "round",
+        "sign",
+    }
+)  # fmt: skip
+_FOLDING = frozenset({"abs", "integer_pow", "mul", "relu", "relu6", "square"})
 # Elementwise nodes that only this pass resolves.
 _PENDING = frozenset({"unary", "convert"})
 
@@ -92,6 +100,40 @@ class Composite:
         for step in self.steps:
             known.append(step.on_host(known))
         return known[-1].astype(np.float32)
+
+    def turns(self) -> np.ndarray:
+        """Returns both sides of every place on the grid's span where a comparison or rounding turns, and the middles.
+
+        Between two of them the function has one form, so what agrees with another there and on the grid does so in
+        bands, too, that no point of the grid lies in.
+        """
+        grid = np.unique(_GRID)
+        sides = []
+        for step, marks in enumerate(self._marks(grid)):
+            (turned,) = np.nonzero(marks[1:] != marks[:-1])
+            low, high, below = grid[turned], grid[turned + 1], marks[turned]
+            for _ in range(_BISECTIONS if turned.size else 0):
+                middle = low / 2 + high / 2
+                same = self._marks(middle)[step] == below
+                low, high = np.where(same, middle, low), np.where(same, high, middle)
+            sides += [low, high]
+        places = np.unique(np.concatenate([*sides, np.zeros(0, np.float32)]))
+        return np.concatenate([places, places[1:] / 2 + places[:-1] / 2])
+
+    def _marks(self, values: np.ndarray) -> list[np.ndarray]:
+        """Returns what each step decides that compares, chooses or rounds."""
+        known, marks = [values], []
+        for step in self.steps:
+            operands = [known[x] if isinstance(x, int) else x for x in step.operands]
+            known.append(step.on_host(known))
+            kind = step.attributes["name"] if step.kind == "unary" else step.kind
+            if kind in _TURNING:
+                marks.append(np.broadcast_to(known[-1], values.shape))
+            elif kind in ("maximum", "minimum"):
+                marks.append(np.broadcast_to(operands[0] < operands[1], values.shape))
+            elif kind in _FOLDING:  # what comes after may be true on both sides of a place alone
+                marks.append(np.broadcast_to(operands[0] > 0, values.shape))
+        return marks
 
     @property
     def name(self) -> str:
@@ -268,10 +310,9 @@ def _named_and_one_more(build: Builder, part: _Part) -> Value | None:
     inner = [value for value in last.inputs if isinstance(value, Symbol)]
     if last.kind not in ("add", "sub", "mul") or len(inner) != 1 or inner[0] is part.root:
         return None
-    head = _Part(part.root, tuple(part.nodes[:-1]))
-    values = _values(head.function().on_host)
+    seen = _Seen(_Part(part.root, tuple(part.nodes[:-1])).function())
     for kind in ("logistic", "tanh"):
-        if _agree(values, _values_of(kind)):
+        if seen.agrees(kind):
             named = build.emit(kind, [part.root], part.root.shape)
             inputs = [named if value is inner[0] else value for value in last.inputs]
             return build.emit(last.kind, inputs, last.output.shape, **last.attributes)
@@ -321,23 +362,52 @@ def _agree(found: np.ndarray, wanted: np.ndarray) -> bool:
     return same and np.allclose(found[-1], wanted[-1], rtol=1e-6, atol=1e-8, equal_nan=True)
 
 
+class _Seen:
+    """A function at the points by which it is told from others."""
+
+    def __init__(self, composite: Composite):
+        self._composite = composite
+        self.values = _values(composite.on_host)
+
+    def agrees(self, name: str) -> bool:
+        """Tells whether it is a function of TFLite's."""
+        function = _host_form(name)
+        return _agree(self.values, _values_of(name)) and self._agrees_at_turns(function)
+
+    def is_like(self, function: Callable[[np.ndarray], np.ndarray]) -> bool:
+        """Tells whether it is a function in NumPy."""
+        return _agree(self.values, function(_GRID)) and self._agrees_at_turns(function)
+
+    def _agrees_at_turns(self, function: Callable[[np.ndarray], np.ndarray]) -> bool:
+        points, found = self._turns
+        with np.errstate(all="ignore"):
+            wanted = np.asarray(function(points), np.float32)
+        return bool(np.allclose(found, wanted, rtol=2e-5, atol=2e-6, equal_nan=True))
+
+    @functools.cached_property
+    def _turns(self) -> tuple[np.ndarray, np.ndarray]:
+        with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
+            points = self._composite.turns()
+            return points, np.asarray(self._composite.on_host(points), np.float32)
+
+
 def _named(build: Builder, part: _Part) -> Value | None:
     """Returns the function as one of TFLite's own ops, or None."""
-    values = _values(part.function().on_host)
+    seen = _Seen(part.function())
     root, shape = part.root, part.root.shape
-    if _agree(values, _GRID):
+    if seen.is_like(lambda x: x):
         return root
     for kind in _KINDS:
-        if _agree(values, _values_of(kind)):
+        if seen.agrees(kind):
             return build.emit(kind, [root], shape)
-    if _agree(values, _values_of("silu")):
+    if seen.agrees("silu"):
         gate = build.emit("logistic", [root], shape)
         return build.emit("mul", [root, gate], shape)
-    slope = float(values[_GRID.argmin()] / _GRID.min())
-    if np.isfinite(slope) and _agree(values, np.where(_GRID < 0, _GRID * np.float32(slope), _GRID)):
+    slope = float(seen.values[_GRID.argmin()] / _GRID.min())
+    if np.isfinite(slope) and seen.is_like(lambda x: np.where(x < 0, x * np.float32(slope), x)):
         return build.emit("leaky_relu", [root], shape, alpha=slope)
     for name, function in lookup.FUNCTIONS.items():
-        if _agree(values, _values_of(name)):
+        if seen.agrees(name):
             return build.emit("lookup", [root], shape, function=function, name=name)
     return None
 
@@ -396,8 +466,12 @@ _ON_HOST: Mapping[str, Callable[..., Any]] = MappingProxyType(
 )
 
 
-@functools.cache
-def _values_of(name: str) -> np.ndarray:
+def _host_form(name: str) -> Callable[..., Any]:
     function = _HOST_FORMS.get(name) or lookup.FUNCTIONS[name].host
     assert function is not None, f"{name!r} has no form in NumPy"
-    return _values(function)
+    return function
+
+
+@functools.cache
+def _values_of(name: str) -> np.ndarray:
+    return _values(_host_form(name))

@@ -28,7 +28,8 @@ def _by_choice(node: Node) -> tuple[Symbol, Known] | None:
     if asked is None:
         return None
     values, bound = asked.inputs
-    if not isinstance(bound, Known) or bound.scalar() != 0 or not isinstance(values, Symbol):
+    zero = isinstance(bound, Known) and bound.name is None and bound.scalar() == 0
+    if not zero or not isinstance(values, Symbol):
         return None
     if asked.kind in _BELOW:
         chosen, otherwise = otherwise, chosen

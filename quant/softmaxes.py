@@ -197,7 +197,7 @@ def _sums(summands: Value, exponential: Node) -> bool:
 
 
 def _number(value: Value) -> float:
-    number = value.scalar() if isinstance(value, Known) else None
+    number = value.scalar() if isinstance(value, Known) and value.name is None else None
     return math.nan if number is None else number
 
 

@@ -18,10 +18,18 @@ from jaxtyping import Array, Float
 
 from attokit.quant import naming
 from attokit.quant.control import CONTROL
-from attokit.quant.graph import Graph, carried_type, is_quantized
+from attokit.quant.graph import Graph, Note, carried_type, is_quantized
 from attokit.quant.lowering import known
 from attokit.quant.lowering.primitives import CURES, LOWERINGS
-from attokit.quant.lowering.values import Builder, Known, Symbol, UnsupportedOpError, Value
+from attokit.quant.lowering.values import (
+    Builder,
+    Known,
+    Symbol,
+    UnsupportedOpError,
+    Value,
+    WeightName,
+    made_of,
+)
 from attokit.quant.ops.regions import COMPOSITES
 from attokit.quant.program import Program
 from attokit.quant.randomness import origin, refuse_drawn
@@ -33,6 +41,18 @@ from attokit.zoo import composite
 _SHUT = np.finfo(np.float32).tiny  # below it a logistic and its gradient are 0 in float32
 _PLAIN = (np.dtype(np.int32), np.dtype(np.bool_))  # inputs that stay as they are
 _INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
+# Steps after which all entries of a weight are there in their order.
+_KEEPS_ENTRIES = frozenset(
+    {
+        "broadcast_in_dim",
+        "convert_element_type",
+        "copy",
+        "expand_dims",
+        "reshape",
+        "squeeze",
+        "stop_gradient",
+    }
+)
 _CALLS = frozenset(
     {
         "checkpoint",
@@ -87,6 +107,7 @@ def trace(
     if not outputs:
         raise ValueError("the function returns nothing (None or an empty tree); return an array")
     program = Program(build.nodes, outputs)
+    program.notes += [Note(*note) for note in build.notes]
     rewrite(program)
     _give_outputs_tensors(program)
     _mark_parted_batches(program, symbols)
@@ -108,7 +129,7 @@ def _arrays(variables: Any) -> tuple[list[Known], Callable[[list[Any]], Any]]:
         values = dict(enumerate(leaves)) | dict(zip(places, arrays, strict=True))
         return jax.tree.unflatten(tree, values.values())
 
-    return [Known(known.held(leaves[i]), names[i]) for i in places], restored
+    return [Known(known.held(leaves[i]), WeightName(names[i])) for i in places], restored
 
 
 def _check_inputs(names: Sequence[str], inputs: Sequence[Any]) -> None:
@@ -158,17 +179,32 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
             return CONTROL[name](build, functools.partial(_call, build), eqn.params, operands)
     if _all_known(operands):
         arrays = known.evaluate(eqn, [constant.array for constant in operands])
-        weight = next((constant.name for constant in operands if constant.name is not None), None)
+        weight = _made_by(eqn, operands)
         with _located(build, eqn):
             drawn = origin(build, eqn, operands)
         if name == "logistic" and _saturated(arrays[0]):
             return [Known(np.round(arrays[0]), None, drawn)]
-        return [Known(array, weight, drawn) for array in arrays]
+        several = weight is not None and len(arrays) > 1
+        names = [weight.after(i) if several else weight for i in range(len(arrays))]  # type: ignore[union-attr]
+        return [Known(array, own, drawn) for array, own in zip(arrays, names, strict=True)]
     refuse_drawn(operands)
     with _located(build, eqn):
         if name == composite.NAME:
             return _composite(build, eqn, operands)
         return _lower(build, eqn, operands)
+
+
+def _made_by(eqn: Any, operands: Sequence[Known]) -> WeightName | None:
+    """Returns the name of what an equation makes of weights, that of the first; None if there are none."""
+    name = next((constant.name for constant in operands if constant.name is not None), None)
+    if name is None:
+        return None
+    name = name if isinstance(name, WeightName) else WeightName(name)
+    kind, whole = eqn.primitive.name, eqn.outvars[0].aval.size == operands[0].array.size
+    permuted = kind == "reshape" and eqn.params["dimensions"] is not None
+    if kind in _KEEPS_ENTRIES and whole and not permuted:
+        return name
+    return name.after(kind, repr(eqn.params), [o.history for o in operands])
 
 
 def _saturated(gates: np.ndarray) -> bool:
@@ -259,7 +295,7 @@ def _freeze(program: Program, inputs: Mapping[str, Symbol], shapes: Any):
             return names.of(value)
         # An unrolled loop makes the same array of a weight again in each step.
         own = id(value.array) if value.name is None else value.array.tobytes()
-        key = (value.name, value.shape, str(value.dtype), own)
+        key = (made_of(value.name), value.shape, str(value.dtype), own)
         if key not in arrays:
             name = names.weight(value.name, role)
             array = np.array(value.array, carried_type(value.dtype))

@@ -13,7 +13,7 @@ from attokit.quant.lowering.movement import (
     emit_transpose,
     slice_,
 )
-from attokit.quant.lowering.values import Builder, Known, Symbol, Value
+from attokit.quant.lowering.values import Builder, Known, Symbol, Value, part_of
 
 Pair = tuple[int, int]
 
@@ -210,7 +210,9 @@ def _transposed_convolution(
             "transpose_conv",
             [
                 _channels(build, images, group * entering, entering),
-                Known(kernel.array[..., own], kernel.name) if window.groups > 1 else kernel,
+                Known(kernel.array[..., own], part_of(kernel.name, group))
+                if window.groups > 1
+                else kernel,
             ],
             (images.shape[0], *sizes, leaving),
             strides=window.spread,

@@ -184,7 +184,7 @@ def pow_(build: Builder, params, base: Value, exponent: Value) -> Symbol:
     del params
     known = next((v for v in (base, exponent) if isinstance(v, Known)), None)
     value = exponent if known is base else base
-    number = _number(known, value)
+    number = _fixed(build, known, value)
     if number is None:
         raise build.error(
             f"a power of shapes {base.shape} and {exponent.shape} that both vary",
@@ -201,7 +201,7 @@ def pow_(build: Builder, params, base: Value, exponent: Value) -> Symbol:
 def rem(build: Builder, params, dividend: Value, divisor: Value) -> Symbol:
     """The remainder by one number (of `jnp.mod`, `jnp.fmod` and %)."""
     del params
-    number = _number(divisor, dividend)
+    number = _fixed(build, divisor, dividend)
     if number is None or not is_quantized(dividend.dtype):
         raise build.error(
             f"a remainder of {dividend.dtype} of shapes {dividend.shape} and {divisor.shape}",
@@ -286,10 +286,24 @@ def _shape(*values: Value) -> tuple[int, ...]:
 
 
 def _number(value: Value | None, other: Value) -> float | None:
-    """Returns the one number that a value is, if it leaves the other its shape."""
-    if isinstance(value, Known) and _shape(value, other) == other.shape:
-        return value.scalar()
-    return None
+    """Returns the one number that a constant is, if it leaves the other its shape."""
+    if not isinstance(value, Known) or value.name is not None:
+        return None
+    return value.scalar() if _shape(value, other) == other.shape else None
+
+
+def _fixed(build: Builder, value: Value | None, other: Value) -> float | None:
+    """Returns the one number that a constant or weight is, which a table then holds; None as `_number` does."""
+    if isinstance(value, Known) and value.name is not None and _shape(value, other) == other.shape:
+        entries = value.entries()
+        if not entries.size or (entries != entries.flat[0]).any():
+            return None
+        number = value.array.flat[0].item()
+        build.notes.append(
+            (f"weight {str(value.name)!r} fixed at {number:g} in a table", build.source)
+        )
+        return number
+    return _number(value, other)
 
 
 def _with_scalar(first: Value, second: Value) -> tuple[Value, float | None]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from attokit.quant.lowering.movement import concatenate, emit_reshape, emit_slice, emit_transpose
 from attokit.quant.lowering.positions import emit_positions, positions_of
-from attokit.quant.lowering.values import Builder, Known, Symbol, Value, producer, unshaped
+from attokit.quant.lowering.values import Builder, Known, Symbol, Value, part_of, producer, unshaped
 
 
 def _starts(
@@ -79,7 +79,7 @@ def replaced(build: Builder, value: Value, part: Value, begin: Sequence[int], ax
 def _cut(build: Builder, value: Value, axis: int, start: int, end: int) -> Value:
     if isinstance(value, Known):
         index = (slice(None),) * axis + (slice(start, end),)
-        return Known(value.array[index], value.name)
+        return Known(value.array[index], part_of(value.name, axis, start, end))
     low = [start if i == axis else 0 for i in range(len(value.shape))]
     high = [end if i == axis else n for i, n in enumerate(value.shape)]
     return emit_slice(build, value, low, high)

@@ -6,6 +6,8 @@ Besides the kinds of `ops.table` there are a few that only rewriting understands
 """
 
 import dataclasses
+import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,13 +17,47 @@ import numpy as np
 from attokit.quant.ops.kind import Activation
 
 
+class WeightName(str):
+    """Path of the leaf that an array is or was made of, as text, and what was done to it.
+
+    Attributes:
+      made: Digest of the steps from the leaf; equal where the same was done, "" of the whole leaf. Equal values
+        alone do not make two arrays one weight: training may part them.
+    """
+
+    made: str
+
+    def __new__(cls, path: str, made: str = "") -> "WeightName":
+        """Returns a name with its history."""
+        name = super().__new__(cls, path)
+        name.made = made
+        return name
+
+    def after(self, *step: object) -> "WeightName":
+        """Returns the name of what a step makes of the array; the text of its parts tells it from others."""
+        text = repr((self.made, *step))
+        return WeightName(self, hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
+
+
+def made_of(name: str | None) -> tuple[str, str] | None:
+    """Returns what two arrays of one history have in common: their leaf, and what was done to it."""
+    return None if name is None else (str(name), getattr(name, "made", ""))
+
+
+def part_of(name: str | None, *where: object) -> WeightName | None:
+    """Returns the name of a part of an array; None of a constant's."""
+    if name is None:
+        return None
+    return (name if isinstance(name, WeightName) else WeightName(name)).after("part", *where)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Known:
     """An array that depends on weights or constants alone.
 
     Attributes:
       array: Its value.
-      name: Path of the weight that it is or was made from, or None for constants.
+      name: Path of the weight that it is or was made from (`WeightName`), or None for constants.
       drawn: The user's line that drew random numbers it was made from, or "".
     """
 
@@ -44,6 +80,21 @@ class Known:
         flat = self.array.reshape(-1) if self.array.size else np.zeros(1)
         same = flat == flat[0] if flat[0] == flat[0] else flat != flat  # NaN equals nothing
         return flat[0].item() if same.all() else None
+
+    @property
+    def history(self) -> object:
+        """What tells how it came about: of a constant its values."""
+        if self.name is not None:
+            return made_of(self.name)
+        content = np.ascontiguousarray(self.narrowed(range(self.array.ndim)).array).tobytes()
+        return self.shape, str(self.dtype), hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    def entries(self) -> np.ndarray:
+        """Returns what is equal only where entries always are: of a constant its values, of a weight their places."""
+        if self.name is None:
+            return self.array
+        narrow = self.narrowed(range(self.array.ndim)).shape
+        return np.broadcast_to(np.arange(math.prod(narrow)).reshape(narrow), self.shape)
 
     def narrowed(self, axes: Iterable[int]) -> "Known":
         """Returns this with size 1 along those of some axes where it repeats itself.
@@ -151,10 +202,12 @@ class Builder:
       nodes: What was emitted so far.
       source: The user's line that the next nodes stand for.
       scope: The module that they belong to.
+      notes: What the user should know, and the line that it concerns.
     """
 
     def __init__(self, source: str = "", scope: str = "") -> None:
         self.nodes: list[Node] = []
+        self.notes: list[tuple[str, str]] = []
         self.source, self.scope = source, scope
 
     def emit(

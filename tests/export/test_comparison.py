@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from foreign_files import CODES, Tensor, schema, step, written
+from made_files import CODES, Tensor, schema, step, written
 
 from attokit import export
 from attokit.export.comparison import compare

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from foreign_files import CODES, Tensor, changed, schema, step, written
+from made_files import CODES, Tensor, changed, schema, step, written
 
 from attokit import export
 from attokit.export.flatbuffer import Quantization

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from foreign_files import CODES, Tensor, changed, schema, step, written
+from made_files import CODES, Tensor, changed, schema, step, written
 
 from attokit import export, quant
 

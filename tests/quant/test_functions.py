@@ -186,3 +186,20 @@ def test_a_condition_that_others_read_keeps_what_it_compares(function, want):
     graph, weights = quant.trace(lambda _, x, y: function(x, y), (), x, y)
     assert [k for k in kinds(graph) if k != "quantize"] == [k for k in want if k != "quantize"]
     np.testing.assert_allclose(graph(weights, x, y), function(x, y), rtol=1e-5)
+
+
+BANDS = {
+    "identity": lambda x: jnp.where((x > 0.51) & (x < 0.59), 0.0, x),
+    "relu": lambda x: jnp.where((x >= 0.51) & (x <= 0.51001), 1.0, jnp.maximum(x, 0)),
+    "leaky_relu": lambda x: jnp.where((x < -0.31) & (2 * x + 1 > 0.36), x, jnp.where(x > 0, x, x / 8)),
+    "square": lambda x: jnp.where((x - 0.55) * (x - 0.55) < 1e-5, 0.0, x),
+    "logistic": lambda x: jnp.where(jnp.abs(x - 0.55) < 0.01, 3.0, jax.nn.sigmoid(x)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BANDS)
+def test_what_differs_in_a_narrow_band_is_no_other_function(name):
+    points = jnp.linspace(-0.4, 0.6, 100001)[None]  # none of the bands is narrower than a step
+    graph, weights = quant.trace(lambda _, x: BANDS[name](x), (), points)
+    assert kinds(graph)[-1] in ("lookup", "select")
+    np.testing.assert_allclose(graph(weights, points), BANDS[name](points), atol=1e-6)

@@ -197,6 +197,61 @@ def test_a_kernel_used_twice_is_one_weight():
     assert [op.inputs[1] for op in graph.ops] == ["weight", "weight"]
 
 
+STARTS = {
+    "position": (lambda v, x: (x @ v["k"]).reshape(-1, 2, 3) + v["w"], np.zeros((1, 2, 3))),
+    "bias_of_places": (lambda v, x: x @ v["k"] + v["w"], np.zeros((2, 6))),
+    "scale_of_places": (lambda v, x: (x @ v["k"]) * v["w"], np.ones((2, 1))),
+    "clipped_at_6": (lambda v, x: jnp.clip(x @ v["k"], 0, v["w"]), np.asarray(6.0)),
+    "floor": (lambda v, x: jnp.maximum(x @ v["k"], v["w"]), np.asarray(0.0)),
+    "threshold": (lambda v, x: jnp.where(x > v["w"], x, 0.25 * x) @ v["k"], np.asarray(0.0)),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_weight_is_in_the_graph_whatever_it_starts_from(name):
+    function, start = STARTS[name]
+    v = {"k": normal(4, 6), "w": jnp.asarray(start, jnp.float32)}
+    x = normal(2, 4)
+    graph, weights = quant.trace(function, v, x)
+    assert set(weights) == {"k", "w"} and weights["w"].size == v["w"].size
+    moved = v | {"w": v["w"] + 0.1 * normal(*v["w"].shape) + 0.05}
+    now = weights | {"k": v["k"], "w": moved["w"].reshape(weights["w"].shape)}
+    np.testing.assert_allclose(graph(now, x), function(moved, x), atol=1e-5)
+
+
+def test_parts_of_one_leaf_are_weights_of_their_own_even_if_they_start_equal():
+    def function(v, x):
+        first, second = jnp.split(v["b"], 2)
+        gate = jax.nn.sigmoid(v["a"])
+        return (x @ v["k"] + first[None]) * gate, (x @ v["k"] + second[None]) * (1 - gate)
+
+    v = {"k": normal(4, 3), "b": jnp.zeros(6), "a": jnp.float32(0)}
+    _, weights = quant.trace(function, v, normal(2, 4))
+    assert sorted(array.shape for array in weights.values()) == [(3,), (3,), (4, 3), (4, 3)]
+
+
+def test_what_a_loop_reads_again_is_one_weight_even_if_it_starts_at_zero():
+    def function(v, x):
+        def step(h, _):
+            return jnp.tanh(h @ v["k"] + 2 * v["b"][None]), None
+
+        return jax.lax.scan(step, x, length=3)[0]
+
+    v = {"k": normal(4, 4), "b": jnp.zeros(4)}
+    graph, weights = quant.trace(function, v, normal(2, 4))
+    assert {name: array.shape for name, array in weights.items()} == {"k": (4, 4), "b": (4,)}
+    assert kinds(graph).count("fully_connected") == 3
+
+
+def test_a_learned_exponent_is_fixed_and_that_is_said():
+    v, x = {"p": jnp.float32(3)}, jnp.abs(normal(2, 4))
+    graph, weights = quant.trace(lambda v, x: x ** v["p"], v, x)
+    assert not weights
+    assert "weight 'p' fixed at 3 in a table" in [note.what for note in graph.notes]
+    with pytest.raises(quant.UnsupportedOpError, match="a power of shapes"):
+        quant.trace(lambda v, x: x ** v["p"], {"p": jnp.ones((1, 4))}, x)
+
+
 @pytest.mark.parametrize(
     ("gates", "held"), [((100.0, -100.0), set()), ((9.0, -9.0), {"zeta", "nu"})]
 )
