@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,14 @@ class TensorInfo:
 
     Attributes:
       name: As stored; not always unique.
-      shape: As stored; 1 stands for sizes that are not known yet.
+      shape: As stored; sizes that are not fixed are mostly 1 here.
       dtype: "int8", "float32", ….
       size: Bytes.
       constant: Whether the file holds its contents.
       scale: Empty if not quantized; one value, or one per entry of `axis`.
       zero_point: As many as scales.
       axis: Of the scales.
-      static: Whether the file fixes every size.
+      signature: Sizes again, -1 for those that are not fixed; may be empty if all are.
       contents: What it holds of a constant, as bytes.
     """
 
@@ -42,7 +42,7 @@ class TensorInfo:
     scale: np.ndarray
     zero_point: np.ndarray
     axis: int
-    static: bool = True
+    signature: tuple[int, ...] = ()
     contents: memoryview = _NOTHING
 
     def values(self) -> np.ndarray | None:
@@ -59,6 +59,23 @@ class TensorInfo:
             return data.astype(dtype).reshape(self.shape)
         except ValueError:  # a damaged file: an axis of 0, and others beyond all bounds
             return None
+
+    @property
+    def open_axes(self) -> tuple[int, ...]:
+        """The axes whose size the file does not fix."""
+        return tuple(axis for axis, size in enumerate(self.signature) if size < 0)
+
+    @property
+    def static(self) -> bool:
+        """Whether the file fixes every size."""
+        return not self.open_axes
+
+    @property
+    def shape_text(self) -> str:
+        """The shape as it prints, with ? for sizes that are not fixed."""
+        return "x".join(
+            "?" if axis in self.open_axes else str(n) for axis, n in enumerate(self.shape)
+        )
 
     @property
     def is_parameter(self) -> bool:
@@ -98,7 +115,7 @@ class OperatorInfo:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Subgraph:
-    """A subgraph: the first is the model, others are bodies of its control flow."""
+    """A subgraph: the first is the model, others are bodies of its control flow or of other signatures."""
 
     name: str
     tensors: tuple[TensorInfo, ...]
@@ -122,6 +139,21 @@ class Subgraph:
         return any("float" in self.tensors[i].dtype for i in operator.present)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Signature:
+    """One way to call a file.
+
+    Attributes:
+      subgraph: Position of the subgraph that it runs.
+      inputs: Positions of that subgraph's tensors, by name.
+      outputs: Likewise.
+    """
+
+    subgraph: int
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Inspection:
     """A file, read.
@@ -130,14 +162,14 @@ class Inspection:
       size: Bytes of the file.
       description: As stored.
       subgraphs: The model first.
-      signatures: For each key, names and positions of inputs and of outputs.
+      signatures: By their keys.
       metadata: What it carries beside the model, by the name of the entry.
     """
 
     size: int
     description: str
     subgraphs: tuple[Subgraph, ...]
-    signatures: dict[str, tuple[dict[str, int], dict[str, int]]]
+    signatures: dict[str, Signature]
     metadata: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
@@ -147,13 +179,18 @@ class Inspection:
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:
-        """Inputs by their name in the signature, or the tensor's; in the file's order."""
-        return self._ports(self.main.inputs, 0)
+        """Inputs by their name in the signature, or the tensor's; in the file's order.
+
+        One without a name is called by its place ("input_0"); a name that another has already gets a number.
+        """
+        named = [s.inputs for s in self.signatures.values() if s.subgraph == 0]
+        return _ports(self.main, self.main.inputs, named, "input")
 
     @property
     def outputs(self) -> dict[str, TensorInfo]:
         """Outputs likewise."""
-        return self._ports(self.main.outputs, 1)
+        named = [s.outputs for s in self.signatures.values() if s.subgraph == 0]
+        return _ports(self.main, self.main.outputs, named, "output")
 
     @property
     def histogram(self) -> dict[str, int]:
@@ -184,20 +221,45 @@ class Inspection:
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
-    def _ports(self, indices: tuple[int, ...], side: int) -> dict[str, TensorInfo]:
-        names = {}
-        for signature in self.signatures.values():
-            names.update({index: name for name, index in signature[side].items()})
-        return {
-            names.get(index, self.main.tensors[index].name): self.main.tensors[index]
-            for index in indices
-        }
+
+def _ports(
+    graph: Subgraph, indices: tuple[int, ...], named: Sequence[Mapping[str, int]], title: str
+) -> dict[str, TensorInfo]:
+    """Returns a tensor for each position, in order, by names of which none is there twice.
+
+    Args:
+      graph: The model.
+      indices: Of its inputs or outputs; one may be there twice.
+      named: What signatures of this subgraph call them.
+      title: Of those without a name.
+    """
+    names: dict[int, list[str]] = {}
+    for signature in named:
+        for name, index in signature.items():
+            names.setdefault(index, []).append(name)
+    wanted = []
+    for place, index in enumerate(indices):
+        # A signature may call one tensor by several names, one for each time that it is given out.
+        own = names.get(index, [graph.tensors[index].name])
+        wanted.append((own.pop(0) if len(own) > 1 else own[0]) or f"{title}_{place}")
+    ports: dict[str, TensorInfo] = {}
+    taken, numbers = set(wanted), collections.Counter[str]()
+    for name, index in zip(wanted, indices, strict=True):
+        free = name
+        while free in ports or (free != name and free in taken):
+            numbers[name] += 1
+            free = f"{name}_{numbers[name]}"
+        ports[free] = graph.tensors[index]
+    return ports
 
 
 def _lines(info: Inspection) -> Iterator[str]:
     total = sum(info.histogram.values())
     yield f"{info.size:,} bytes, {info.parameters:,} parameters, {info.macs:,} multiply-adds"
     yield f"peak RAM of activations: {info.peak_ram:,} bytes"
+    if stored := _stored_sizes(info.main):
+        sizes = ", ".join(map(str, stored))
+        yield f"? is a size that is not fixed: multiply-adds and RAM are for {sizes} in its place"
     yield f"operators: {total}, of which {total - info.float_operators} integer only"
     for kind, count in info.histogram.items():
         yield f"  {count:4d} {kind}"
@@ -213,7 +275,7 @@ def _lines(info: Inspection) -> Iterator[str]:
     for graph in info.subgraphs:
         for op in graph.operators:
             first = graph.tensors[op.outputs[0]] if op.outputs else None
-            shape = "x".join(map(str, first.shape)) if first else ""
+            shape = first.shape_text if first else ""
             name, dtype = (first.name, first.dtype) if first else ("", "")
             yield (
                 f"{op.kind[:24]:24} {name[-44:]:44} {shape:20} {dtype:8} "
@@ -222,7 +284,13 @@ def _lines(info: Inspection) -> Iterator[str]:
 
 
 def _describe(tensor: TensorInfo) -> str:
-    text = f"{tensor.dtype} {'x'.join(map(str, tensor.shape))}"
+    text = f"{tensor.dtype} {tensor.shape_text}"
     if tensor.scale.size == 1 and tensor.zero_point.size == 1:
         text += f", scale {tensor.scale[0]:.6g}, zero point {tensor.zero_point[0]}"
     return text
+
+
+def _stored_sizes(graph: Subgraph) -> list[int]:
+    """Returns what the file stores for sizes that are not fixed."""
+    found = {t.shape[axis] for t in graph.tensors for axis in t.open_axes if axis < len(t.shape)}
+    return sorted(found)

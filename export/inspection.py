@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import cost
-from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph, TensorInfo
+from attokit.export.anatomy import Inspection, OperatorInfo, Signature, Subgraph, TensorInfo
 from attokit.export.flatbuffer import FILE_IDENTIFIER
 
 _OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
@@ -206,7 +206,9 @@ class _Reader:
         size = (math.prod(shape) * _BITS.get(dtype, 0) + 7) // 8
         contents = buffers[tensor.Buffer()] if buffers else memoryview(b"")
         stored = len(contents)
-        signature = [tensor.ShapeSignature(i) for i in self._range(tensor.ShapeSignatureLength())]
+        signature = tuple(
+            int(tensor.ShapeSignature(i)) for i in self._range(tensor.ShapeSignatureLength())
+        )
         plain = tensor.Sparsity() is None and dtype in _BITS
         if stored and plain and size > stored:
             raise ValueError(f"tensor {name!r} of {size:,} bytes has a buffer of {stored:,}")
@@ -220,17 +222,14 @@ class _Reader:
             axis = quantization.QuantizedDimension()
         return TensorInfo(
             name=name, shape=shape, dtype=dtype, size=size, constant=stored > 0,
-            scale=scale, zero_point=zero_point, axis=axis, static=min(signature, default=0) >= 0,
-            contents=contents,
+            scale=scale, zero_point=zero_point, axis=axis, signature=signature, contents=contents,
         )  # fmt: skip
 
-    def _signatures(
-        self, model: Any, graphs: tuple[Subgraph, ...]
-    ) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
+    def _signatures(self, model: Any, graphs: tuple[Subgraph, ...]) -> dict[str, Signature]:
         result = {}
         for i in self._range(model.SignatureDefsLength()):
             signature = model.SignatureDefs(i)
-            graph = graphs[signature.SubgraphIndex()]
+            position = int(signature.SubgraphIndex())
             sides = []
             for get, count in (
                 (signature.Inputs, signature.InputsLength()),
@@ -238,9 +237,11 @@ class _Reader:
             ):
                 maps = [get(j) for j in self._range(count)]
                 sides.append({_text(m.Name()): m.TensorIndex() for m in maps})
-                if any(index >= len(graph.tensors) for index in sides[-1].values()):
+                if any(index >= len(graphs[position].tensors) for index in sides[-1].values()):
                     raise ValueError("a signature names a tensor that is not there")
-            result[_text(signature.SignatureKey())] = (sides[0], sides[1])
+            result[_text(signature.SignatureKey())] = Signature(
+                subgraph=position, inputs=sides[0], outputs=sides[1]
+            )
         return result
 
 

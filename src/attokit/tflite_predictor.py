@@ -125,6 +125,12 @@ def _image_shape(name: str, info: Inspection) -> Shape:
             f"{name} takes {shapes}, not one batch of images with 1 or 3 channels: "
             "give a network of images"
         )
+    (image,) = info.inputs.values()
+    if any(axis > 0 for axis in image.open_axes):  # any batch is run
+        raise ValueError(
+            f"{name} takes images of a size that is not fixed, {image.shape_text}: write the file again with a "
+            "fixed height, width and number of channels"
+        )
     return shapes[0][1], shapes[0][2], shapes[0][3]
 
 

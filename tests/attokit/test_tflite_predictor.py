@@ -3,8 +3,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
-from attokit.export import inspect, to_tflite, two_stage
+from attokit.export import flatbuffer, inspect, to_tflite, two_stage
 from attokit.export.anatomy import Subgraph, TensorInfo
 from attokit.quant import calibrate, trace
 from attokit.runs import open_run
@@ -57,6 +58,20 @@ def test_files_that_predict_nothing(function, shape, text):
     if shape[3] == 3:
         with pytest.raises(ValueError, match="not what is known here: one row"):
             file_predictor(_file(function, shape), task="classification")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fixed"), [((-1, 4, 4, 3), True), ((-1, -1, -1, 3), False), ((1, 4, 4, -1), False)]
+)
+def test_only_the_batch_may_have_any_size(sizes, fixed):
+    model = schema.ModelT.InitFromPackedBuf(_file(lambda x: x.mean((1, 2))), 0)
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shapeSignature = np.asarray(sizes, np.int32)
+    if fixed:
+        assert file_predictor(flatbuffer.pack(model)).image_shape == (4, 4, 3)
+        return
+    with pytest.raises(ValueError, match=r"a size that is not fixed, .*\?.*: write the file again"):
+        file_predictor(flatbuffer.pack(model))
 
 
 @pytest.mark.parametrize("output_type", ["int8", "float32", None])

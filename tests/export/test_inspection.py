@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from foreign_files import ForeignFile
 
 from attokit import export
 
@@ -43,3 +45,32 @@ def test_damaged_files_give_an_answer_or_one_error(small, seed):
             str(export.inspect(bytes(data)))
         except ValueError as err:
             assert "damaged" in str(err)
+
+
+def test_each_signature_names_tensors_of_its_own_subgraph():
+    file = ForeignFile()
+    for name in ("main", "other"):
+        graph = file.graph(name)
+        x, y, z = (graph.tensor(1, 4, name=f"{name}_{letter}") for letter in "xyz")
+        graph.operator("SUB", [x, y], [z], schema.SubOptionsT())
+        graph.inputs, graph.outputs = [x, y], [z]
+    file.signature("serve", 0, {"first": 0, "second": 1}, {"result": 2})
+    file.signature("other", 1, {"second": 0, "first": 1}, {"there": 2})
+    info = export.inspect(file.written())
+    assert list(info.inputs) == ["first", "second"]
+    assert list(info.outputs) == ["result"]
+    assert [s.subgraph for s in info.signatures.values()] == [0, 1]
+
+
+def test_inputs_without_names_are_all_there():
+    file = ForeignFile()
+    graph = file.graph()
+    x, y, z = (graph.tensor(1, 4) for _ in range(3))
+    graph.operator("SUB", [x, y], [z], schema.SubOptionsT())
+    graph.inputs, graph.outputs = [x, y], [z, z]
+    data = file.written()
+    assert list(export.inspect(data).inputs) == ["input_0", "input_1"]
+    given = np.full((1, 4), 5, np.float32), np.full((1, 4), 2, np.float32)
+    found = export.run(data, *given)
+    assert list(found) == ["output_0", "output_1"]
+    np.testing.assert_array_equal(found["output_1"], np.full((1, 4), 3, np.float32))
