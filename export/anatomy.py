@@ -14,6 +14,7 @@ _BIAS = {
     "FULLY_CONNECTED": 2,
     "TRANSPOSE_CONV": 3,
 }  # its place
+_WIDENING = ("DENSIFY", "DEQUANTIZE")
 _NOTHING = memoryview(b"")
 
 
@@ -32,6 +33,7 @@ class TensorInfo:
       axis: Of the scales.
       signature: Sizes again, -1 for those that are not fixed; may be empty if all are.
       contents: What it holds of a constant, as bytes.
+      buffer: Where the file holds it; constants of one buffer are one. 0 says nothing.
     """
 
     name: str
@@ -44,6 +46,7 @@ class TensorInfo:
     axis: int
     signature: tuple[int, ...] = ()
     contents: memoryview = _NOTHING
+    buffer: int = 0
 
     def values(self) -> np.ndarray | None:
         """Returns the contents of a constant, in its shape; None if NumPy has no such type or there are none."""
@@ -96,6 +99,8 @@ class OperatorInfo:
       live: Bytes of the activations that exist while it runs.
       options: By the schema's name ("strideH"); empty if it has none.
       custom_options: Of a custom operator, as stored.
+      calls: Positions of the subgraphs that it runs.
+      counted: Whether `macs` is known; it is 0 if not.
     """
 
     kind: str
@@ -106,6 +111,8 @@ class OperatorInfo:
     live: int
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     custom_options: bytes = b""
+    calls: tuple[int, ...] = ()
+    counted: bool = True
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -123,20 +130,44 @@ class Subgraph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
-    @property
-    def parameters(self) -> int:
-        """Number of weights, biases and constant operands."""
+    def parameter_counts(self) -> dict[Any, int]:
+        """Returns how many weights, biases and constant operands each of their buffers holds."""
         found = {i for i, tensor in enumerate(self.tensors) if tensor.is_parameter}
         for op in self.operators:  # files for TFLite Micro have biases without scales
             place = _BIAS.get(op.kind, len(op.inputs))
             found |= {
                 i for i in op.inputs[place : place + 1] if i >= 0 and self.tensors[i].constant
             }
-        return sum(math.prod(self.tensors[i].shape) for i in found)
+        counts: dict[Any, int] = {}
+        for tensor in (self.tensors[i] for i in found):
+            key = tensor.buffer or tensor
+            counts[key] = max(math.prod(tensor.shape), counts.get(key, 0))
+        return counts
+
+    @property
+    def widened_bytes(self) -> int:
+        """Bytes of what becomes of constants before they are used (`widened_constants`)."""
+        widened = widened_constants(self.tensors, self.operators)
+        return sum(self.tensors[i].size for i in widened)
 
     def is_float(self, operator: OperatorInfo) -> bool:
         """Whether an operator reads or makes floats."""
         return any("float" in self.tensors[i].dtype for i in operator.present)
+
+
+def widened_constants(
+    tensors: Sequence[TensorInfo], operators: Sequence[OperatorInfo]
+) -> frozenset[int]:
+    """Returns the positions of what DEQUANTIZE and DENSIFY make of constants (float16, integers, sparse ones).
+
+    LiteRT makes it once and keeps it, so that these are no activations.
+    """
+    found: set[int] = set()
+    for operator in operators:
+        known = [i in found or (i >= 0 and tensors[i].constant) for i in operator.inputs]
+        if operator.kind in _WIDENING and known and all(known):
+            found |= set(operator.outputs)
+    return frozenset(found)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,13 +231,31 @@ class Inspection:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, biases and constant operands."""
-        return sum(graph.parameters for graph in self.subgraphs)
+        """Number of weights, biases and constant operands, those of one buffer once."""
+        counts: dict[Any, int] = {}
+        for graph in self.subgraphs:
+            for key, count in graph.parameter_counts().items():
+                counts[key] = max(count, counts.get(key, 0))
+        return sum(counts.values())
+
+    @property
+    def reached(self) -> tuple[int, ...]:
+        """Positions of the subgraphs that one run takes: the model, and what its operators call."""
+        found = [0]
+        for place in found:
+            called = dict.fromkeys(i for op in self.subgraphs[place].operators for i in op.calls)
+            found += [i for i in called if i not in found]
+        return tuple(found)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one run (loop bodies once)."""
-        return sum(op.macs for graph in self.subgraphs for op in graph.operators)
+        """Multiply-adds of one run (loop bodies and branches once), of the operators that are counted."""
+        return sum(op.macs for op in self._run())
+
+    @property
+    def uncounted(self) -> dict[str, int]:
+        """How often each kind of operator occurs in a run whose multiply-adds are not known."""
+        return dict(collections.Counter(op.kind for op in self._run() if not op.counted))
 
     @property
     def peak_ram(self) -> int:
@@ -217,6 +266,9 @@ class Inspection:
     def float_operators(self) -> int:
         """How many operators read or make floats."""
         return sum(graph.is_float(op) for graph in self.subgraphs for op in graph.operators)
+
+    def _run(self) -> Iterator[OperatorInfo]:
+        return (op for place in self.reached for op in self.subgraphs[place].operators)
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -257,9 +309,9 @@ def _lines(info: Inspection) -> Iterator[str]:
     total = sum(info.histogram.values())
     yield f"{info.size:,} bytes, {info.parameters:,} parameters, {info.macs:,} multiply-adds"
     yield f"peak RAM of activations: {info.peak_ram:,} bytes"
-    if stored := _stored_sizes(info.main):
-        sizes = ", ".join(map(str, stored))
-        yield f"? is a size that is not fixed: multiply-adds and RAM are for {sizes} in its place"
+    if widened := info.main.widened_bytes:
+        yield f"constants that are widened once and kept: {widened:,} bytes more"
+    yield from _reservations(info)
     yield f"operators: {total}, of which {total - info.float_operators} integer only"
     for kind, count in info.histogram.items():
         yield f"  {count:4d} {kind}"
@@ -272,15 +324,29 @@ def _lines(info: Inspection) -> Iterator[str]:
     yield f"signatures: {', '.join(map(repr, info.signatures)) or 'none'}"
     yield ""
     yield f"{'operator':24} {'output':44} {'shape':20} {'type':8} {'MACs':>13} {'live bytes':>11}"
-    for graph in info.subgraphs:
+    for place, graph in enumerate(info.subgraphs):
+        if place:
+            yield f"subgraph {place}, {graph.name!r}:"
         for op in graph.operators:
             first = graph.tensors[op.outputs[0]] if op.outputs else None
             shape = first.shape_text if first else ""
             name, dtype = (first.name, first.dtype) if first else ("", "")
+            macs = f"{op.macs:,}" if op.counted else "?"
             yield (
-                f"{op.kind[:24]:24} {name[-44:]:44} {shape:20} {dtype:8} "
-                f"{op.macs:13,} {op.live:11,}"
+                f"{op.kind[:24]:24} {name[-44:]:44} {shape:20} {dtype:8} {macs:>13} {op.live:11,}"
             )
+
+
+def _reservations(info: Inspection) -> Iterator[str]:
+    """Yields what the totals are not, or only for some sizes."""
+    if stored := _stored_sizes(info.main):
+        sizes = ", ".join(map(str, stored))
+        yield f"? is a size that is not fixed: multiply-adds and RAM are for {sizes} in its place"
+    if info.uncounted:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in info.uncounted.items())
+        yield f"multiply-adds without those of operators of which they are not known: {kinds}"
+    if others := [str(i) for i in range(len(info.subgraphs)) if i not in info.reached]:
+        yield f"multiply-adds and RAM without subgraphs that the first does not call: {', '.join(others)}"
 
 
 def _describe(tensor: TensorInfo) -> str:

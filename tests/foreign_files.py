@@ -50,14 +50,17 @@ class ForeignGraph:
         self, kind: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None
     ) -> None:
         """Adds an operator by the schema's name; any other is a custom one."""
-        union = 0 if options is None else type(options).__name__.removesuffix("T")
+        name = "NONE" if options is None else type(options).__name__.removesuffix("T")
+        newer = not hasattr(schema.BuiltinOptions, name)
         self.operators.append(
             schema.OperatorT(
                 opcodeIndex=self.file.code(kind),
                 inputs=_integers(inputs),
                 outputs=_integers(outputs),
-                builtinOptionsType=getattr(schema.BuiltinOptions, union) if union else 0,
-                builtinOptions=options,
+                builtinOptionsType=0 if newer else getattr(schema.BuiltinOptions, name),
+                builtinOptions=None if newer else options,
+                builtinOptions2Type=getattr(schema.BuiltinOptions2, name) if newer else 0,
+                builtinOptions2=options if newer else None,
             )
         )
 
