@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import flatbuffers
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import flatbuffer, inspect, to_tflite, two_stage
 from attokit.export.anatomy import Subgraph, TensorInfo
+from attokit.export.image_tasks import ENTRY
+from attokit.export.tables import Scalar, Table, pack_table
 from attokit.quant import calibrate, trace
 from attokit.runs import open_run
 from attokit.tflite_predictor import _covered_range, _feeder, file_predictor, latency_ms
@@ -202,3 +207,21 @@ def test_a_detector_of_three_files_is_opened_by_its_trunk(tmp_path):
 
 def test_latency(finished):
     assert 0 < latency_ms(finished[0] / "model.tflite", runs=2) < 1e4
+
+
+def test_labels_are_those_that_the_metadata_name(tmp_path):
+    function, files = (
+        lambda _, x: x.mean((1, 2)),
+        {"labels-de.txt": "eins", "all-labels.txt": "one"},
+    )
+    graph, weights = trace(function, {}, jax.ShapeDtypeStruct((1, 4, 4, 3), "float32"))
+    title = Table({0: "all-labels.txt", 2: Scalar("int8", 2)})
+    entry = pack_table(Table({3: [Table({3: [Table({6: [title]})]})]}), b"M001")
+    packed = io.BytesIO(to_tflite(graph, weights, metadata={ENTRY: entry}))
+    with zipfile.ZipFile(packed, "a") as archive:
+        for name, first in files.items():
+            archive.writestr(name, f"{first}\ntwo\nthree\n")
+    assert file_predictor(packed.getvalue()).class_names == ("one", "two", "three")
+    given = tmp_path / "mine.txt"
+    given.write_text("a\nb\nc\n", encoding="utf-8-sig")
+    assert file_predictor(packed.getvalue(), given).class_names == ("a", "b", "c")
