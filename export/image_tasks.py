@@ -10,6 +10,7 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -181,18 +182,42 @@ class ImageTask:
         return [Table({0: SCORES, 1: about, 2: Scalar("int8", _AXIS_SCORES)})]
 
 
-def labels_in(file: bytes) -> tuple[str, ...] | None:
+def labels_in(
+    file: bytes, metadata: Mapping[str, bytes] = MappingProxyType({})
+) -> tuple[str, ...] | None:
     """Returns the names of classes that a file carries behind it, or None.
 
-    Other tools call them labelmap.txt or the like; of several such files none is taken.
+    Other tools call them labelmap.txt or the like; of several such files only one that the metadata name is taken.
+
+    Args:
+      file: The model with what lies behind it.
+      metadata: Its entries by name.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(file)) as archive:
-            titles = [t for t in archive.namelist() if re.search("label.*[.]txt$", t.lower())]
+            there = archive.namelist()
+            named = [title for title in _label_files(metadata) if title in there]
+            titles = [t for t in there if re.search("label.*[.]txt$", t.lower())]
             title = LABELS if LABELS in titles or len(titles) != 1 else titles[0]
-            return tuple(archive.read(title).decode().splitlines())
+            if len(named) == 1:
+                title = named[0]
+            return tuple(archive.read(title).decode("utf-8-sig").splitlines())
     except Exception:  # whatever reading a damaged or locked archive raises
         return None
+
+
+def _label_files(metadata: Mapping[str, bytes]) -> list[str]:
+    """Returns the files of labels, of no certain language, that the metadata of outputs name; none if damaged."""
+    if ENTRY not in metadata:
+        return []
+    try:
+        (graph, *_) = TableReader.of_root(metadata[ENTRY]).tables(3)
+        files = [file for output in graph.tables(3) for file in output.tables(6)]
+        kinds = (_AXIS_LABELS, _VALUE_LABELS)
+        named = [f.text(0) for f in files if f.byte(2) in kinds and not f.text(3)]
+    except Exception:  # whatever reading damaged bytes raises
+        return []
+    return list(dict.fromkeys(named))
 
 
 def input_range_in(

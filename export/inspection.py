@@ -15,11 +15,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from attokit.export import cost
-from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph, TensorInfo
+from attokit.export.anatomy import Inspection, OperatorInfo, Signature, Subgraph, TensorInfo
 from attokit.export.flatbuffer import FILE_IDENTIFIER
 
 _OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
-_OPTION_NAMES = {v: k for k, v in vars(schema.BuiltinOptions).items() if not k.startswith("_")}
+_OPTION_NAMES, _OPTION_NAMES_2 = (
+    {v: k for k, v in vars(union).items() if not k.startswith("_")}
+    for union in (schema.BuiltinOptions, schema.BuiltinOptions2)
+)
 _TYPE_NAMES = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
 _BITS = {
     "bfloat16": 16, "bool": 8, "complex128": 128, "complex64": 64, "float16": 16, "float32": 32,
@@ -149,6 +152,7 @@ class _Reader:
             outputs = self._indices(operator.Outputs, operator.OutputsLength(), tensors)
             macs = cost.multiply_adds(kind, operator, [tensors[i].shape if i >= 0 else () for i in inputs],
                          [tensors[i].shape for i in outputs])  # fmt: skip
+            options = self._options(operator)
             rows.append(
                 OperatorInfo(
                     kind=kind,
@@ -157,8 +161,10 @@ class _Reader:
                     outputs=outputs,
                     macs=macs,
                     live=0,
-                    options=self._options(operator),
+                    options=options,
                     custom_options=self._custom_options(operator),
+                    calls=self._calls(kind, options),
+                    counted=cost.is_counted(kind),
                 )
             )
         inputs = self._indices(graph.Inputs, graph.InputsLength(), tensors)
@@ -176,14 +182,31 @@ class _Reader:
 
     def _options(self, operator: Any) -> dict[str, Any]:
         """Returns the options of a built-in operator by the schema's names; none of other kinds."""
-        name, table = _OPTION_NAMES.get(operator.BuiltinOptionsType()), operator.BuiltinOptions()
-        if name in (None, "NONE") or table is None:
-            return {}
-        options = getattr(schema, name)()
-        options.Init(table.Bytes, table.Pos)
-        found = vars(getattr(schema, f"{name}T").InitFromObj(options))
-        self._range(sum(np.size(value) for value in found.values()))
-        return dict(found)
+        places = (  # newer kinds have theirs in the second
+            (_OPTION_NAMES.get(operator.BuiltinOptionsType()), operator.BuiltinOptions()),
+            (_OPTION_NAMES_2.get(operator.BuiltinOptions2Type()), operator.BuiltinOptions2()),
+        )
+        for name, table in places:
+            if name not in (None, "NONE") and table is not None:
+                options = getattr(schema, name)()
+                options.Init(table.Bytes, table.Pos)
+                found = vars(getattr(schema, f"{name}T").InitFromObj(options))
+                self._range(sum(np.size(value) for value in found.values()))
+                return dict(found)
+        return {}
+
+    def _calls(self, kind: str, options: dict[str, Any]) -> tuple[int, ...]:
+        """Returns the positions of the subgraphs that an operator with these options runs."""
+        fields = [
+            value
+            for name, value in options.items()
+            if name == "subgraph" or name.endswith(("SubgraphIndex", "SubgraphIndices"))
+        ]
+        calls = tuple(int(i) for value in fields for i in np.ravel(value) if i >= 0)
+        count = self._model.SubgraphsLength()
+        if any(i >= count for i in calls):
+            raise ValueError(f"{kind} calls subgraph {max(calls)} of {count}")
+        return calls
 
     def _custom_options(self, operator: Any) -> bytes:
         self._range(operator.CustomOptionsLength())  # operators may share them
@@ -206,7 +229,9 @@ class _Reader:
         size = (math.prod(shape) * _BITS.get(dtype, 0) + 7) // 8
         contents = buffers[tensor.Buffer()] if buffers else memoryview(b"")
         stored = len(contents)
-        signature = [tensor.ShapeSignature(i) for i in self._range(tensor.ShapeSignatureLength())]
+        signature = tuple(
+            int(tensor.ShapeSignature(i)) for i in self._range(tensor.ShapeSignatureLength())
+        )
         plain = tensor.Sparsity() is None and dtype in _BITS
         if stored and plain and size > stored:
             raise ValueError(f"tensor {name!r} of {size:,} bytes has a buffer of {stored:,}")
@@ -220,17 +245,15 @@ class _Reader:
             axis = quantization.QuantizedDimension()
         return TensorInfo(
             name=name, shape=shape, dtype=dtype, size=size, constant=stored > 0,
-            scale=scale, zero_point=zero_point, axis=axis, static=min(signature, default=0) >= 0,
-            contents=contents,
+            scale=scale, zero_point=zero_point, axis=axis, signature=signature, contents=contents,
+            buffer=tensor.Buffer() if stored else 0,
         )  # fmt: skip
 
-    def _signatures(
-        self, model: Any, graphs: tuple[Subgraph, ...]
-    ) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
+    def _signatures(self, model: Any, graphs: tuple[Subgraph, ...]) -> dict[str, Signature]:
         result = {}
         for i in self._range(model.SignatureDefsLength()):
             signature = model.SignatureDefs(i)
-            graph = graphs[signature.SubgraphIndex()]
+            position = int(signature.SubgraphIndex())
             sides = []
             for get, count in (
                 (signature.Inputs, signature.InputsLength()),
@@ -238,9 +261,11 @@ class _Reader:
             ):
                 maps = [get(j) for j in self._range(count)]
                 sides.append({_text(m.Name()): m.TensorIndex() for m in maps})
-                if any(index >= len(graph.tensors) for index in sides[-1].values()):
+                if any(index >= len(graphs[position].tensors) for index in sides[-1].values()):
                     raise ValueError("a signature names a tensor that is not there")
-            result[_text(signature.SignatureKey())] = (sides[0], sides[1])
+            result[_text(signature.SignatureKey())] = Signature(
+                subgraph=position, inputs=sides[0], outputs=sides[1]
+            )
         return result
 
 

@@ -150,9 +150,15 @@ def _refusal(info: Inspection) -> Problem | None:
         return Problem(
             "it is compiled for the Edge TPU already", "give the file before compilation"
         )
+    if len(info.reached) > 1:
+        return Problem(
+            f"its operators call subgraphs (control flow), {len(info.reached) - 1} of them",
+            "unroll loops while tracing",
+        )
     if len(info.subgraphs) > 1:
         return Problem(
-            f"it has {len(info.subgraphs)} subgraphs (control flow)", "unroll loops while tracing"
+            f"it has {len(info.subgraphs)} subgraphs of several signatures",
+            "write a file with one signature",
         )
     if not any(tensor.dtype in ("int8", "uint8") for tensor in graph.tensors):
         return Problem("nothing in it is quantized to 8 bits", "quantize it: attokit quantize")

@@ -103,6 +103,11 @@ class TableReader:
         place = self._place(slot)
         return int(self._table.Get(number_types.Uint8Flags, place)) if place else 0
 
+    def text(self, slot: int) -> str:
+        """Returns a field that is a string, empty if it is not there."""
+        place = self._place(slot)
+        return bytes(self._table.String(place)).decode() if place else ""
+
     def table(self, slot: int) -> "TableReader | None":
         """Returns a field that is a table."""
         place = self._place(slot)

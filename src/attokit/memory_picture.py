@@ -21,7 +21,7 @@ def memory_picture(info: Inspection) -> bytes:
     graph, blocks = info.main, stored_plan(info)
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
-    top, steps = max((b.end for b in blocks), default=1), max(len(graph.operators), 1)
+    top, steps = max((b.end for b in blocks), default=0) or 1, max(len(graph.operators), 1)
     for i, block in enumerate(sorted(blocks, key=lambda b: (b.first, b.offset))):
         _draw(axes, block, _COLORS[i % len(_COLORS)], top, steps)
     lives = [operator.live for operator in graph.operators]

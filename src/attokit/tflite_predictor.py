@@ -79,7 +79,7 @@ def file_predictor(
         task=task,
         image_shape=image_shape,
         num_classes=read.num_classes,
-        class_names=_labels(file, labels, read),
+        class_names=_labels(file, labels, read, info.metadata),
         data=None if run is None else run.data,
         outputs=outputs,
         anchors=read.anchors,
@@ -125,6 +125,12 @@ def _image_shape(name: str, info: Inspection) -> Shape:
         raise ValueError(
             f"{name} takes {shapes}, not one batch of images with 1 or 3 channels: "
             "give a network of images"
+        )
+    (image,) = info.inputs.values()
+    if any(axis > 0 for axis in image.open_axes):  # any batch is run
+        raise ValueError(
+            f"{name} takes images of a size that is not fixed, {image.shape_text}: write the file again with a "
+            "fixed height, width and number of channels"
         )
     return shapes[0][1], shapes[0][2], shapes[0][3]
 
@@ -215,7 +221,10 @@ def _feeder(
 
 
 def _labels(
-    file: pathlib.Path | bytes, labels: pathlib.Path | None, read: FileOutputs
+    file: pathlib.Path | bytes,
+    labels: pathlib.Path | None,
+    read: FileOutputs,
+    metadata: Mapping[str, bytes],
 ) -> tuple[str, ...] | None:
     """Returns the names of a file's classes: those given, inside of it or beside it; None if there are none."""
     if labels is not None:
@@ -226,7 +235,7 @@ def _labels(
                 "of each"
             )
         return names
-    inside = labels_in(inspection.read(file)[0])
+    inside = labels_in(inspection.read(file)[0], metadata)
     if inside is not None and (names := _named(inside, read)) is not None:
         return names
     beside = file.with_name("labels.txt") if isinstance(file, pathlib.Path) else None
@@ -237,7 +246,7 @@ def _labels(
 
 def _read_labels(path: pathlib.Path) -> tuple[str, ...]:
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
+        return tuple(path.read_text(encoding="utf-8-sig").splitlines())
     except (OSError, UnicodeDecodeError) as err:
         raise ValueError(f"cannot read the labels {path}: {err}; give a text file") from err
 

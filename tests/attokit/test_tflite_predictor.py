@@ -1,11 +1,17 @@
+import io
+import zipfile
+
 import flatbuffers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
-from attokit.export import inspect, to_tflite, two_stage
+from attokit.export import flatbuffer, inspect, to_tflite, two_stage
 from attokit.export.anatomy import Subgraph, TensorInfo
+from attokit.export.image_tasks import ENTRY
+from attokit.export.tables import Scalar, Table, pack_table
 from attokit.quant import calibrate, trace
 from attokit.runs import open_run
 from attokit.tflite_predictor import _covered_range, _feeder, file_predictor, latency_ms
@@ -57,6 +63,20 @@ def test_files_that_predict_nothing(function, shape, text):
     if shape[3] == 3:
         with pytest.raises(ValueError, match="not what is known here: one row"):
             file_predictor(_file(function, shape), task="classification")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fixed"), [((-1, 4, 4, 3), True), ((-1, -1, -1, 3), False), ((1, 4, 4, -1), False)]
+)
+def test_only_the_batch_may_have_any_size(sizes, fixed):
+    model = schema.ModelT.InitFromPackedBuf(_file(lambda x: x.mean((1, 2))), 0)
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shapeSignature = np.asarray(sizes, np.int32)
+    if fixed:
+        assert file_predictor(flatbuffer.pack(model)).image_shape == (4, 4, 3)
+        return
+    with pytest.raises(ValueError, match=r"a size that is not fixed, .*\?.*: write the file again"):
+        file_predictor(flatbuffer.pack(model))
 
 
 @pytest.mark.parametrize("output_type", ["int8", "float32", None])
@@ -187,3 +207,21 @@ def test_a_detector_of_three_files_is_opened_by_its_trunk(tmp_path):
 
 def test_latency(finished):
     assert 0 < latency_ms(finished[0] / "model.tflite", runs=2) < 1e4
+
+
+def test_labels_are_those_that_the_metadata_name(tmp_path):
+    function, files = (
+        lambda _, x: x.mean((1, 2)),
+        {"labels-de.txt": "eins", "all-labels.txt": "one"},
+    )
+    graph, weights = trace(function, {}, jax.ShapeDtypeStruct((1, 4, 4, 3), "float32"))
+    title = Table({0: "all-labels.txt", 2: Scalar("int8", 2)})
+    entry = pack_table(Table({3: [Table({3: [Table({6: [title]})]})]}), b"M001")
+    packed = io.BytesIO(to_tflite(graph, weights, metadata={ENTRY: entry}))
+    with zipfile.ZipFile(packed, "a") as archive:
+        for name, first in files.items():
+            archive.writestr(name, f"{first}\ntwo\nthree\n")
+    assert file_predictor(packed.getvalue()).class_names == ("one", "two", "three")
+    given = tmp_path / "mine.txt"
+    given.write_text("a\nb\nc\n", encoding="utf-8-sig")
+    assert file_predictor(packed.getvalue(), given).class_names == ("a", "b", "c")

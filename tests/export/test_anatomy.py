@@ -1,8 +1,9 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
-from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph, TensorInfo
+from attokit.export.anatomy import Inspection, OperatorInfo, Signature, Subgraph, TensorInfo
 
 
 def _tensor(name: str, dtype: str, *, constant: bool = False, scale=()) -> TensorInfo:
@@ -26,9 +27,16 @@ def _inspection() -> Inspection:
         for k, i, o, m, n in rows
     )
     graph = Subgraph(name="", tensors=tensors, operators=operators, inputs=(0,), outputs=(4,))
-    return Inspection(
-        size=100, description="", subgraphs=(graph,), signatures={"s": ({"image": 0}, {"label": 4})}
-    )
+    signature = Signature(subgraph=0, inputs={"image": 0}, outputs={"label": 4})
+    return Inspection(size=100, description="", subgraphs=(graph,), signatures={"s": signature})
+
+
+def _of(tensors: tuple[TensorInfo, ...], signed: dict[str, int]) -> Inspection:
+    """Returns a file that only has inputs, with their names in a signature."""
+    places = tuple(range(len(tensors)))
+    graph = Subgraph(name="", tensors=tensors, operators=(), inputs=places, outputs=())
+    signature = Signature(subgraph=0, inputs=signed, outputs={})
+    return Inspection(size=0, description="", subgraphs=(graph,), signatures={"s": signature})
 
 
 def test_sums_are_over_operators_and_parameters():
@@ -43,6 +51,47 @@ def test_sums_are_over_operators_and_parameters():
 def test_inputs_and_outputs_have_the_signatures_names():
     assert list(_inspection().inputs) == ["image"]
     assert list(_inspection().outputs) == ["label"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "signed", "wanted"),
+    [
+        (["", ""], {}, ["input_0", "input_1"]),
+        (["a", ""], {"x": 1}, ["a", "x"]),
+        (["b", "b", "b_1"], {}, ["b", "b_2", "b_1"]),
+        (["", "input_0"], {}, ["input_0", "input_0_1"]),
+        (["x", "y"], {"y": 0}, ["y", "y_1"]),
+    ],
+)
+def test_every_input_has_a_name_of_its_own(stored, signed, wanted):
+    tensors = tuple(_tensor(name, "float32") for name in stored)
+    info = _of(tensors, signed)
+    assert list(info.inputs) == wanted
+    assert list(info.inputs.values()) == list(tensors)
+
+
+def test_a_tensor_that_is_given_out_twice_has_both_names():
+    (tensor,) = tensors = (_tensor("y", "float32"),)
+    signed = dataclasses.replace(_of(tensors, {}).main, inputs=(0, 0))
+    info = dataclasses.replace(_of(tensors, {"one": 0, "two": 0}), subgraphs=(signed,))
+    assert info.inputs == {"one": tensor, "two": tensor}
+
+
+def test_signatures_of_other_subgraphs_name_nothing_here():
+    info = _of((_tensor("x", "float32"),), {})
+    other = Signature(subgraph=1, inputs={"theirs": 0}, outputs={})
+    both = dataclasses.replace(
+        info, subgraphs=info.subgraphs * 2, signatures={**info.signatures, "other": other}
+    )
+    assert list(both.inputs) == ["x"]
+
+
+def test_sizes_that_are_not_fixed_are_marked():
+    tensor = dataclasses.replace(_tensor("x", "float32"), signature=(-1, 4))
+    text = str(_of((tensor,), {}))
+    assert "input 'x': float32 ?x4" in text
+    assert "? is a size that is not fixed: multiply-adds and RAM are for 1 in its place" in text
+    assert "?" not in str(_of((_tensor("x", "float32"),), {}))
 
 
 def test_an_input_that_is_left_out_is_not_present():

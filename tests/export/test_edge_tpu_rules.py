@@ -6,13 +6,13 @@ from attokit.export.edge_tpu_rules import RULED, problem_of
 from attokit.export.support import SUPPORT
 
 
-def _tensor(shape=(1, 4, 4, 8), dtype="int8", data=None, *, zero_point=0, static=True):
+def _tensor(shape=(1, 4, 4, 8), dtype="int8", data=None, *, zero_point=0, signature=()):
     contents = b"" if data is None else np.ascontiguousarray(data, dtype).tobytes()
     shape = shape if data is None else np.shape(data)
     return TensorInfo(
         name="t", shape=tuple(shape), dtype=dtype, size=1, constant=data is not None,
-        scale=np.ones(1, np.float32), zero_point=np.full(1, zero_point), axis=0, static=static,
-        contents=memoryview(contents),
+        scale=np.ones(1, np.float32), zero_point=np.full(1, zero_point), axis=0,
+        signature=signature, contents=memoryview(contents),
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ LEFT = [
     ("CONV_2D", (IMAGES, _tensor((8, 3, 3, 8))), {}, "more than 3 axes|kernel is not constant"),
     ("ADD", (_tensor(dtype="int16"), IMAGES), {}, "it has int16"),
     ("ADD", (_tensor((2, 4, 4, 8)), IMAGES), {}, "2x4x4x8 has more than 3 axes above 1, or a batch"),
-    ("ADD", (_tensor(static=False), IMAGES), {}, "a size is not fixed"),
+    ("ADD", (_tensor(signature=(-1, 4, 4, 8)), IMAGES), {}, "a size is not fixed"),
     ("MAX_POOL_2D", (IMAGES,), {"fusedActivationFunction": 1}, "fused activation"),
     ("CONCATENATION", (IMAGES, _tensor(data=np.full((1, 4, 4, 8), -2))), {}, "joins a constant"),
     ("FULLY_CONNECTED", (ROW, _kernel(10, 10)), {"output": _tensor((2, 10))}, "more than one row"),

@@ -74,6 +74,40 @@ def test_names_that_another_tool_calls_otherwise(small):
     assert labels_in(packed("vocabulary.txt")) is None
 
 
+def _listed(*files):
+    """Returns the metadata of an output with files of labels, each a name and its language."""
+    entries = [
+        Table({0: title, 2: Scalar("int8", 2)} | ({3: language} if language else {}))
+        for title, language in files
+    ]
+    return {ENTRY: pack_table(Table({3: [Table({3: [Table({6: entries})]})]}), b"M001")}
+
+
+def test_of_several_files_the_metadata_name_the_labels(small):
+    packed = io.BytesIO(small.file)
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("probability-labels.txt", "/m/1\n/m/2\n")
+        archive.writestr("probability-labels-en.txt", "cat\ndog\n")
+    file = packed.getvalue()
+    neutral, english = ("probability-labels.txt", ""), ("probability-labels-en.txt", "en")
+    assert labels_in(file, _listed(neutral, english)) == ("/m/1", "/m/2")
+    for metadata in (
+        {},
+        _listed(),
+        _listed(english),
+        _listed(("labels.txt", "")),
+        {ENTRY: b"damaged!"},
+    ):
+        assert labels_in(file, metadata) is None
+
+
+def test_the_mark_that_some_editors_write_is_no_part_of_a_name(small):
+    packed = io.BytesIO(small.file)
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("labels.txt", "cat\ndog\n".encode("utf-8-sig"))
+    assert labels_in(packed.getvalue()) == ("cat", "dog")
+
+
 def test_sigmoids_travel_with_the_labels(small):
     calibration = ScoreCalibration(
         sigmoids=(Sigmoid(slope=2.0), None, Sigmoid(offset=0.5, min_score=0.1)),

@@ -43,7 +43,7 @@ def _gapped() -> anatomy.Subgraph:
     sizes, reads = (64, 64, 48, 48, 80), ((0,), (1,), (2, 1), (3, 0))
     tensors = tuple(
         anatomy.TensorInfo(
-            name=str(i), shape=(size,), dtype="int8", size=size, constant=False, static=True,
+            name=str(i), shape=(size,), dtype="int8", size=size, constant=False,
             scale=np.zeros(0), zero_point=np.zeros(0), axis=0, contents=memoryview(b""),
         )
         for i, size in enumerate(sizes)

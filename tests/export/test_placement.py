@@ -76,9 +76,31 @@ def _twice(model):
     model.subgraphs.append(model.subgraphs[0])
 
 
+def _calling(model):
+    _twice(model)
+    model.operatorCodes.append(schema.OperatorCodeT(127, None, 1, schema.BuiltinOperator.CALL_ONCE))
+    options = schema.CallOnceOptionsT(initSubgraphIndex=1)
+    nothing = np.zeros(0, np.int32)
+    model.subgraphs[0].operators.insert(
+        0,
+        schema.OperatorT(
+            opcodeIndex=len(model.operatorCodes) - 1,
+            inputs=nothing,
+            outputs=nothing,
+            builtinOptionsType=schema.BuiltinOptions.CallOnceOptions,
+            builtinOptions=options,
+        ),
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
-    [(_no_batch, "not fixed"), (_batch, "a batch of 2"), (_twice, "2 subgraphs")],
+    [
+        (_no_batch, "not fixed"),
+        (_batch, "a batch of 2"),
+        (_twice, "2 subgraphs of several signatures"),
+        (_calling, "(control flow), 1 of them"),
+    ],
 )
 def test_files_that_are_refused_whole(small, change, text):
     report = _with(small.file, change)

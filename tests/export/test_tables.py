@@ -43,8 +43,9 @@ def test_numbers_keep_their_type():
 
 def test_what_is_packed_is_read():
     inner = Table({0: Scalar("uint8", 7), 2: np.asarray([0.5, -1.0], np.float32)})
-    packed = pack_table(Table({1: inner, 3: [inner, Table({})]}), b"TEST")
+    packed = pack_table(Table({1: inner, 3: [inner, Table({})], 4: "hérisson"}), b"TEST")
     root = TableReader.of_root(packed)
+    assert (root.text(4), root.text(2)) == ("hérisson", "")
     assert root.table(0) is None and root.tables(2) == [] and root.tables(9) == []
     for table in (root.table(1), root.tables(3)[0]):
         assert table.byte(0) == 7
