@@ -190,12 +190,17 @@ def _seen(
         for name, classes in found.classes.items()
         if classes.any() and classes.size == classes.shape[-1]  # others are but moved
     ]
+    infinite = _with_infinities(found.graph)
 
     @jax.jit
     def reach(weights: Weights, *inputs: Array) -> dict[str, Array]:
         values = found.graph.intermediates(weights, *inputs)
-        rows = {name: values[name].reshape(-1, values[name].shape[-1]) for name in names}
-        return {name: jnp.abs(row).max(0) for name, row in rows.items()}
+        result = {}
+        for name in names:
+            row = jnp.abs(values[name].reshape(-1, values[name].shape[-1]))
+            row = jnp.where(jnp.isinf(row), 0, row) if name in infinite else row
+            result[name] = row.max(0)
+        return result
 
     result = np.full(found.count, -np.inf)
     for i, batch in enumerate(batches):
@@ -208,6 +213,18 @@ def _seen(
             np.maximum.at(result, found.channels(name), _log(array))
     result[0] = -np.inf
     return result
+
+
+def _with_infinities(graph: Graph) -> set[str]:
+    """Returns the activations that may hold infinities of constants, as the pads of a max pool are.
+
+    What a contraction makes of them is no number of the network's.
+    """
+    found = {name for name, array in graph.constants.items() if np.isinf(array).any()}
+    for op in graph.ops:
+        if not is_contraction(op) and not found.isdisjoint(op.inputs):
+            found.update(op.outputs)
+    return found
 
 
 __all__ = ["equalizable", "equalize"]

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from attokit.quant.float_islands import keep_float
 from attokit.quant.graph import Graph
 from attokit.quant.ops import table
+from attokit.quant.retyping import readers_of
 from attokit.quant.sensitivity import Score, Sensitivity
 from attokit.quant.wide import widen
 
@@ -226,5 +227,5 @@ class _Search:
         narrow = [
             n for n in graph.inputs if graph.tensors[n].quantized and graph.tensors[n].bits == 8
         ]
-        readers = {n: [op.outputs[0] for op in graph.ops if n in op.inputs] for n in narrow}
+        readers = {n: [op.outputs[0] for op in readers_of(graph, n)] for n in narrow}
         return tuple(n for n in narrow if readers[n] and set(readers[n]) <= set(names))

@@ -8,10 +8,7 @@
   that rows of any magnitude come out equally exact; layer and RMS norms are that times a constant.
 """
 
-import functools
 import math
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +143,7 @@ def l2(node: Node, build: Builder) -> Value | None:
         with jax.ensure_compile_time_eval():
             found = np.asarray(of_total(jnp.asarray(_TOTALS)))
         if np.allclose(found * np.sqrt(_TOTALS), 1, rtol=_CLOSE):
-            function = functools.partial(_per_sum, of_total, np.float32(count))
+            function = of_total if count == 1 else _per_sum(of_total, count)
             result = build.emit("l2_normalization", [values], values.shape, function=function)
             if count == 1:
                 return result
@@ -164,9 +161,21 @@ def _normalizes(node: Node, values: Value, factor: Value, total: Node) -> bool:
     )
 
 
-def _per_sum(of_mean: Callable[[Any], Any], count: np.float32, total: Any) -> Any:
-    """Returns the factor in terms of the sum of squares."""
-    return of_mean(total / count) / jnp.sqrt(count)
+def _per_sum(of_mean: Composite, count: int) -> Composite:
+    """Returns the factor for rows of the mean square 1 / count, in terms of the sum of squares."""
+    share, root = np.float32(1 / count), np.float32(1 / math.sqrt(count))
+    later = (
+        Step(s.kind, s.attributes, tuple(x + 1 if isinstance(x, int) else x for x in s.operands))
+        for s in of_mean.steps
+    )
+    last = len(of_mean.steps) + 1
+    return Composite(
+        (
+            Step("mul", {}, (0, np.asarray(share))),
+            *later,
+            Step("mul", {}, (last, np.asarray(root))),
+        )
+    )
 
 
 def _chain(value: Value) -> tuple[Node | None, Composite]:

@@ -28,6 +28,19 @@ def bits_of_ops(graph: Graph) -> dict[int, int]:
     return {id(op): _types(graph, op)[0] for op in real_ops(graph).values()}
 
 
+def readers_of(graph: Graph, name: str) -> list[Op]:
+    """Returns the ops that read an activation, as it is or after changes of its type and scale."""
+    same, found = {name}, []
+    for op in graph.ops:
+        if same.isdisjoint(op.inputs):
+            continue
+        if op.kind in _CONVERSIONS:
+            same.update(op.outputs)
+        else:
+            found.append(op)
+    return found
+
+
 def _types(graph: Graph, op: Op) -> list[int]:
     """Returns the bits of an op's activations that are of a float type, outputs first."""
     names = (*op.outputs, *op.inputs)

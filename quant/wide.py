@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from attokit.quant.graph import Graph
 from attokit.quant.ops import table
 from attokit.quant.ops.kind import Kernels, Op
-from attokit.quant.retyping import bits_of_ops, real_ops, retyped
+from attokit.quant.retyping import bits_of_ops, readers_of, real_ops, retyped
 from attokit.quant.selection import matching
 
 
@@ -50,8 +50,8 @@ def widen(graph: Graph, patterns: Sequence[str] = ("*",), *, keep: Sequence[str]
 def _bits_of_input(graph: Graph, name: str, chosen: set[int]) -> int:
     """Returns 16 if all that read an input are chosen."""
     tensor = graph.tensors[name]
-    readers = [id(op) in chosen for op in graph.ops if name in op.inputs]
-    wide = all(readers) if readers else len(chosen) == len(graph.ops)
+    readers = [id(op) in chosen for op in readers_of(graph, name)]
+    wide = all(readers) if readers else len(chosen) == len(bits_of_ops(graph))
     return 16 if wide and tensor.quantized else tensor.bits
 
 

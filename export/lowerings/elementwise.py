@@ -208,12 +208,6 @@ def prelu(context: Context, op: Op) -> tuple[Operator, ...]:
     return (context.operator(op, schema.BuiltinOperator.PRELU, inputs, None, 1),)
 
 
-def l2_normalization(context: Context, op: Op) -> tuple[Operator, ...]:
-    """L2_NORMALIZATION over the last axis."""
-    code, options = schema.BuiltinOperator.L2_NORMALIZATION, schema.L2NormOptionsT()
-    return (_unary(context, op, code, options, 2),)
-
-
 def softmax(context: Context, op: Op) -> tuple[Operator, ...]:
     """SOFTMAX over the last axis."""
     inputs, options = (context.operand(op, 0),), schema.SoftmaxOptionsT(beta=1.0)

@@ -151,6 +151,13 @@ class FloatSteps:
         options = schema.GatherOptionsT(axis=0)
         return self._make(_CODES.GATHER, options, (held, indices), shape, held.dtype)
 
+    def sum_of_rows(self, value: Tensor) -> Tensor:
+        """Returns the sums along the last axis, which stays."""
+        last = len(value.shape) - 1
+        axes = self._constant(np.asarray([last], np.int32))
+        options = schema.ReducerOptionsT(keepDims=True)
+        return self._make(_CODES.SUM, options, (value, axes), (*value.shape[:last], 1))
+
     def least_of_rows(self, value: Tensor) -> Tensor:
         """Returns the least entry of each row of a matrix."""
         axes = self._constant(np.asarray([1], np.int32))

@@ -36,10 +36,7 @@ def float_function(context: Context, op: Op) -> tuple[Operator, ...]:
     steps = _Steps(op, values.shape)
     function = op["function"].real
     if isinstance(function, Composite):
-        known: list[Tensor] = [values]
-        for step in function.steps:
-            known.append(_step(steps, step, known))
-        result = known[-1]
+        result = _composed(steps, function, values)
     elif op["name"] in _NAMED:
         result = _NAMED[op["name"]](steps, values)
     else:
@@ -47,16 +44,42 @@ def float_function(context: Context, op: Op) -> tuple[Operator, ...]:
     return (*steps.operators, context.operator(op, *steps.copy(result)))
 
 
+def inner_function(
+    op: Op, function: Composite, values: Tensor, role: str
+) -> tuple[tuple[Operator, ...], Tensor]:
+    """Returns the operators of a function on the way to an op's output, and what they make.
+
+    Args:
+      op: Whose way it is.
+      function: Of one variable.
+      values: The variable, float32.
+      role: What the result is to the op: part of the names of the tensors.
+
+    Raises:
+      ValueError: if the function has a step that no operator computes.
+    """
+    steps = _Steps(op, values.shape, f"{role}_")
+    result = _composed(steps, function, values)
+    return tuple(steps.operators), result
+
+
+def _composed(steps: "_Steps", function: Composite, values: Tensor) -> Tensor:
+    known: list[Tensor] = [values]
+    for step in function.steps:
+        known.append(_step(steps, step, known))
+    return known[-1]
+
+
 class _Steps:
     """Collects the operators of one function."""
 
-    def __init__(self, op: Op, shape: tuple[int, ...]):
+    def __init__(self, op: Op, shape: tuple[int, ...], prefix: str = ""):
         self.operators: list[Operator] = []
-        self._op, self._shape = op, shape
+        self._op, self._shape, self._prefix = op, shape, prefix
 
     def emit(self, code: int, *inputs: Any, options: Any = None, dtype: str = "float32") -> Tensor:
         """Returns what an operator makes of tensors and numbers."""
-        name = f"{self._op.outputs[0]}/step_{len(self.operators)}"
+        name = f"{self._op.outputs[0]}/{self._prefix}step_{len(self.operators)}"
         output = Tensor(name=name, shape=self._shape, dtype=dtype)
         tensors = tuple(
             x if isinstance(x, Tensor) else self._number(x, f"{name}/number_{i}")

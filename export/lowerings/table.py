@@ -11,7 +11,15 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
 from attokit.export.flatbuffer import Operator
-from attokit.export.lowerings import contraction, elementwise, movement, reduction, regions, resize
+from attokit.export.lowerings import (
+    contraction,
+    elementwise,
+    movement,
+    normalization,
+    reduction,
+    regions,
+    resize,
+)
 from attokit.export.lowerings.context import Context
 from attokit.quant.ops.kind import Op
 
@@ -43,7 +51,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
             BuiltinOperator.GREATER_EQUAL, schema.GreaterEqualOptionsT
         ),
         "hard_swish": elementwise.hard_swish,
-        "l2_normalization": elementwise.l2_normalization,
+        "l2_normalization": normalization.l2_normalization,
         "leaky_relu": elementwise.leaky_relu,
         "less": elementwise.ordering(BuiltinOperator.LESS, schema.LessOptionsT),
         "less_equal": elementwise.ordering(BuiltinOperator.LESS_EQUAL, schema.LessEqualOptionsT),

@@ -160,7 +160,7 @@ def _hard_swish_table(
 
 def _centred(scales: Scales) -> Int32[Array, "256"]:
     """Returns every int8 minus the zero point."""
-    return jnp.arange(-128, 128) - scales.input_zero_points[0].astype(jnp.int32)
+    return jnp.arange(-128, 128, dtype=jnp.int32) - scales.input_zero_points[0].astype(jnp.int32)
 
 
 def _stored(centred: Int32[Array, "256"], scales: Scales) -> Float[Array, "256"]:

@@ -25,7 +25,7 @@ def _integer(op, kernels, integers, multipliers, scales):
     """Sums, then multiplies by the ratio of scales divided by the number of cells."""
     (values,) = integers
     count = math.prod(values.shape[axis] for axis in op["axes"])
-    total = jnp.sum(values.astype(jnp.int32), axis=op["axes"], keepdims=op["keepdims"])
+    total = _total(op, values)
     factor = fixed_point.factor(*_divided(multipliers[0], count))
     result = fixed_point.multiply_double_rounding(total, factor)
     if kernels == "xnnpack":
@@ -39,12 +39,17 @@ def _integer_wide(op, kernels, integers, multipliers, scales):
     del kernels, scales
     (values,) = integers
     count = math.prod(values.shape[axis] for axis in op["axes"])
-    total = jnp.sum(values.astype(jnp.int32), axis=op["axes"], keepdims=op["keepdims"])
+    total = _total(op, values)
     mantissa, exponent = _divided(multipliers[0], count)
     result = fixed_point.doubling_high_multiply(total << jnp.maximum(exponent, 0), mantissa)
     result = fixed_point.divide_by_power_of_two(result, jnp.maximum(-exponent, 0))
     real = total.astype(jnp.float32) * (multipliers[0].real[0] / count)
     return (Rescaled(integers=result, real=real),)
+
+
+def _total(op: Op, values: Array) -> Int32[Array, "..."]:
+    values = values.astype(jnp.int32)
+    return jnp.sum(values, axis=op["axes"], keepdims=op["keepdims"], dtype=jnp.int32)
 
 
 def _xnnpack_mean(

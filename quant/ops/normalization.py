@@ -30,7 +30,8 @@ def _compute(op, values):
 def _integer(op, kernels, integers, multipliers, scales):
     del op, kernels, multipliers, scales
     values = integers[0].astype(jnp.int32)
-    mantissa, shift = inverse_square_root(jnp.sum(values * values, axis=-1, keepdims=True))
+    total = jnp.sum(values * values, axis=-1, keepdims=True, dtype=jnp.int32)
+    mantissa, shift = inverse_square_root(total)
     factor = fixed_point.factor(mantissa, _OUTPUT_BITS - shift)
     return (Rescaled(integers=fixed_point.multiply_double_rounding(values, factor)),)
 

@@ -46,15 +46,17 @@ def _integer(op, kernels, integers, multipliers, scales):
     difference = jnp.max(values, axis=-1, keepdims=True) - values  # in [0, 255]
     table = _exponential_table(multipliers[0])
     exponentials = table[difference]
-    total = jnp.sum(
-        divide_by_power_of_two(exponentials, jnp.int32(_ACCUMULATION_BITS)), axis=-1, keepdims=True
-    )
+    total = _sum_of_rows(divide_by_power_of_two(exponentials, jnp.int32(_ACCUMULATION_BITS)))
     headroom = jax.lax.clz(total)
     fraction = (total << headroom) + jnp.int32(-(2**31))  # the leading 1 drops out
     inverse = one_over_one_plus(fraction)
     shift = jnp.clip(_ACCUMULATION_BITS - headroom + 31 - 8, 0, 31)
     result = divide_by_power_of_two(doubling_high_multiply(inverse, exponentials), shift)
     return (Rescaled(integers=result),)
+
+
+def _sum_of_rows(values: Int32[Array, "*b n"]) -> Int32[Array, "*b 1"]:
+    return jnp.sum(values, axis=-1, keepdims=True, dtype=jnp.int32)  # int64 where JAX has it
 
 
 def _wide_ratios(op: Op, scales: Scales, kernels: Kernels) -> tuple[Ratio, ...]:
@@ -70,7 +72,7 @@ def _integer_wide(op, kernels, integers, multipliers, scales):
     difference = values - jnp.max(values, axis=-1, keepdims=True)  # in [-65535, 0]
     place = rescale(difference, multipliers[0], "reference").integers + 32767
     exponentials = interpolation.interpolated(_WIDE_EXP, jnp.clip(place, -32768, 32767))
-    total = jnp.sum(exponentials, axis=-1, keepdims=True)
+    total = _sum_of_rows(exponentials)
     headroom = jax.lax.clz(total)
     normal = (total << (headroom - 1)).astype(jnp.uint32)
     place = ((normal + (1 << 13)) >> 14).astype(jnp.int32) - ((1 << 15) + (1 << 16))
@@ -120,9 +122,7 @@ def _integer_log(op, kernels, integers, multipliers, scales):
     values = integers[0].astype(jnp.int32)
     difference = jnp.max(values, axis=-1, keepdims=True) - values  # in [0, 255]
     exponentials = _exponential_table(multipliers[0])[difference]
-    total = jnp.sum(
-        divide_by_power_of_two(exponentials, jnp.int32(_ACCUMULATION_BITS)), axis=-1, keepdims=True
-    )
+    total = _sum_of_rows(divide_by_power_of_two(exponentials, jnp.int32(_ACCUMULATION_BITS)))
     # Below -17 the output is the least integer whatever the logarithm, which is positive.
     own = jnp.maximum(_scaled_differences(multipliers[0])[difference], -17 << _DIFFERENCE_BITS)
     return (Rescaled(integers=divide_by_power_of_two(own - _log(total), jnp.int32(22))),)

@@ -1,5 +1,6 @@
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,3 +187,28 @@ def test_a_graph_without_kernels_keeps_its_weights(batches):
 
     graph, weights = quant.trace(function, {"scale": normal(3)}, normal(2, 3))
     assert equalize(graph, weights, batches) == weights
+
+
+def _pooled(v, x):
+    """A max pool whose pads are infinities, since what it reads may be negative."""
+    y = jax.nn.leaky_relu(conv(x, v["first"], padding="SAME"))
+    y = nn.max_pool(y, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    return conv(y, v["last"], padding="SAME")
+
+
+def test_the_pads_of_a_max_pool_are_no_reach_of_a_channel():
+    spread = jnp.asarray([1, 1 / 8, 8, 2], jnp.float32).reshape(1, 1, 1, -1)
+    variables = {"first": normal(3, 3, 3, 4) * spread, "last": normal(3, 3, 4, 2)}
+    graph, weights = quant.trace(_pooled, variables, X[:1])
+    assert [op.kind for op in graph.ops] == [
+        "conv_2d", "leaky_relu", "pad_v2", "max_pool_2d", "conv_2d",
+    ]  # fmt: skip
+    mended = equalize(graph, weights, [X])
+    found = [jit(graph.intermediates)(w, X) for w in (weights, mended)]
+    wanted, outputs = (values[graph.outputs[0]] for values in found)
+    np.testing.assert_allclose(outputs, wanted, atol=2e-6 * np.abs(wanted).max())
+    before, after = (np.abs(values["max_pool_2d"]).max((0, 1, 2)) for values in found)
+    # Half of the spread, as a logarithm, goes to the kernel that reads the channels.
+    assert after.max() / after.min() < 2 * np.sqrt(before.max() / before.min())
+    with pytest.raises(ValueError, match="calibration batch 0 makes 'conv_2d' not finite"):
+        equalize(graph, weights, [X * 3.3e38])

@@ -175,3 +175,56 @@ def test_zero_points_are_rounded_before_use():
     want = run("reference")(weights, qparams, X)
     got = run("reference")(weights, moved, X)
     jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def _sums_of_integers(_, x):
+    norms = x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True))
+    rows = {"softmax": nn.softmax(8 * x), "mean": jnp.mean(x, (1, 2)), "tanh": jnp.tanh(x)}
+    return rows, {"norms": norms, "logs": nn.log_softmax(8 * x)}
+
+
+@functools.cache
+def _with_sums(bits):
+    only = slice(None) if bits == 8 else slice(1)  # int16 has no kernels of the others
+    graph, weights = quant.trace(lambda v, x: _sums_of_integers(v, x)[only], {}, X)
+    graph = quant.widen(graph) if bits == 16 else graph
+    return graph, weights, quant.calibrate(graph, weights, [X])
+
+
+def _equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for part in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(part, "jaxpr", part)
+                yield from _equations(inner) if hasattr(inner, "eqns") else ()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_no_integer_is_summed_multiplied_or_shifted_in_64_bits(bits):
+    """Sums of int32 are int64 in JAX's mode of 64 bits unless told otherwise; leading zeros and shifts follow."""
+    graph, weights, qparams = _with_sums(bits)
+    with jax.enable_x64(True):
+        program = jax.make_jaxpr(quant.fake_quant(graph, "micro").integers)(weights, qparams, X)
+    computing = [
+        equation
+        for equation in _equations(program.jaxpr)
+        if equation.primitive.name.startswith(("reduce_sum", "mul", "clz", "shift"))
+    ]
+    assert len(computing) > 50
+    for equation in computing:
+        assert not {"int64", "uint64"} & {str(v.aval.dtype) for v in equation.invars}, equation
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", quant.KERNELS)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_integers_are_the_same_in_64_bits(bits, kernels):
+    graph, weights, qparams = _with_sums(bits)
+    found = []
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            form = jit(quant.fake_quant(graph, kernels).integers)
+            found.append(jax.tree.map(np.asarray, form(weights, qparams, X)))
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values, err_msg=name, strict=True)

@@ -2,6 +2,8 @@ import dataclasses
 import math
 from types import MappingProxyType
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from spread_network import spread, swept
@@ -100,6 +102,39 @@ def test_where_no_layer_alone_gains_it_goes_on_by_their_own_noise():
     # Neither of the first steps brings it nearer, so a budget that ends there is not spent.
     little = quant.choose_precision(found, max_ops=2)
     assert little.steps == () and little.graph is found.graph
+
+
+class _Whole:
+    """A sweep of a graph whose ops are raised together, which is enough."""
+
+    def __init__(self, graph):
+        self._ops = graph.ops
+
+    def around(self, position):
+        return tuple(range(len(self._ops)))
+
+    def names(self, positions):
+        ops = [self._ops[i] for i in sorted(positions)]
+        return tuple(op.outputs[0] for op in ops if op.kind != "quantize")
+
+    def raised(self, positions):
+        return Score(sqnr=30.0 if positions else 0.0, metric=None)
+
+
+def test_an_input_that_raised_ops_read_on_another_scale_stays_as_it_was_tried():
+    def function(_, x):
+        return jnp.maximum(x, jnp.asarray([[-0.5, 0.3, 0.1]])) + jax.nn.relu(x - 0.7)
+
+    graph, _ = quant.trace(function, {}, jnp.ones((1, 3)))
+    assert [op.kind for op in graph.ops if "input" in op.inputs] == ["quantize", "sub"]
+    found, sweep = swept(), _Whole(graph)
+    layer = dataclasses.replace(found.layers[0], name="maximum", raised=sweep.raised((0,)))
+    found = dataclasses.replace(
+        found, graph=graph, layers=(layer,), quantized=sweep.raised(()), sweep=sweep
+    )
+    chosen = quant.choose_precision(found, target_sqnr=20)
+    assert chosen.kept == ("input",) and chosen.graph.tensors["input"].bits == 8
+    assert all(chosen.graph.tensors[name].bits == 16 for name in chosen.raised)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attokit import quant
-from attokit.quant.retyping import bits_of_ops, real_ops, retyped
+from attokit.quant.retyping import bits_of_ops, readers_of, real_ops, retyped
 
 
 def _graph():
@@ -47,3 +47,15 @@ def test_every_op_has_operands_of_its_type_and_computes_the_same(bits):
     assert conversions == ({"quantize"} if bits == 16 else {"quantize", "dequantize"})
     weights, x = {n: jnp.ones(s) for n, s in graph.weight_shapes.items()}, jnp.ones((2, 3)) / 3
     jax.tree.map(np.testing.assert_array_equal, own(weights, x), graph(weights, x))
+
+
+def test_readers_are_seen_through_changes_of_type_and_scale():
+    graph = quant.keep_float(_graph(), ["mul"])
+    changed = [op.kind for op in graph.ops if "concatenation" in op.inputs]
+    assert changed.count("dequantize") == 1
+    kinds = {
+        n: [op.kind for op in readers_of(graph, n)] for n in ("input", "tanh", "concatenation")
+    }
+    assert sorted(kinds["input"]) == ["logistic", "tanh"] and kinds["tanh"] == ["concatenation"]
+    assert sorted(kinds["concatenation"]) == ["arg_max", "greater", "mul"]
+    assert readers_of(graph, "mul") == []

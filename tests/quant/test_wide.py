@@ -212,6 +212,35 @@ def test_an_input_that_only_int16_reads_has_16_bits():
     assert quant.widen(graph, ["stem*"]).tensors["input"].bits == 16
 
 
+def _padded(_, x):
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-1.0)
+
+
+def _clipped_below(_, x):
+    return jnp.maximum(x, jnp.asarray([[[[-0.5, 0.3, 0.1]]]])) + jax.nn.relu(x - 0.7)
+
+
+@pytest.mark.parametrize(
+    "function", [_padded, pytest.param(_clipped_below, marks=pytest.mark.slow)]
+)
+def test_so_has_one_that_is_read_on_another_scale(function):
+    x = _network()[2]
+    graph, weights = quant.trace(function, {}, x)
+    assert graph.ops[0].kind == "quantize" and graph.ops[0].inputs == ("input",)
+    wide = quant.widen(graph)
+    assert {t.bits for t in wide.tensors.values()} == {16}
+    qparams = quant.calibrate(wide, weights, [x])
+    file = export.to_tflite(wide, weights, qparams)
+    assert export.verify(file, wide, weights, qparams, x).exact
+    assert quant.widen(graph, keep=["input"]).tensors["input"].bits == 8
+
+
+def test_an_input_that_float_ops_read_too_has_8_bits():
+    graph, _ = quant.trace(lambda _, x: (jnp.abs(x), jnp.tanh(x)), {}, jnp.ones((2, 3)))
+    mixed = quant.widen(quant.keep_float(graph, ["tanh"]))
+    assert mixed.tensors["input"].bits == 8 and mixed.tensors["abs"].bits == 16
+
+
 def test_an_input_that_is_kept_has_8_bits():
     graph, _, _ = _network()
     kept = quant.widen(graph, ["stem*"], keep=["input"])

@@ -40,10 +40,11 @@ def test_steps_are_their_operators():
         best, places = steps.top_k(steps.reshape(steps.slice(entry, [1, 0], [1, 6]), (6,)), 3)
         chosen = steps.select(steps.less(entry, 0.0), entry, np.float32(-np.inf))
         taken = steps.gather(entry, steps.floor_div(places, 2))
-        return [wide, best, places, chosen, taken, steps.least_of_rows(steps.sub(1.0, entry))]
+        least = steps.least_of_rows(steps.sub(1.0, entry))
+        return [wide, best, places, chosen, taken, least, steps.sum_of_rows(entry)]
 
     array = np.asarray(x)
-    wide, best, places, chosen, taken, least = _found(build, x)
+    wide, best, places, chosen, taken, least, total = _found(build, x)
     order = np.argsort(-array[1], kind="stable")[:3]
     np.testing.assert_allclose(wide[:, :3], np.exp(array[:, :3]), rtol=1e-5)
     np.testing.assert_array_equal(wide[:, 3:], np.floor(array[:, 3:]))
@@ -52,6 +53,7 @@ def test_steps_are_their_operators():
     np.testing.assert_array_equal(chosen, np.where(array < 0, array, -np.inf))
     np.testing.assert_array_equal(taken, array[order // 2])
     np.testing.assert_array_equal(least, (np.float32(1) - array).min(1))
+    np.testing.assert_allclose(total, array.sum(1, keepdims=True), rtol=1e-5)
 
 
 def test_equal_scores_keep_their_order():
