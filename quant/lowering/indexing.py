@@ -7,7 +7,7 @@ import numpy as np
 
 from attokit.quant.lowering.movement import concatenate, emit_reshape, emit_slice, emit_transpose
 from attokit.quant.lowering.positions import emit_positions, positions_of
-from attokit.quant.lowering.values import Builder, Known, Symbol, Value, producer, unshaped
+from attokit.quant.lowering.values import Builder, Known, Node, Symbol, Value, producer, unshaped
 
 
 def _starts(
@@ -147,7 +147,7 @@ def _take(build: Builder, params, value: Value, indices: Symbol) -> Symbol:
 
 def _bounded(build: Builder, indices: Symbol, size: int) -> Symbol:
     """Returns indices that lie within an axis, whatever they are: runtimes stop at others."""
-    places = _not_wrapped(indices)
+    places = _not_wrapped(indices, size)
     position = producer(unshaped(places), "arg_max", "arg_min")
     if position is not None and position.inputs[0].shape[position.attributes["axis"]] <= size:
         return places
@@ -155,25 +155,31 @@ def _bounded(build: Builder, indices: Symbol, size: int) -> Symbol:
     return build.emit("bounded_index", [places], places.shape, size=size, wraps=wraps)
 
 
-def _not_wrapped(indices: Symbol) -> Symbol:
-    """Returns the indices before `where(i < 0, i + n, i)`: TFLite's count from the start only."""
+def _not_wrapped(indices: Symbol, size: int) -> Symbol:
+    """Returns `i` of `where(i < 0, i + size, i)`, TFLite's count from the start only; else the indices."""
     value, node = indices, indices.node
     while node is not None and node.kind in ("reshape", "broadcast", "select"):
         if node.kind == "select":
-            negative = producer(node.inputs[0], "less")
-            wrapped = producer(node.inputs[1], "add")
-            plain = node.inputs[2]
-            if (
-                negative is None
-                or wrapped is None
-                or negative.inputs[0] is not plain
-                or plain not in wrapped.inputs
-            ):
-                return indices
-            assert isinstance(plain, Symbol)  # it is compared with zero
-            return plain
+            return indices if (plain := _wrapped(node, size)) is None else plain
         inner = node.inputs[0]
         if not isinstance(inner, Symbol) or inner.shape != value.shape[: len(inner.shape)]:
             return indices
         value, node = inner, inner.node
     return indices
+
+
+def _wrapped(choice: Node, size: int) -> Symbol | None:
+    """Returns the indices of which a choice counts those below 0 from the end of an axis, or None."""
+    condition, shifted, plain = choice.inputs
+    negative, total = producer(condition, "less"), producer(shifted, "add")
+    if negative is None or total is None or not isinstance(plain, Symbol):
+        return None
+    compared, bound = negative.inputs
+    addends = [value for value in total.inputs if value is not plain]
+    if compared is not plain or len(addends) != 1:
+        return None
+    return plain if (_number(bound), _number(addends[0])) == (0, size) else None
+
+
+def _number(value: Value) -> float | None:
+    return value.scalar() if isinstance(value, Known) else None
