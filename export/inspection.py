@@ -18,7 +18,7 @@ from attokit.export import cost
 from attokit.export.anatomy import Inspection, OperatorInfo, Subgraph, TensorInfo
 from attokit.export.flatbuffer import FILE_IDENTIFIER
 
-_OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 _OPTION_NAMES = {v: k for k, v in vars(schema.BuiltinOptions).items() if not k.startswith("_")}
 _TYPE_NAMES = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
 _BITS = {
@@ -106,7 +106,7 @@ class _Reader:
 
     def _code(self, code: Any) -> tuple[str, int]:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        name = _OPERATOR_NAMES.get(number, f"operator {number}")
+        name = OPERATOR_NAMES.get(number, f"operator {number}")
         return (_text(code.CustomCode()) or name if name == "CUSTOM" else name), code.Version()
 
     def _buffer(self, buffer: Any) -> memoryview:

@@ -49,6 +49,8 @@ def _blocks(build: Builder, value: Symbol, positions: np.ndarray) -> Symbol | No
     """Emits DEPTH_TO_SPACE or SPACE_TO_DEPTH if that is what the movement is."""
     if len(value.shape) != 4 or positions.ndim != 4 or value.shape[0] != positions.shape[0]:
         return None
+    if np.dtype(value.dtype) == np.bool_:  # LiteRT has neither of conditions
+        return None
     height, wanted = value.shape[1], positions.shape[1]
     small, large = sorted((height, wanted))
     block = large // small
