@@ -89,7 +89,7 @@ def gather(build: Builder, params, value: Value, indices: Value) -> Symbol:
     """Values by index: of known indices whatever moves them there, else a GATHER of rows."""
     if isinstance(value, Symbol) and isinstance(indices, Known):
         positions = _gathered_positions(build, params, value.shape, indices.array)
-        return emit_positions(build, value, positions)
+        return _with_batch(build, value, positions, _place_of_batch(params, value.shape))
     assert isinstance(indices, Symbol)  # what is known altogether was computed while tracing
     return _take(build, params, value, indices)
 
@@ -107,6 +107,31 @@ def _gathered_positions(
             f"a gather beyond the ends of shape {shape}", "Give indices that lie within."
         )
     return positions
+
+
+def _place_of_batch(params, shape: tuple[int, ...]) -> int:
+    """Returns which axis of a gather's result is the whole first axis of its value; 0 if none is."""
+    numbers = params["dimension_numbers"]
+    apart = (
+        *numbers.collapsed_slice_dims,
+        *numbers.operand_batching_dims,
+        *numbers.start_index_map,
+    )
+    whole = 0 not in apart and params["slice_sizes"][0] == shape[0]
+    return int(numbers.offset_dims[0]) if whole else 0
+
+
+def _with_batch(build: Builder, value: Symbol, positions: np.ndarray, place: int) -> Symbol:
+    """Emits a movement after which the batch is not the first axis: of each example, then the axes.
+
+    x[:, i, :, j] has it behind the indices.
+    """
+    taken = emit_positions(build, value, np.moveaxis(positions, place, 0))
+    if place == 0:
+        return taken
+    return emit_transpose(
+        build, taken, [*range(1, place + 1), 0, *range(place + 1, positions.ndim)]
+    )
 
 
 def _take(build: Builder, params, value: Value, indices: Symbol) -> Symbol:

@@ -37,6 +37,19 @@ def test_known_indices_become_ops(function, want):
     assert error(graph, weights, lambda _, x: function(x), (), X) < 1e-6
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, jnp.asarray([0, 2, 1]), :, None, jnp.asarray([1, 0, 2])],
+        lambda x: x[:, 1, :, jnp.asarray([0, 2, 2])],
+    ],
+)
+def test_a_batch_that_comes_behind_the_indices_may_grow(function, batch):
+    graph, weights = quant.trace(lambda _, x: function(x), (), X[:batch])
+    assert error(graph, weights, lambda _, x: function(x), (), normal(3, 4, 6, 3)) == 0
+
+
 @pytest.mark.parametrize(
     "function",
     [
