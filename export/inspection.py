@@ -18,7 +18,7 @@ from attokit.export import cost
 from attokit.export.anatomy import Inspection, OperatorInfo, Signature, Subgraph, TensorInfo
 from attokit.export.flatbuffer import FILE_IDENTIFIER
 
-_OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 _OPTION_NAMES, _OPTION_NAMES_2 = (
     {v: k for k, v in vars(union).items() if not k.startswith("_")}
     for union in (schema.BuiltinOptions, schema.BuiltinOptions2)
@@ -109,7 +109,7 @@ class _Reader:
 
     def _code(self, code: Any) -> tuple[str, int]:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        name = _OPERATOR_NAMES.get(number, f"operator {number}")
+        name = OPERATOR_NAMES.get(number, f"operator {number}")
         return (_text(code.CustomCode()) or name if name == "CUSTOM" else name), code.Version()
 
     def _buffer(self, buffer: Any) -> memoryview:

@@ -8,6 +8,7 @@ _LACKING = Problem(
     "TFLite Micro has no such operator",
     "write an INT8 file with target 'micro', which has tables for functions",
 )
+_OF_WHOLE_NUMBERS = "compute it of floats, x.astype(jnp.float32), or leave it to the host"
 _OF_TENSORFLOW = "Flex"  # how operators that run in TensorFlow itself are called
 _UINT8 = Problem(
     "TFLite Micro has it not of uint8", "quantize to int8; only inputs and outputs may be uint8"
@@ -31,6 +32,8 @@ def problem_in_micro(graph: Subgraph, operator: OperatorInfo) -> Problem | None:
         return _LACKING
     if row is not None and not row.micro_takes(seen.output.dtype):
         return _LACKING
+    if operator.outputs and (problem := lacking_type(kind, seen.output.dtype)) is not None:
+        return problem
     if "uint8" in types and kind not in _TAKES_UINT8:
         return _UINT8
     if "float16" in types:
@@ -44,6 +47,14 @@ def problem_in_micro(graph: Subgraph, operator: OperatorInfo) -> Problem | None:
     ):
         return _MIXED
     return None
+
+
+def lacking_type(kind: str, dtype: str) -> Problem | None:
+    """Returns why TFLite Micro refuses an operator that makes int32 or bool, or None."""
+    row = SUPPORT.get(kind)
+    if row is None or dtype not in row.micro_lacks:
+        return None
+    return Problem(f"TFLite Micro has it not of {dtype}", _OF_WHOLE_NUMBERS)
 
 
 def refused_in_micro(graph: Subgraph) -> str:

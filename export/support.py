@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+_BOOL, _INT32 = frozenset({"bool"}), frozenset({"int32"})
 EDGE_TPU_RUNTIME = (2, 5)  # its last compiler parses operator versions up to about this one
 
 
@@ -20,6 +21,7 @@ class Support:
       runtimes: First runtime of each version in use, "major.minor".
       micro: TFLite Micro has a kernel for int8 (or for what else the operator takes).
       micro_float: It has one for float32.
+      micro_lacks: Whole numbers and conditions that its kernel does not take, though LiteRT's does.
       xnnpack: LiteRT's default delegate takes it as int8; otherwise the built-in kernel runs.
       vela: In the list for Ethos-U55.
       edge_tpu: In the Edge TPU's list.
@@ -28,6 +30,7 @@ class Support:
     runtimes: Mapping[int, str]
     micro: bool = True
     micro_float: bool = True
+    micro_lacks: frozenset[str] = frozenset()
     xnnpack: bool = False
     vela: bool = False
     edge_tpu: bool = False
@@ -68,7 +71,7 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "DEPTHWISE_CONV_2D": Support(
             runtimes={3: "1.14", 5: "2.3", 7: "2.11"}, xnnpack=True, vela=True, edge_tpu=True
         ),
-        "DEPTH_TO_SPACE": Support(runtimes={1: "2.1", 2: "2.5"}, xnnpack=True),
+        "DEPTH_TO_SPACE": Support(runtimes={1: "2.1", 2: "2.5"}, micro_lacks=_INT32, xnnpack=True),
         "DEQUANTIZE": Support(runtimes={2: "1.14", 3: "1.15"}, xnnpack=True),
         "EQUAL": Support(runtimes={1: "1.14", 2: "1.14"}),
         "EXP": Support(runtimes={1: "1.7", 2: "2.12"}, micro=False, vela=True),
@@ -80,7 +83,10 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
             vela=True,
             edge_tpu=True,
         ),
-        "GATHER": Support(runtimes={1: "1.6", 2: "1.14", 4: "2.4", 5: "2.5", 6: "2.13"}),
+        "GATHER": Support(
+            runtimes={1: "1.6", 2: "1.14", 4: "2.4", 5: "2.5", 6: "2.13"},
+            micro_lacks=_BOOL | _INT32,
+        ),
         "GELU": Support(runtimes={2: "2.9"}, micro=False, micro_float=False, vela=True),
         "GREATER": Support(runtimes={1: "1.14", 2: "1.14"}),
         "GREATER_EQUAL": Support(runtimes={1: "1.14", 2: "1.14"}),
@@ -105,7 +111,9 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "MINIMUM": Support(
             runtimes={1: "1.14", 2: "1.14", 3: "2.3", 4: "2.3"}, vela=True, edge_tpu=True
         ),
-        "MIRROR_PAD": Support(runtimes={2: "2.3", 3: "2.12"}, vela=True),
+        "MIRROR_PAD": Support(
+            runtimes={2: "2.3", 3: "2.12"}, micro_lacks=_BOOL | _INT32, vela=True
+        ),
         "MUL": Support(
             runtimes={1: "1.5", 2: "1.14", 3: "1.15", 4: "2.3"},
             xnnpack=True,
@@ -116,9 +124,13 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "NOT_EQUAL": Support(runtimes={2: "1.14"}),
         "PACK": Support(runtimes={2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
         "PAD": Support(
-            runtimes={2: "1.14", 3: "2.4", 4: "2.6"}, xnnpack=True, vela=True, edge_tpu=True
+            runtimes={2: "1.14", 3: "2.4", 4: "2.6"},
+            micro_lacks=_BOOL,
+            xnnpack=True,
+            vela=True,
+            edge_tpu=True,
         ),
-        "PADV2": Support(runtimes={2: "1.14", 3: "2.4", 4: "2.6"}, vela=True),
+        "PADV2": Support(runtimes={2: "1.14", 3: "2.4", 4: "2.6"}, micro_lacks=_BOOL, vela=True),
         "PRELU": Support(runtimes={1: "1.8"}, vela=True, edge_tpu=True),
         "QUANTIZE": Support(
             runtimes={1: "1.14", 2: "1.15"}, xnnpack=True, vela=True, edge_tpu=True
@@ -140,11 +152,14 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
             runtimes={2: "1.14", 3: "2.2", 4: "2.5"}, xnnpack=True, vela=True, edge_tpu=True
         ),
         "RESIZE_NEAREST_NEIGHBOR": Support(
-            runtimes={2: "1.14", 3: "2.3", 4: "2.4"}, vela=True, edge_tpu=True
+            runtimes={2: "1.14", 3: "2.3", 4: "2.4"},
+            micro_lacks=_BOOL | _INT32,
+            vela=True,
+            edge_tpu=True,
         ),
         "REVERSE_V2": Support(runtimes={3: "2.5"}, vela=True),
         "RSQRT": Support(runtimes={2: "2.5", 3: "2.15"}, vela=True, edge_tpu=True),
-        "SELECT_V2": Support(runtimes={1: "2.2"}),
+        "SELECT_V2": Support(runtimes={1: "2.2"}, micro_lacks=_BOOL | _INT32),
         "SLICE": Support(
             runtimes={1: "1.14", 2: "1.14", 4: "2.4", 5: "2.5"},
             xnnpack=True,
@@ -152,7 +167,9 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
             edge_tpu=True,
         ),
         "SOFTMAX": Support(runtimes={1: "1.5", 2: "1.14", 3: "2.3"}, vela=True, edge_tpu=True),
-        "SPACE_TO_DEPTH": Support(runtimes={2: "1.14"}, xnnpack=True, edge_tpu=True),
+        "SPACE_TO_DEPTH": Support(
+            runtimes={2: "1.14"}, micro_lacks=_INT32, xnnpack=True, edge_tpu=True
+        ),
         "SPLIT": Support(
             runtimes={1: "1.5", 2: "1.14", 4: "2.3"}, xnnpack=True, vela=True, edge_tpu=True
         ),
@@ -172,6 +189,7 @@ SUPPORT: Mapping[str, Support] = MappingProxyType(
         "TOPK_V2": Support(runtimes={1: "1.7"}, micro=False, micro_float=False),
         "TRANSPOSE": Support(
             runtimes={2: "1.14", 4: "2.3", 5: "2.4", 6: "2.12"},
+            micro_lacks=_BOOL | _INT32,
             xnnpack=True,
             vela=True,
             edge_tpu=True,

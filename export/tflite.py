@@ -15,10 +15,11 @@ from attokit.export.brightness import METADATA, from_colours
 from attokit.export.coral import fit_coral
 from attokit.export.detection import DetectionPostProcess
 from attokit.export.flatbuffer import Operator, Quantization, Tensor
-from attokit.export.inspection import inspect
+from attokit.export.inspection import OPERATOR_NAMES, inspect
 from attokit.export.lowerings.context import TARGETS, Context, Target
 from attokit.export.lowerings.table import LOWERINGS
 from attokit.export.memory_plan import PLAN_METADATA, dense_plan, plan_metadata, planned_size
+from attokit.export.micro_rules import lacking_type
 from attokit.export.probabilities import probabilities as after_softmax
 from attokit.quant.graph import Graph, Weights, is_quantized
 from attokit.quant.integer import INTERFACES, Interface, interface_types
@@ -115,6 +116,8 @@ def to_tflite(
             inputs.append((name, outer))
             entry += [*operators, *mixing]
         body = [operator for op in graph.ops for operator in LOWERINGS[op.kind](context, op)]
+        if target == "micro":
+            _check_types(body)
         if detection is not None:
             leave, outputs = _detect(graph, context, detection, output_type)
         elif probabilities:
@@ -154,6 +157,14 @@ def _check_micro(graph: Graph) -> None:
                 f"TFLite Micro has no operators for {op.kind} ({op.outputs[0]!r}): write the networks alone, and "
                 "leave the rest to the host (export.to_split_tflite, attokit export --split)"
             )
+
+
+def _check_types(operators: Sequence[Operator]) -> None:
+    """Raises ValueError if one makes whole numbers or conditions that TFLite Micro's kernel does not take."""
+    for operator in operators:
+        kind, made = OPERATOR_NAMES[operator.code], operator.outputs[0]
+        if (problem := lacking_type(kind, made.dtype)) is not None:
+            raise ValueError(f"{kind} ({made.name!r}): {problem}")
 
 
 def _ends(

@@ -1,5 +1,7 @@
 """Conditions and indices that become numbers."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -15,12 +17,18 @@ def conversion(node: Node, build: Builder) -> Value | None:
     if (index := _index_as_number(node, build)) is not None:
         return index
     if np.dtype(old) != np.bool_ or not jax.dtypes.issubdtype(dtype, np.floating):
-        raise build.error(
-            f"a conversion from {old} to {dtype}",
-            "Convert outside of the function, or use what is converted in arithmetic of floats.",
-        )
+        raise build.error(f"a conversion from {old} to {dtype}", _cure(old, dtype))
     numbers = [Known(np.asarray(n, dtype)) for n in (1, 0)]
     return build.emit("select", [node.inputs[0], *numbers], node.output.shape)
+
+
+def _cure(old: Any, new: Any) -> str:
+    if is_quantized(new) and not is_quantized(old):
+        return (
+            "Integers are indices here, and JAX converts them where they meet floats (jax.nn.relu6): give the "
+            "function floats."
+        )
+    return "Convert outside of the function, or use what is converted in arithmetic of floats."
 
 
 def _index_as_number(node: Node, build: Builder) -> Value | None:

@@ -103,7 +103,40 @@ def _shorter(build: Builder, root: Symbol, last: Node) -> Value | None:
     if value is None:
         return None
     made = [] if value is root or value.node is None else between((root,), value.node)
-    return value if _cost(made) < _cost(nodes) else None
+    if _cost(made) >= _cost(nodes) or not _moves_alike(root, nodes, made):
+        return None
+    return value
+
+
+def _moves_alike(root: Symbol, nodes: Sequence[Node], made: Sequence[Node]) -> bool:
+    """Whether what is made of a movement leaves a batch of two where the movement does.
+
+    Positions do not tell where a first axis of size 1 goes: moved elsewhere, it would be lost.
+    """
+    moved = any(n.kind == "transpose" and n.attributes["permutation"][0] != 0 for n in nodes)
+    if not moved or not root.shape or root.shape[0] != 1:
+        return True
+    inside = {root, *(node.output for node in made)}
+    if any(isinstance(v, Symbol) and v not in inside for node in made for v in node.inputs):
+        return False  # it joined what is before the root
+    try:
+        wanted = _shape_of_two(root, nodes)
+        grown = [n for n, one in zip(wanted, nodes[-1].output.shape, strict=True) if n != one]
+        return grown in ([], [2]) and _shape_of_two(root, made) == wanted
+    except (TypeError, ValueError):  # it takes no other batch as it is
+        return True
+
+
+def _shape_of_two(root: Symbol, nodes: Sequence[Node]) -> tuple[int, ...]:
+    """Returns the shape that movements make of a batch of two."""
+
+    def run(values: jax.Array) -> jax.Array:
+        places, result = {root: values}, values
+        for node in nodes:
+            result = places[node.output] = _moved(node, places)
+        return result
+
+    return jax.eval_shape(run, jax.ShapeDtypeStruct((2, *root.shape[1:]), np.int32)).shape
 
 
 def _cost(nodes: Sequence[Node]) -> float:

@@ -140,20 +140,19 @@ class Names:
 
 def to_op(node: Node, names: Names, operand: Callable[[Value, str], str]) -> Op:
     """Returns the op of a node whose kind a graph knows; the others are errors."""
-    if node.kind not in table.OPS:
-        where = f" at {node.source}" if node.source else ""
+    kind, where = table.OPS.get(node.kind), f" at {node.source}" if node.source else ""
+    called = node.attributes["name"] if node.kind == "unary" else node.kind
+    plain = [value for value in node.inputs if not is_quantized(value.dtype)]
+    if plain and not (kind is not None and kind.moves):
+        raise UnsupportedOpError(
+            f"{called!r} of {plain[0].dtype}{where}: integers are indices here, which move values "
+            "but are not computed with. Compute them outside of the graph, or as float32."
+        )
+    if kind is None:
         shapes = ", ".join(str(value.shape) for value in node.inputs)
         raise UnsupportedOpError(
-            f"no graph op stands for {node.kind!r} of shapes {shapes}{where}. "
+            f"no graph op stands for {called!r} of shapes {shapes}{where}. "
             f"Supported ops: {', '.join(sorted(table.OPS))}."
-        )
-    kind = table.OPS[node.kind]
-    plain = [value for value in node.inputs if not is_quantized(value.dtype)]
-    if plain and not kind.moves:
-        where = f" at {node.source}" if node.source else ""
-        raise UnsupportedOpError(
-            f"{node.kind!r} of {plain[0].dtype}{where}: integers are indices here, which move values "
-            "but are not computed with. Compute them outside of the graph, or as float32."
         )
     roles = [role.value for role in kind.roles] + ["constant"] * len(node.inputs)
     inputs = tuple(operand(v, role) for v, role in zip(node.inputs, roles, strict=False))

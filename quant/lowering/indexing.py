@@ -7,7 +7,16 @@ import numpy as np
 
 from attokit.quant.lowering.movement import concatenate, emit_reshape, emit_slice, emit_transpose
 from attokit.quant.lowering.positions import emit_positions, positions_of
-from attokit.quant.lowering.values import Builder, Known, Symbol, Value, part_of, producer, unshaped
+from attokit.quant.lowering.values import (
+    Builder,
+    Known,
+    Node,
+    Symbol,
+    Value,
+    part_of,
+    producer,
+    unshaped,
+)
 
 
 def _starts(
@@ -89,7 +98,7 @@ def gather(build: Builder, params, value: Value, indices: Value) -> Symbol:
     """Values by index: of known indices whatever moves them there, else a GATHER of rows."""
     if isinstance(value, Symbol) and isinstance(indices, Known):
         positions = _gathered_positions(build, params, value.shape, indices.array)
-        return emit_positions(build, value, positions)
+        return _with_batch(build, value, positions, _place_of_batch(params, value.shape))
     assert isinstance(indices, Symbol)  # what is known altogether was computed while tracing
     return _take(build, params, value, indices)
 
@@ -107,6 +116,31 @@ def _gathered_positions(
             f"a gather beyond the ends of shape {shape}", "Give indices that lie within."
         )
     return positions
+
+
+def _place_of_batch(params, shape: tuple[int, ...]) -> int:
+    """Returns which axis of a gather's result is the whole first axis of its value; 0 if none is."""
+    numbers = params["dimension_numbers"]
+    apart = (
+        *numbers.collapsed_slice_dims,
+        *numbers.operand_batching_dims,
+        *numbers.start_index_map,
+    )
+    whole = 0 not in apart and params["slice_sizes"][0] == shape[0]
+    return int(numbers.offset_dims[0]) if whole else 0
+
+
+def _with_batch(build: Builder, value: Symbol, positions: np.ndarray, place: int) -> Symbol:
+    """Emits a movement after which the batch is not the first axis: of each example, then the axes.
+
+    x[:, i, :, j] has it behind the indices.
+    """
+    taken = emit_positions(build, value, np.moveaxis(positions, place, 0))
+    if place == 0:
+        return taken
+    return emit_transpose(
+        build, taken, [*range(1, place + 1), 0, *range(place + 1, positions.ndim)]
+    )
 
 
 def _take(build: Builder, params, value: Value, indices: Symbol) -> Symbol:
@@ -147,7 +181,7 @@ def _take(build: Builder, params, value: Value, indices: Symbol) -> Symbol:
 
 def _bounded(build: Builder, indices: Symbol, size: int) -> Symbol:
     """Returns indices that lie within an axis, whatever they are: runtimes stop at others."""
-    places = _not_wrapped(indices)
+    places = _not_wrapped(indices, size)
     position = producer(unshaped(places), "arg_max", "arg_min")
     if position is not None and position.inputs[0].shape[position.attributes["axis"]] <= size:
         return places
@@ -155,25 +189,31 @@ def _bounded(build: Builder, indices: Symbol, size: int) -> Symbol:
     return build.emit("bounded_index", [places], places.shape, size=size, wraps=wraps)
 
 
-def _not_wrapped(indices: Symbol) -> Symbol:
-    """Returns the indices before `where(i < 0, i + n, i)`: TFLite's count from the start only."""
+def _not_wrapped(indices: Symbol, size: int) -> Symbol:
+    """Returns `i` of `where(i < 0, i + size, i)`, TFLite's count from the start only; else the indices."""
     value, node = indices, indices.node
     while node is not None and node.kind in ("reshape", "broadcast", "select"):
         if node.kind == "select":
-            negative = producer(node.inputs[0], "less")
-            wrapped = producer(node.inputs[1], "add")
-            plain = node.inputs[2]
-            if (
-                negative is None
-                or wrapped is None
-                or negative.inputs[0] is not plain
-                or plain not in wrapped.inputs
-            ):
-                return indices
-            assert isinstance(plain, Symbol)  # it is compared with zero
-            return plain
+            return indices if (plain := _wrapped(node, size)) is None else plain
         inner = node.inputs[0]
         if not isinstance(inner, Symbol) or inner.shape != value.shape[: len(inner.shape)]:
             return indices
         value, node = inner, inner.node
     return indices
+
+
+def _wrapped(choice: Node, size: int) -> Symbol | None:
+    """Returns the indices of which a choice counts those below 0 from the end of an axis, or None."""
+    condition, shifted, plain = choice.inputs
+    negative, total = producer(condition, "less"), producer(shifted, "add")
+    if negative is None or total is None or not isinstance(plain, Symbol):
+        return None
+    compared, bound = negative.inputs
+    addends = [value for value in total.inputs if value is not plain]
+    if compared is not plain or len(addends) != 1:
+        return None
+    return plain if (_number(bound), _number(addends[0])) == (0, size) else None
+
+
+def _number(value: Value) -> float | None:
+    return value.scalar() if isinstance(value, Known) else None

@@ -54,6 +54,12 @@ def tile(params: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
     return np.broadcast_to(copied, shape)
 
 
+def reshape(params: Mapping[str, Any], array: np.ndarray, *_: Any) -> np.ndarray:
+    """Returns the array in another shape, read in the order of axes that the equation may give."""
+    order = params["dimensions"]
+    return (array if order is None else array.transpose(order)).reshape(params["new_sizes"])
+
+
 def divide(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Returns the quotient; of integers truncated toward zero, as XLA's is."""
     if first.dtype.kind not in "iu":
@@ -81,7 +87,7 @@ NUMPY: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
         "mul": _elementwise(np.multiply),
         "ne": _elementwise(np.not_equal),
         "neg": _elementwise(np.negative),
-        "reshape": lambda p, x: x.reshape(p["new_sizes"]),
+        "reshape": reshape,
         "rsqrt": _elementwise(lambda x: 1 / np.sqrt(x)),
         "sqrt": _elementwise(np.sqrt),
         "square": _elementwise(np.square),

@@ -47,9 +47,9 @@ def emit_merged(build: Builder, value: Symbol, groups: Sequence[Sequence[int]]) 
 
 
 def reshape(build: Builder, params, value: Symbol, *_: Value) -> Symbol:
-    """A reshape."""
-    if params.get("dimensions") is not None:
-        raise build.error("a reshape with a permutation", "Transpose first, then reshape.")
+    """A reshape, of the value transposed where the equation gives an order of axes."""
+    if params["dimensions"] is not None:
+        value = emit_transpose(build, value, params["dimensions"])
     return emit_reshape(build, value, params["new_sizes"])
 
 

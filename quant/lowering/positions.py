@@ -49,6 +49,8 @@ def _blocks(build: Builder, value: Symbol, positions: np.ndarray) -> Symbol | No
     """Emits DEPTH_TO_SPACE or SPACE_TO_DEPTH if that is what the movement is."""
     if len(value.shape) != 4 or positions.ndim != 4 or value.shape[0] != positions.shape[0]:
         return None
+    if np.dtype(value.dtype) == np.bool_:  # LiteRT has neither of conditions
+        return None
     height, wanted = value.shape[1], positions.shape[1]
     small, large = sorted((height, wanted))
     block = large // small
@@ -84,8 +86,10 @@ _Axes = list[tuple[tuple[int, ...], np.ndarray]]
 def _separate(shape: Sequence[int], positions: np.ndarray) -> _Axes | None:
     """Returns the index along each axis if those of different axes vary independently."""
     axes: _Axes = []
-    for index in np.unravel_index(positions, tuple(shape)):
+    for place, index in enumerate(np.unravel_index(positions, tuple(shape))):
         along = tuple(axis for axis in range(index.ndim) if (index != index.take([0], axis)).any())
+        if place == 0 and shape[0] == 1 and positions.shape[:1] == (1,):
+            along = (0,)  # a batch of one stays where it is, as others do
         corner = tuple(slice(None) if axis in along else 0 for axis in range(index.ndim))
         axes.append((along, index[corner]))
     used = [axis for along, _ in axes for axis in along]

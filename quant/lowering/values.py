@@ -226,12 +226,14 @@ class Builder:
           kind: Of the node.
           inputs: Its operands.
           shape: Of the output.
-          result: Its type; the first operand's that is of a float type if None, or the first's.
+          result: Its type; if None the first operand's that is of a float type, or else the first's that is
+            no condition, or else bool.
           **attributes: Of the node.
         """
         types = [v.dtype for v in inputs]
-        floats = (t for t in types if jax.dtypes.issubdtype(t, np.floating))
-        dtype = np.dtype(result) if result is not None else next(floats, types[0])
+        floats = [t for t in types if jax.dtypes.issubdtype(t, np.floating)]
+        numbers = [t for t in types if t != np.bool_]
+        dtype = np.dtype(result) if result is not None else (floats or numbers or types)[0]
         return self.emit_several(kind, inputs, [(tuple(shape), dtype)], **attributes)[0]
 
     def emit_several(

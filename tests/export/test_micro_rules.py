@@ -1,10 +1,12 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from made_files import CODES, Tensor, changed, schema, step, written
 
-from attokit import export
+from attokit import export, quant
 from attokit.export.flatbuffer import Quantization
 from attokit.export.micro_rules import problem_in_micro, refused_in_micro
+from attokit.export.support import SUPPORT
 
 BYTES = Quantization(np.float32([0.1]), np.int64([3]))
 SHAPE = (1, 2, 2, 2)
@@ -57,6 +59,15 @@ CASES = {
         ],
     ),
     "CONV_2D of mixed types": lambda: ("float32", lambda x: [_convolution(x, "int8")]),
+    "SELECT_V2 of int32": lambda: (
+        "int32",
+        lambda x: [
+            step(
+                CODES.SELECT_V2, (_constant("seen", np.ones(SHAPE, bool)), x, x),
+                _image("end", "int32"), schema.SelectV2OptionsT(),
+            )
+        ],
+    ),
     "DEQUANTIZE of float16": lambda: ("float32", _halves),
     "GELU": lambda: (
         "float32",
@@ -81,6 +92,45 @@ def test_what_is_called_refused_is_refused(name):
         export.run(file, np.ones(SHAPE, dtype), kernels="micro")
     (unfit,) = [u for u in export.cortex_m(export.inspect(file)).uses if u.kernel.speed == "unfit"]
     assert unfit.kind == kind
+
+
+def _to_depth(x):
+    return x.reshape(1, 2, 2, 2, 2, 4).transpose(0, 1, 3, 2, 4, 5).reshape(1, 2, 2, 16)
+
+
+def _to_space(x):
+    return x.reshape(1, 4, 4, 2, 2, 1).transpose(0, 1, 3, 2, 4, 5).reshape(1, 8, 8, 1)
+
+
+ROWS = ((0, 0), (1, 1), (0, 0), (0, 0))
+MOVEMENTS = {
+    "DEPTH_TO_SPACE": _to_space,
+    "GATHER": lambda x: x[:, jnp.asarray([2, 0, 0])],
+    "MIRROR_PAD": lambda x: jnp.pad(x, ROWS, mode="reflect"),
+    "PAD": lambda x: jnp.pad(x, ROWS),
+    "PADV2": lambda x: jnp.pad(x, ROWS, constant_values=1),
+    "RESIZE_NEAREST_NEIGHBOR": lambda x: jnp.repeat(jnp.repeat(x, 2, 1), 2, 2),
+    "SELECT_V2": lambda x: jnp.where(jnp.arange(4) > 1, x, jnp.zeros_like(x)),
+    "SPACE_TO_DEPTH": _to_depth,
+    "TRANSPOSE": lambda x: x.transpose(0, 2, 1, 3),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [(kind, dtype) for kind, row in SUPPORT.items() for dtype in sorted(row.micro_lacks)],
+)
+def test_whole_numbers_that_are_refused_at_export_are_refused_by_the_runtime(kind, dtype):
+    x = np.asarray(np.arange(64).reshape(1, 4, 4, 4) % 3, dtype)
+    graph, weights = quant.trace(lambda _, x: MOVEMENTS[kind](x), (), x)
+    file = export.to_tflite(graph, weights, {})
+    assert export.verify(file, graph, weights, {}, x).exact
+    with pytest.raises(ValueError, match=rf"{kind} .*TFLite Micro has it not of {dtype}"):
+        export.to_tflite(graph, weights, {}, target="micro")
+    assert kind in refused_in_micro(export.inspect(file).main)
+    with pytest.raises(ValueError, match=r"the runtime (refuses|cannot run)"):
+        export.run(file, x, kernels="micro")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])

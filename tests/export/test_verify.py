@@ -73,6 +73,21 @@ def test_float_output_is_compared_as_it_leaves(small):
     assert report.rows[-1].kind == "output"
 
 
+def test_class_ids_with_one_for_none_leave_as_int32():
+    def function(_, ids):
+        return jnp.where(ids < 5, ids, 255)
+
+    ids = jnp.arange(8).reshape(1, 8)
+    graph, weights = quant.trace(function, (), ids)
+    file = export.to_tflite(graph, weights, {})
+    assert export.inspect(file).outputs["output"].dtype == "int32"
+    assert export.verify(file, graph, weights, {}, ids).exact
+    with pytest.raises(
+        ValueError, match=r"SELECT_V2 \('select'\).*not of int32; compute it of floats"
+    ):
+        export.to_tflite(graph, weights, {}, target="micro")
+
+
 def test_a_file_of_another_graph_is_refused(small):
     renamed = small.graph.map_ops(
         lambda op: op if op.kind != "add" else dataclasses.replace(op, outputs=("other",))

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import pytest
 from traced import error, kinds, normal
@@ -21,6 +22,17 @@ def test_an_index_as_a_number_is_read_from_a_table():
 def test_a_condition_as_a_number_is_a_choice():
     graph, _ = _traced(lambda _, x: (x > jnp.flip(x, -1)).astype(jnp.float32) * x)
     assert kinds(graph) == ["reverse", "greater", "select", "mul"]
+
+
+def test_integers_that_meet_floats_are_refused_as_indices():
+    match = (
+        r"a conversion from int32 to float32 at .*\. Integers are indices here, and JAX converts"
+    )
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        pytest.raises(quant.UnsupportedOpError, match=match),
+    ):
+        quant.trace(lambda _, i: jax.nn.relu6(i), (), jnp.arange(6).reshape(2, 3))
 
 
 def test_what_is_no_condition_and_no_index_is_refused():

@@ -46,6 +46,20 @@ def test_movements_are_recognized_however_they_are_spelled(function, want):
     assert error(graph, weights, lambda _, x: function(x), (), X) == 0
 
 
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        (lambda x: jnp.moveaxis(x, 0, 1)[::-1][:2], ["transpose", "reverse", "slice"]),
+        (lambda x: jnp.moveaxis(x, 0, 1)[:2].transpose(1, 0, 2, 3), ["slice"]),
+        (lambda x: x[:, ::2].transpose(0, 3, 1, 2)[:, :, 1], ["slice", "reshape", "transpose"]),
+    ],
+)
+def test_a_batch_of_one_may_grow_wherever_it_is_moved(function, want):
+    graph, weights = quant.trace(lambda _, x: function(x), (), X[:1])
+    assert sorted(kinds(graph)) == sorted(want)
+    assert error(graph, weights, lambda _, x: function(x), (), X) == 0
+
+
 def test_what_somebody_else_reads_stays():
     def function(_, x):
         first = x.transpose(0, 3, 1, 2)

@@ -71,3 +71,12 @@ def test_kinds_that_no_graph_knows_are_refused_with_line_and_shapes():
     build.emit("exp", [x, Known(np.ones(3))], (2, 3))
     with pytest.raises(quant.UnsupportedOpError, match=r"'exp' of shapes .* at model.py:3 \(f\)"):
         naming.to_op(build.nodes[0], naming.Names({"input": x}), lambda value, role: "x")
+
+
+@pytest.mark.parametrize(
+    ("function", "called"), [(jnp.abs, "abs"), (jnp.sign, "sign"), (lambda i: i + 1, "add")]
+)
+def test_what_is_computed_of_integers_is_refused_by_its_name(function, called):
+    wanted = rf"^'{called}' of int32 at .*test_naming.py:\d+ .*integers are indices here"
+    with pytest.raises(quant.UnsupportedOpError, match=wanted):
+        quant.trace(lambda _, i: function(i), (), jnp.arange(6).reshape(2, 3))

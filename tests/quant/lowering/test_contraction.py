@@ -220,3 +220,21 @@ def test_signals_are_convolved_with_channels_first_and_transposed():
     graph, weights = quant.trace(function, v, x)
     assert "transpose_conv" in kinds(graph)
     assert error(graph, weights, function, v, x) < 1e-5
+
+
+@pytest.mark.parametrize("in_axes", [(None, 0), (-1, 0)])
+def test_kernels_of_several_members_are_one_convolution(in_axes):
+    def function(v, x):
+        x = x if in_axes[0] is None else x.reshape(*x.shape[:3], 2, 2)
+        return jax.vmap(_convolved, in_axes)(x, v)
+
+    channels = 4 if in_axes[0] is None else 2
+    v = normal(2, 3, 3, channels, 5)
+    graph, weights = quant.trace(function, v, normal(2, 6, 6, 4))
+    assert kinds(graph).count("conv_2d") == 1
+    assert error(graph, weights, function, v, normal(3, 6, 6, 4)) < 1e-6
+
+
+def _convolved(x, kernel):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)

@@ -37,6 +37,19 @@ def test_known_indices_become_ops(function, want):
     assert error(graph, weights, lambda _, x: function(x), (), X) < 1e-6
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, jnp.asarray([0, 2, 1]), :, None, jnp.asarray([1, 0, 2])],
+        lambda x: x[:, 1, :, jnp.asarray([0, 2, 2])],
+    ],
+)
+def test_a_batch_that_comes_behind_the_indices_may_grow(function, batch):
+    graph, weights = quant.trace(lambda _, x: function(x), (), X[:batch])
+    assert error(graph, weights, lambda _, x: function(x), (), normal(3, 4, 6, 3)) == 0
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -84,6 +97,31 @@ def test_negative_indices_count_from_the_end_and_others_are_brought_inside():
     np.testing.assert_array_equal(graph(weights, ids), TABLE[ids])
     graph, weights = quant.trace(lambda v, i: jnp.take(v, i, 0, mode="clip"), TABLE, ids)
     np.testing.assert_array_equal(graph(weights, ids), TABLE[jnp.clip(ids, 0, len(TABLE) - 1)])
+
+
+@pytest.mark.parametrize(
+    ("shifted", "mode"),
+    [
+        (lambda i: jnp.where(i < 3, i + len(TABLE), i), "clip"),
+        (lambda i: jnp.where(i < 0, i + 4, i), "clip"),
+        (lambda i: jnp.where(i < 0, i + 4, i), "promise_in_bounds"),
+    ],
+)
+def test_indices_that_are_shifted_otherwise_are_not_taken_for_negative_ones(shifted, mode):
+    def function(v, i):
+        return v.at[shifted(i)].get(mode=mode, wrap_negative_indices=False)
+
+    with pytest.raises(quant.UnsupportedOpError, match="'add' of int32"):
+        quant.trace(function, TABLE, IDS)
+
+
+def test_indices_that_are_wrapped_by_hand_are_negative_ones():
+    def function(v, i):
+        return jnp.take(v, jnp.where(i < 0, i + len(TABLE), i), 0, mode="clip")
+
+    graph, weights = quant.trace(function, TABLE, IDS)
+    assert [kind for kind in kinds(graph) if kind != "reshape"] == ["bounded_index", "gather"]
+    assert error(graph, weights, function, TABLE, 2 - IDS) == 0
 
 
 def test_positions_lie_within_what_they_are_positions_of():

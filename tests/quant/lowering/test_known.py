@@ -35,6 +35,7 @@ def _evaluated(function, *arrays):
         (lambda x: jax.lax.integer_pow(x, 3), (A,)),
         (lambda x: jax.lax.transpose(x, (1, 0)), (A,)),
         (lambda x: jax.lax.reshape(x, (3, 2)), (A,)),
+        (lambda x: jax.lax.reshape(x, (6,), dimensions=(1, 0)), (A,)),
         (lambda x: jax.lax.squeeze(x, (0,)), (A[:1],)),
         (lambda x: jax.lax.broadcast_in_dim(x, (4, 2, 3), (1, 2)), (A,)),
         (lambda x: jax.lax.convert_element_type(x, jnp.int32), (A,)),

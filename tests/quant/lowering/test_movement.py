@@ -13,6 +13,10 @@ X = normal(2, 4, 6, 3)
     [
         (lambda x: x.reshape(2, -1), ["reshape"]),
         (lambda x: x[:, None], ["reshape"]),
+        (
+            lambda x: jax.lax.reshape(x, (2, 12, 6), dimensions=(0, 3, 1, 2)),
+            ["transpose", "reshape"],
+        ),
         (lambda x: jnp.squeeze(x[:, :1], 1), ["slice", "reshape"]),
         (lambda x: jnp.expand_dims(x, (1, 3)), ["reshape"]),
         (lambda x: x.transpose(0, 2, 1, 3), ["transpose"]),

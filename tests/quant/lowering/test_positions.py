@@ -91,6 +91,13 @@ def test_what_is_no_movement_along_axes_is_gathered_from_flat_values(index):
     assert [node.kind for node in build.nodes][:2] == ["reshape", "gather"]
 
 
+def test_conditions_are_no_blocks_which_litert_has_not_of_them():
+    x = normal(2, 4, 6, 8) > 0
+    graph, weights = quant.trace(lambda _, x: _depth_to_space(x, 2), (), x)
+    assert set(kinds(graph)) <= {"reshape", "transpose"}
+    assert error(graph, weights, lambda _, x: _depth_to_space(x, 2), (), x) == 0
+
+
 def test_nothing_is_refused():
     value = Symbol(SHAPE, np.dtype(np.float32))
     with pytest.raises(UnsupportedOpError, match="Leave out what is empty"):

@@ -26,6 +26,14 @@ def test_builder_collects_nodes_in_order_with_line_and_scope():
     assert producer(z, "relu") is producer(X, "relu") is producer(Known(np.ones(1)), "relu") is None
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int32", "bool"])
+def test_a_choice_is_of_the_type_of_what_is_chosen(dtype):
+    condition, chosen = Symbol((2, 3), np.dtype(bool)), Symbol((2, 3), np.dtype(dtype))
+    build = Builder()
+    assert build.emit("select", [condition, chosen, chosen], (2, 3)).dtype == dtype
+    assert build.emit("select", [condition] * 3, (2, 3), result=dtype).dtype == dtype
+
+
 def test_errors_name_the_users_line():
     error = Builder("model.py:3 (f)").error("a strange op", "Do without.")
     assert isinstance(error, UnsupportedOpError)
