@@ -190,6 +190,7 @@ def run(options: Options, console: Console) -> None:
     _check_nothing_is_lost(options, source)
     dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
     check_same_task(source.model, dataset)
+    source.check_classes(dataset)
     teacher = _teacher(options, source, dataset)
     task = task_for(dataset, source.config, source.network())
     graph, weights = _traced(options, source, dataset, task, console)

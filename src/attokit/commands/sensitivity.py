@@ -91,6 +91,7 @@ def run(options: Options, console: Console) -> None:
     given = Precision(float32=options.float32, open_hard_swish=options.open_hard_swish)
     graph = given.apply(graph)
     dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
+    source.check_classes(dataset)
     quantized = functools.partial(
         quantize_on,
         source=dataset.split("train"),

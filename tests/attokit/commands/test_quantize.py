@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -296,6 +297,16 @@ def test_qat_with_every_switch(run_dir, capsys):
     assert "reestimate_bn was 3, now 'off'" in capsys.readouterr().err
     assert main(["export", str(elsewhere)]) == 0
     assert main(["verify", str(elsewhere)]) == 0
+
+
+@pytest.mark.parametrize("command", [["quantize", "--replace"], ["sensitivity"]])
+def test_data_of_other_classes(finished, dataset, monkeypatch, capsys, command):
+    run = open_run(finished[0])
+    other = dataclasses.replace(dataset, class_names=("dark", "green", "grey", "bright"))
+    monkeypatch.setattr("attokit.datasets.load_fashion_mnist_subset", lambda size: other)
+    assert main([*command, str(run.path)]) == 1
+    told = capsys.readouterr().err
+    assert "knows 3 classes, fashion_mnist_subset has 4, and number 1 is 'grey' of the run" in told
 
 
 def test_no_run(tmp_path, capsys):

@@ -11,6 +11,8 @@ from tiny_tfds import TinyShapes
 
 from attokit.checkpoints.weights import load_metadata
 from attokit.cli import main
+from attokit.commands import train
+from attokit.datasets import load_dataset
 from attokit.runs import open_run
 
 SHORT = ["--model", "tiny", "--data", "fashion_mnist_subset", "--steps", "4", "--batch-size", "16",
@@ -74,6 +76,17 @@ def test_recipe_gives_defaults(capsys):
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "(default: adamw)" in out
     assert "(default: 0.02)" in out
+
+
+def test_the_data_of_a_recipe_are_recorded_as_it_reads_them(tmp_path):
+    for index in range(21):
+        folder = tmp_path / "train" / f"n{index:02}"
+        folder.mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "1.png")
+    options = train.Options(recipe="attonet_d_imagenet50", data=str(tmp_path))
+    *_, data, dataset = train._problem(options)
+    assert dataset.class_names == ("n00", "n20")
+    assert load_dataset(data, dataset.image_shape).class_names == dataset.class_names
 
 
 @pytest.mark.parametrize(
