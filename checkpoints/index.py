@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attokit.checkpoints.address import check_relative
+from attokit.checkpoints.class_names import FASHION_MNIST
 from attokit.checkpoints.record import HubFile, Weights, check_name
 
 INDEX = "index.json"
@@ -23,7 +24,8 @@ _TEXTS = ("model", "recipe", "commit", "license")
 _MAYBE_TEXTS = ("quantization", "data")
 _MAPPINGS = ("overrides", "preprocessing", "metrics")
 # As `attokit train --data` takes it, but for folders: what an index says must not make a reader open one.
-_DATA = re.compile(r"fashion_mnist_subset|scenes|wake_scenes:[^:/\\]+|tfds:[\w:/.\-]+")
+_GARMENTS = "|".join(map(re.escape, FASHION_MNIST))  # one has a slash, as paths do
+_DATA = re.compile(rf"fashion_mnist_subset|scenes|wake_scenes:(?:{_GARMENTS})|tfds:[\w:/.\-]+")
 _FIELDS = frozenset({*_TEXTS, *_MAYBE_TEXTS, *_MAPPINGS, "weights", "tflite"})
 
 

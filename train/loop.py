@@ -339,7 +339,7 @@ def fit(
       NonFiniteLossError: if the loss is NaN or infinite; no such state is ever saved.
       KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is saved.
     """
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False)  # paths may hold brackets
     task = task or task_for(dataset, config)
     train_source, eval_source = dataset.split("train"), dataset.split(eval_split)
     total_steps = config.total_steps(len(train_source))

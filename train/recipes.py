@@ -278,6 +278,7 @@ ATTONET_D_IMAGENET50 = Recipe(
     overrides=MappingProxyType({"num_classes": 50, "image_size": (224, 224, 3)}),
     load=lambda folder: load_image_folder(folder or ".", (224, 224, 3), every=20),
     needs_folder=True,
+    data_prefix="every20:",
     split="val",
     config=dataclasses.replace(_IMAGENET, epochs=200, batch_size=256, learning_rate=0.1),
 )

@@ -4,6 +4,7 @@ The loop itself knows neither images nor labels, so one loop trains every kind o
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,11 +55,40 @@ def unit_images(batch: Mapping[str, Array]) -> Float[Array, "b h w c"]:
     return batch["images"].astype(jnp.float32) / 255
 
 
-def classification_task(*, label_smoothing: float = 0.0) -> Task:
+def check_labels(batch: Mapping[str, np.ndarray], *, num_classes: int | None = None) -> None:
+    """Refuses labels that are no class.
+
+    Args:
+      batch: Holds `labels`, integers from 0 on.
+      num_classes: How many classes there are; None if nobody knows.
+
+    Raises:
+      ValueError: if a label is no integer, is negative, or has no class.
+    """
+    labels = np.asarray(batch["labels"])
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels are {labels.dtype}: give integers, which count the classes from 0 on"
+        )
+    least, most = labels.min(initial=0), labels.max(initial=0)
+    if least < 0:
+        raise ValueError(
+            f"the data have a label {least}: labels count the classes from 0 on; where labels are not "
+            "published, as of many test splits, choose another split"
+        )
+    if num_classes is not None and most >= num_classes:
+        raise ValueError(
+            f"the data have a label {most}, there are {num_classes} classes: labels go from 0 to "
+            f"{num_classes - 1}; give the data that belong to these classes"
+        )
+
+
+def classification_task(*, label_smoothing: float = 0.0, num_classes: int | None = None) -> Task:
     """Returns the task of naming one class per image.
 
     Batches hold `images` (uint8) and `labels` (int32); outputs are logits [b, k]. Smoothing
-    applies to the training loss; evaluation reports the plain cross entropy.
+    applies to the training loss; evaluation reports the plain cross entropy. Labels are held to
+    `num_classes` where it is given.
     """
 
     def losses(logits: Array, batch: Mapping[str, Array]) -> Array:
@@ -86,4 +116,5 @@ def classification_task(*, label_smoothing: float = 0.0) -> Task:
         train_metrics=train_metrics,
         eval_metrics=eval_metrics,
         best_metric="accuracy",
+        check=functools.partial(check_labels, num_classes=num_classes),
     )

@@ -45,7 +45,9 @@ def task_for(dataset: Dataset, config: TrainConfig, network: Any = None) -> Task
                 f"{name} is {value!r}, but {dataset.name} {_OF_ONE_CLASS[dataset.task]}: leave it out"
             )
     if dataset.task == "classification":
-        return classification_task(label_smoothing=config.label_smoothing)
+        return classification_task(
+            label_smoothing=config.label_smoothing, num_classes=dataset.num_classes
+        )
     if config.label_smoothing:
         raise ValueError(
             f"label_smoothing is {config.label_smoothing}, but the loss of boxes has no smoothed form: "

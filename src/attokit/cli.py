@@ -150,8 +150,10 @@ def _run(name: str, arguments: list[str]) -> int:
     options = _parse(name, command, arguments)
     if options is None:
         return 0
-    # Lines in a log file need not break where a small terminal would.
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    # Lines in a log file need not break where a small terminal would. Brackets and colons of paths and of
+    # names are no markup.
+    width = None if sys.stdout.isatty() else _LOG_WIDTH
+    console = Console(width=width, markup=False, emoji=False)
     return command.run(options, console) or 0
 
 

@@ -1,6 +1,7 @@
 """Data sets by the text that the command line takes."""
 
 import pathlib
+import re
 
 from attokit.train import (
     Dataset,
@@ -25,6 +26,8 @@ SCENES = "scenes"
 _SCENES_OF = "scenes:"
 _WAKE_SCENES = "wake_scenes:"
 _TFDS = "tfds:"
+# What may stand before a folder: the forms that read it otherwise.
+_PREFIX = re.compile(rf"{_SCENES_OF}|{_WAKE_SCENES}[^:]*:?|every[1-9][0-9]*:(?=.)|")
 
 
 def load_dataset(
@@ -38,7 +41,8 @@ def load_dataset(
         `wake_scenes:GARMENT:FOLDER` (whether it is there), `tfds:NAME`, a folder with the four IDX
         files of Fashion-MNIST, a folder of images and masks as `load_segmentation_folder` knows
         them, one of images and boxes as `load_detection_folder` does (COCO's is visual wake words for
-        classification; its masks and VOC's are those of `load_instance_folder`), or an image folder laid out as `train/CLASS/IMAGE` and `test/CLASS/IMAGE`.
+        classification; its masks and VOC's are those of `load_instance_folder`), an image folder laid out as
+        `train/CLASS/IMAGE` and `test/CLASS/IMAGE`, or `every20:FOLDER` (the first of each 20 of its classes).
       image_shape: Height, width and channels that images are fitted to; Fashion-MNIST has 1 channel. None
         for 224, 224, 3, or the 128, 128, 3 of scenes, or Fashion-MNIST's 28, 28, 1.
       task: What to read where data have several: None for the class maps of scenes, and for the labels of a set
@@ -70,20 +74,25 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
             (height, width),
             task="segmentation" if task is None or task == "classification" else task,
             channels=channels,
-            folder=data.removeprefix(SCENES).removeprefix(":") or None,
+            folder=_parts(data)[1],
         )
     if data.startswith(_WAKE_SCENES):
-        garment, _, wake_folder = data.removeprefix(_WAKE_SCENES).partition(":")
+        wake, wake_folder = _parts(data)
+        garment = wake.removeprefix(_WAKE_SCENES).removesuffix(":")
         size = (96, 96) if image_shape is None else image_shape[:2]
-        return load_wake_scenes(garment, size, folder=wake_folder or None)
+        return load_wake_scenes(garment, size, folder=wake_folder)
     shape = image_shape or (224, 224, 3)
     if data.startswith(_TFDS):
         return load_tfds(data.removeprefix(_TFDS), shape, task=task)
-    folder = pathlib.Path(data)
+    before, _ = _parts(data)
+    folder = pathlib.Path(data.removeprefix(before))
+    if before:  # every20:
+        every = int(before.removeprefix("every").removesuffix(":"))
+        return load_image_folder(folder, shape, every=every)
     if not folder.is_dir():
         raise ValueError(
-            f"no data {data!r}: give {EMBEDDED}, {SCENES}, {_WAKE_SCENES}GARMENT, {_TFDS}NAME, or an existing folder of IDX "
-            "files, of images, of images and masks, or of images and boxes"
+            f"no data {data!r}: give {EMBEDDED}, {SCENES}, {_WAKE_SCENES}GARMENT, {_TFDS}NAME, an existing folder of IDX "
+            "files, of images, of images and masks, or of images and boxes, or every20:FOLDER of a folder of images"
         )
     if any(folder.glob("*-ubyte*")):
         return load_fashion_mnist(folder, size)
@@ -101,21 +110,30 @@ def _load(data: str, image_shape: tuple[int, int, int] | None, task: Task | None
 
 def canonical(data: str) -> str:
     """Returns the text that means the same data from any working directory."""
-    if data.startswith(_SCENES_OF):
-        return _SCENES_OF + _absolute(data.removeprefix(_SCENES_OF))
-    if data.startswith(_WAKE_SCENES):
-        name, colon, folder = data.removeprefix(_WAKE_SCENES).partition(":")
-        return f"{_WAKE_SCENES}{name}{colon}{_absolute(folder) if folder else ''}"
-    if data in (EMBEDDED, SCENES) or data.startswith(_TFDS):
-        return data
-    return _absolute(data)
+    before, folder = _parts(data)
+    return before if folder is None else before + _absolute(folder)
 
 
 def portable(data: str) -> str | None:
     """Returns the text if it means the same data on any machine, or None if it names a folder."""
-    named = data in (EMBEDDED, SCENES) or data.startswith(_TFDS)
-    drawn = data.startswith(_WAKE_SCENES) and ":" not in data.removeprefix(_WAKE_SCENES)
-    return data if named or drawn else None
+    before, folder = _parts(data)
+    return before if folder is None else None
+
+
+def without_folder(data: str, placeholder: str = "FOLDER") -> str:
+    """Returns the text with a word instead of the folder that it names, or as it is if it names none."""
+    before, folder = _parts(data)
+    return before if folder is None else before + placeholder
+
+
+def _parts(data: str) -> tuple[str, str | None]:
+    """Returns what stands before the folder that a text names, and the folder; None if it names none."""
+    if data in (EMBEDDED, SCENES) or data.startswith(_TFDS):
+        return data, None
+    prefix = _PREFIX.match(data)
+    assert prefix is not None  # it may be empty
+    before, folder = data[: prefix.end()], data[prefix.end() :]
+    return (before.removesuffix(":"), None) if before and not folder else (before, folder)
 
 
 def _absolute(folder: str) -> str:

@@ -26,6 +26,7 @@ class Predictor:
       num_classes: Of the outputs; None for a file of class ids, which does not say.
       class_names: In the order of the class ids, or None if nobody said.
       data: What it was trained on, as `load_dataset` takes it, or None.
+      split: Of these data, to evaluate on.
       outputs: Images (0 to 255) to arrays with a leading axis of images.
       anchors: What the numbers of a detector start from; None of one that chooses its boxes itself.
       any_size: Whether it takes images of other heights and widths too.
@@ -40,6 +41,7 @@ class Predictor:
     class_names: tuple[str, ...] | None
     data: str | None
     outputs: Outputs
+    split: str = "test"
     anchors: Anchors | None = None
     any_size: bool = False
     note: str | None = None

@@ -20,7 +20,7 @@ from attokit.checkpoints.file_lock import exclusive
 from attokit.checkpoints.index import INDEX, index_text, parse_index
 from attokit.checkpoints.record import byte_images, check_name
 from attokit.checkpoints.weights import load_metadata
-from attokit.datasets import portable
+from attokit.datasets import portable, without_folder
 from attokit.origins import open_origin
 from attokit.runs import Run
 from attokit.tasks import view_of
@@ -132,7 +132,7 @@ def training_command(run: Run) -> str:
         if name not in ("num_classes", "image_size")  # the data know them
     ]
     words = ["attokit", "train", "--model", run.model]
-    words += ["--data", portable(run.data) or "FOLDER", "--image-size", *map(str, run.image_shape)]
+    words += ["--data", without_folder(run.data), "--image-size", *map(str, run.image_shape)]
     words += ["--overrides", *overrides] if overrides else []
     if run.start is not None:
         words += ["--start", pathlib.Path(run.start).name]

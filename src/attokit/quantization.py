@@ -38,7 +38,7 @@ from attokit.train import (
     warmup_cosine,
 )
 from attokit.train.loop import config_optimizer
-from attokit.train.mesh import named_mesh, replicated
+from attokit.train.mesh import check_batch_size, named_mesh, replicated
 
 _MOST_AT_ONCE = 128
 _ACTIVATIONS_AT_ONCE = 1 << 28  # numbers of one batch in calibration: 1 GiB
@@ -90,12 +90,19 @@ def images_at_once(graph: Graph) -> int:
 
 
 def on_this_machine(config: TrainConfig) -> TrainConfig:
-    """Returns the settings of a training without its mesh, where there are not the devices for that."""
-    try:
-        named_mesh(config.mesh)
-    except ValueError:
-        return dataclasses.replace(config, mesh=None)
-    return config
+    """Returns the settings of a training, with a mesh that this machine has and that divides the batch.
+
+    It is the training's own where that can be, or else one of as many devices as there can be.
+    """
+    for mesh in (config.mesh, None):
+        try:
+            check_batch_size(config.batch_size, named_mesh(mesh), parts=config.accumulate)
+        except ValueError:
+            continue
+        return dataclasses.replace(config, mesh=mesh)
+    part = config.batch_size // config.accumulate
+    ways = max(ways for ways in range(1, jax.device_count() + 1) if part % ways == 0)
+    return dataclasses.replace(config, mesh=f"data={ways}")
 
 
 def qat_config(config: TrainConfig, **changes: Any) -> TrainConfig:

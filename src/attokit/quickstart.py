@@ -22,7 +22,7 @@ from attokit.quantization import Quantizer, qat_config, sparse_patterns
 from attokit.report import report_page
 from attokit.runs import Run, save_quantized
 from attokit.tflite_predictor import file_predictor, latency_ms
-from attokit.train import Dataset, Recipe, classification_task, read_metrics
+from attokit.train import Dataset, Recipe, read_metrics, task_for
 from attokit.training import train_float
 
 _VERIFIED_IMAGES = 8
@@ -115,7 +115,7 @@ class _Clock:
     @contextlib.contextmanager
     def phase(self, title: str) -> Iterator[None]:
         start = self.seconds
-        self._console.print(f"[bold]{title}[/bold]")
+        self._console.print(title, style="bold")
         yield
         self._console.print(
             f"  {self.seconds - start:.1f} s, {self.seconds:.1f} s since the start", style="dim"
@@ -142,11 +142,11 @@ def quickstart(
     Raises:
       ValueError: if the folder holds another run or cannot be written, or the loss is not finite.
     """
-    config, console = config or QuickstartConfig(), console or Console()
+    config, console = config or QuickstartConfig(), console or Console(markup=False, emoji=False)
     clock = _Clock(console)
     dataset = recipe.load(None)
     test = dataset.split("test")
-    task = classification_task(label_smoothing=recipe.config.label_smoothing)
+    task = task_for(dataset, recipe.config)
     with clock.phase(f"Training {recipe.model} on {len(dataset.split('train')):,} images"):
         run, trained = train_float(
             recipe.model, recipe.overrides, dataset.name, dataset, recipe.config, output,

@@ -8,6 +8,7 @@ model.tflite, labels.txt
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -95,6 +96,17 @@ class Run:
         self.check_trained()
         like = jax.eval_shape(self.network().init, jax.random.key(0), self.example())
         return load_weights(self.weights_path, like)
+
+    def check_classes(self, dataset: Dataset) -> None:
+        """Raises ValueError unless data have the run's classes in the same order: labels would mean others."""
+        pairs = itertools.zip_longest(self.class_names, dataset.class_names)
+        for index, (own, other) in enumerate(pairs):
+            if own != other:
+                raise ValueError(
+                    f"{self.path} knows {len(self.class_names)} classes, {dataset.name} has "
+                    f"{dataset.num_classes}, and number {index} is {own!r} of the run and {other!r} of the "
+                    "data: give the data that it was trained on, or others of the same classes"
+                )
 
     def check_trained(self) -> None:
         """Raises ValueError if the training has not ended."""

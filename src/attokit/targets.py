@@ -73,6 +73,7 @@ def run_predictor(path: pathlib.Path, *, quantized: bool = False) -> Predictor:
         num_classes=len(run.class_names),
         class_names=run.class_names,
         data=run.data,
+        split=run.split,
         outputs=outputs,
         anchors=network_anchors(network, run.image_shape[:2]),
         any_size=not quantized,

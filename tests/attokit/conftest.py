@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import pathlib
 import shutil
 
@@ -231,6 +232,17 @@ def finished(_quickstart, tiny):
 def run_dir(_quickstart, tiny, tmp_path):
     """A copy of a trained, quantized and exported run, to change at will."""
     return pathlib.Path(shutil.copytree(_quickstart[0], tmp_path / "run"))
+
+
+@pytest.fixture
+def val_dir(run_dir, dataset, monkeypatch):
+    """A copy of a run on data that have a split val and no test."""
+    train, val = dataset.split("train"), dataset.split("test")
+    other = dataclasses.replace(dataset, splits={"train": train, "val": val})
+    monkeypatch.setattr("attokit.datasets.load_fashion_mnist_subset", lambda size: other)
+    settings = json.loads((run_dir / "config.json").read_text())
+    (run_dir / "config.json").write_text(json.dumps(settings | {"split": "val"}))
+    return run_dir
 
 
 @pytest.fixture(scope="session")

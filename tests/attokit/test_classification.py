@@ -5,6 +5,7 @@ from rich.console import Console
 
 from attokit.classification import check_outputs, evaluate, predict
 from attokit.predictor import Predictor
+from attokit.train import ArraySource, Dataset
 
 
 def test_labels_without_a_logit(dataset):
@@ -14,6 +15,17 @@ def test_labels_without_a_logit(dataset):
     )  # fmt: skip
     with pytest.raises(ValueError, match="two has 2 classes, the data has label 2"):
         evaluate(two, dataset, dataset.split("test"))
+
+
+def test_labels_that_are_no_class():
+    constant = Predictor(
+        name="two", task="classification", image_shape=(8, 8, 1), num_classes=2, class_names=None,
+        data=None, outputs=lambda images: np.zeros((len(images), 2), np.float32),
+    )  # fmt: skip
+    source = ArraySource(images=np.zeros((2, 8, 8, 1), np.uint8), labels=np.int32([1, -1]))
+    data = Dataset(name="d", class_names=("a", "b"), image_shape=(8, 8, 1), splits={"test": source})
+    with pytest.raises(ValueError, match="the data have a label -1"):
+        evaluate(constant, data, source)
 
 
 def test_outputs_are_a_logit_per_class(dataset):

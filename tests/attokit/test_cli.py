@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from rich.table import Table
 
 from attokit import __version__, cli
 from attokit.cli import COMMANDS, describe, main
@@ -129,3 +130,18 @@ def test_notices_are_said_once(monkeypatch, capsys, caplog):
     assert caplog.text == ""  # of the root logger, whose handlers libraries bring
     notice.info("nobody asked")
     assert capsys.readouterr().err == ""
+
+
+def test_brackets_and_colons_are_no_markup(monkeypatch, capsys):
+    odd = "a[red]b[/x]c:dress:d"
+
+    def run(options, console):
+        console.print(f"wrote {odd}")
+        table = Table(f"head {odd}", title=f"title {odd}")
+        table.add_row(f"cell {odd}")
+        console.print(table)
+
+    monkeypatch.setattr(importlib.import_module("attokit.commands.list"), "run", run)
+    assert main(["list"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{where} {odd}" in told for where in ("wrote", "head", "title", "cell"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attokit.datasets import canonical, load_dataset
+from attokit.datasets import canonical, load_dataset, portable, without_folder
 
 
 def test_embedded():
@@ -70,6 +70,42 @@ def test_image_folder_is_fitted(tmp_path):
         image.save(tmp_path / split / "cat" / "1.png")
     dataset = load_dataset(str(tmp_path), (6, 6, 1))
     assert dataset.split("test").read(np.arange(1))["images"].shape == (1, 6, 6, 1)
+
+
+def test_some_classes_of_an_image_folder(tmp_path, monkeypatch):
+    for name in ("ant", "bee", "cat", "dog", "elk"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "train" / name / "1.png")
+    dataset = load_dataset(f"every2:{tmp_path}", (8, 8, 3))
+    assert dataset.class_names == ("ant", "cat", "elk")
+    assert len(dataset.split("train")) == 3
+    assert load_dataset(str(tmp_path), (8, 8, 3)).num_classes == 5
+    for data in ("every0:{}", "every:{}", "every2:"):
+        with pytest.raises(ValueError, match=r"no data .* every20:FOLDER"):
+            load_dataset(data.format(tmp_path))
+    monkeypatch.chdir(tmp_path.parent)
+    assert canonical(f"every2:{tmp_path.name}") == f"every2:{tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("data", "anywhere", "public"),
+    [
+        ("fashion_mnist_subset", "fashion_mnist_subset", "fashion_mnist_subset"),
+        ("scenes", "scenes", "scenes"),
+        ("scenes:", "scenes", "scenes"),
+        ("scenes:/a/b:c", None, "scenes:FOLDER"),
+        ("wake_scenes:T-shirt/top", "wake_scenes:T-shirt/top", "wake_scenes:T-shirt/top"),
+        ("wake_scenes:Bag:", "wake_scenes:Bag", "wake_scenes:Bag"),
+        ("wake_scenes:Bag:/a:b", None, "wake_scenes:Bag:FOLDER"),
+        ("tfds:mnist:3.0.1", "tfds:mnist:3.0.1", "tfds:mnist:3.0.1"),
+        ("every20:/a", None, "every20:FOLDER"),
+        ("every0:/a", None, "FOLDER"),
+        ("/a/b", None, "FOLDER"),
+    ],
+)
+def test_what_a_text_says_without_its_folder(data, anywhere, public):
+    assert portable(data) == anywhere
+    assert without_folder(data) == public
 
 
 def test_folder_of_images_and_masks(tmp_path):

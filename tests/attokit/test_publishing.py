@@ -133,3 +133,10 @@ def test_the_command_trains_it_again(finished, config):
     assert options.reset_head and options.image_size == (8, 8, 1)
     assert (options.teacher, options.split) == ("large", "val")
     assert options.overrides == ("width=3", "note=it's")
+
+
+@pytest.mark.parametrize("before", ["scenes:", "wake_scenes:Ankle boot:", "every20:"])
+def test_the_command_reads_its_data_as_the_run_did(finished, before):
+    run = dataclasses.replace(open_run(finished[0]), data=f"{before}/home/me/data")
+    options = _parse("train", train, shlex.split(training_command(run))[2:])
+    assert options.data == f"{before}FOLDER"

@@ -16,6 +16,7 @@ from attokit.quantization import (
     Quantizer,
     calibration_images,
     images_at_once,
+    on_this_machine,
     qat_config,
     sparse_patterns,
 )
@@ -28,6 +29,7 @@ from attokit.train import (
     distillation_loss,
     read_metrics,
 )
+from attokit.train.mesh import check_batch_size, named_mesh
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,25 @@ QAT = TrainConfig(
     steps=8, batch_size=16, learning_rate=0.1, ema_decay=0.5, checkpoint_every=4, mesh="data=1"
 )
 FLIPS = {"freeze_flips": (0.4, 0.2), "flip_momentum": 0.15}
+
+
+@pytest.mark.parametrize(
+    ("config", "mesh"),  # on 8 devices
+    [
+        (TrainConfig(steps=1, batch_size=16), None),
+        (TrainConfig(steps=1, batch_size=16, mesh="data=2,fsdp=2"), "data=2,fsdp=2"),
+        (TrainConfig(steps=1, batch_size=16, mesh="data=16"), None),
+        (TrainConfig(steps=1, batch_size=20), "data=5"),
+        (TrainConfig(steps=1, batch_size=20, mesh="data=20"), "data=5"),
+        (TrainConfig(steps=1, batch_size=12, mesh="fsdp=2"), "data=6"),
+        (TrainConfig(steps=1, batch_size=24, accumulate=2), "data=6"),
+        (TrainConfig(steps=1, batch_size=11), "data=1"),
+    ],
+)
+def test_settings_fit_this_machine(config, mesh):
+    found = on_this_machine(config)
+    assert found == dataclasses.replace(config, mesh=mesh)
+    check_batch_size(config.batch_size, named_mesh(mesh), parts=config.accumulate)
 
 
 def _scores(params, model_state, inputs, *, train, key):

@@ -103,6 +103,9 @@ def test_nothing_that_leaves_the_folder_is_written():
     [
         ({"data": "/any/folder"}, "an index may name embedded data and TFDS sets"),
         ({"data": "wake_scenes:Bag:/folder"}, "an index may name embedded data"),
+        ({"data": "wake_scenes:T-shirt/../top"}, "an index may name embedded data"),
+        ({"data": "wake_scenes:Hat"}, "an index may name embedded data"),
+        ({"data": "every2:/folder"}, "an index may name embedded data"),
         ({"preprocessing": {"class_names": 5}}, "class_names are no list of texts"),
         ({"overrides": {"num classes": 3}}, "no field of a config can be called"),
     ],
@@ -112,6 +115,15 @@ def test_fields_that_a_reader_acts_on_are_checked(changes, error):
         parse_index(_changed(**changes), "here")
 
 
-@pytest.mark.parametrize("data", ["scenes", "wake_scenes:Bag", "tfds:oxford_iiit_pet:4.0.0", None])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "scenes",
+        "wake_scenes:T-shirt/top",
+        "wake_scenes:Ankle boot",
+        "tfds:oxford_iiit_pet:4.0.0",
+        None,
+    ],
+)
 def test_data_that_any_machine_has_may_be_named(data):
     assert parse_index(_changed(data=data), "here")["tiny.a"].data == data

@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from attokit import zoo
@@ -10,7 +11,10 @@ CONFIG = TrainConfig(steps=1)
 
 
 def test_the_data_set_decides(dataset):
-    assert task_for(dataset, CONFIG).name == "classification"
+    task = task_for(dataset, CONFIG)
+    assert task.name == "classification"
+    with pytest.raises(ValueError, match="label 3, there are 3 classes"):
+        task.check({"labels": np.int32([3])})
     pixels = dataclasses.replace(dataset, task="segmentation")
     assert task_for(pixels, CONFIG).name == "segmentation"
     with pytest.raises(ValueError, match="for 3 classes"):

@@ -37,4 +37,4 @@ def run(options: Options, console: Console) -> None:
     files = [options.file] if options.vs is None else [options.file, options.vs]
     for kernels in options.kernels:
         found = benchmark(*files, kernels=kernels, rounds=options.rounds)
-        console.print(str(found), highlight=False, soft_wrap=True, markup=False)
+        console.print(str(found), highlight=False, soft_wrap=True)

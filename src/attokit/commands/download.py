@@ -57,13 +57,13 @@ def run(options: Options, console: Console) -> None:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _fetch(name: str, record: Weights, console: Console) -> dict[str, pathlib.Path]:
     """Returns the files of weights, by what they are called in a folder of their own."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -20,7 +20,7 @@ class Options:
       target: A run folder, a .tflite file, or the name of pretrained weights.
       data: As for attokit train; the data of the run, also of one in whose folder the file lies,
         if left out.
-      split: To evaluate on.
+      split: To evaluate on; the one of the run if left out, or test.
       quantized: The run's INT8 graph instead of its float network.
       task: Of a .tflite file whose outputs fit several: classification, segmentation, detection or
         instance_segmentation.
@@ -37,7 +37,7 @@ class Options:
 
     target: tyro.conf.Positional[str]
     data: str | None = None
-    split: str = "test"
+    split: str | None = None
     quantized: bool = False
     task: Task | None = None
     input_range: tuple[float, float] | None = None
@@ -81,7 +81,7 @@ def run(options: Options, console: Console) -> None:
             f"{predictor.name} does {predictor.task}, {data} is data for {dataset.task}: "
             "choose other data"
         )
-    view, source = view_of(predictor.task), dataset.split(options.split)
+    view, source = view_of(predictor.task), dataset.split(options.split or predictor.split)
     metrics = view.evaluate(predictor, dataset, source, batch_size=options.batch_size, **wishes)
     table = Table(title=f"{predictor.name} on {len(source):,} images of {dataset.name}",
                   show_header=False)  # fmt: skip

@@ -4,7 +4,6 @@ import dataclasses
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from attokit import checkpoints, zoo
@@ -63,4 +62,4 @@ def run(options: Options, console: Console) -> None:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else escape(str(value))
+    return "" if value is None else str(value)

@@ -6,7 +6,6 @@ import urllib.parse
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from attokit import checkpoints, zoo
@@ -91,13 +90,13 @@ def _list_weights(options: Options, console: Console) -> None:
     table.columns[0].no_wrap = True
     table.columns[3].justify = "right"
     for name, record in chosen.items():
-        measured = (escape(f"{metric} {value:.4g}") for metric, value in record.metrics.items())
+        measured = (f"{metric} {value:.4g}" for metric, value in record.metrics.items())
         table.add_row(
             name,
             _task(record),
             "\n".join(measured),
             f"{record.size:,}",
-            escape(record.license),
+            record.license,
             _where(name, record),
         )
     console.print(table)

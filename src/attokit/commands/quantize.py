@@ -76,7 +76,7 @@ class Options:
       kernels: Whose rounding to train for: reference and micro (TFLite Micro), or xnnpack
         (LiteRT on CPUs).
       data: As for attokit train; the data of the float run if left out.
-      split: To evaluate on.
+      split: To evaluate on; the one of the float run if left out.
       qat_folder: Of the training, inside the run folder.
       resume: Go on with a QAT that was stopped.
       replace: Write over the result of a QAT, whose training stays in its folder.
@@ -111,7 +111,7 @@ class Options:
     distillation_temperature: float | None = None
     kernels: Kernels = "reference"
     data: str | None = None
-    split: str = "test"
+    split: str | None = None
     qat_folder: str = "qat"
     resume: bool = False
     replace: bool = False
@@ -190,6 +190,9 @@ def run(options: Options, console: Console) -> None:
     _check_nothing_is_lost(options, source)
     dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
     check_same_task(source.model, dataset)
+    source.check_classes(dataset)
+    split = options.split or source.split
+    measured = dataset.split(split)  # it is there, before any work
     teacher = _teacher(options, source, dataset)
     task = task_for(dataset, source.config, source.network())
     graph, weights = _traced(options, source, dataset, task, console)
@@ -217,12 +220,12 @@ def run(options: Options, console: Console) -> None:
     )
     metric = view.metric
     config = on_this_machine(source.config)
-    metrics = quantizer.evaluate(weights, qparams, dataset.split(options.split), config)
+    metrics = quantizer.evaluate(weights, qparams, measured, config)
     value = metrics[task.best_metric]
     console.print(f"{metric} after calibration {value:.4f}", highlight=False)
     if options.method == "qat":
         weights, qparams, metrics = _train(
-            options, source, quantizer, weights, qparams, dataset, teacher, console
+            options, source, quantizer, weights, qparams, dataset, split, teacher, console
         )
     save_quantized(
         source.quantized_path,
@@ -235,7 +238,7 @@ def run(options: Options, console: Console) -> None:
         | options.precision.metadata(),
     )
     console.print(
-        f"{metric} of the {_named(options.precision)} graph on {options.split} {metrics[task.best_metric]:.4f}\n"
+        f"{metric} of the {_named(options.precision)} graph on {split} {metrics[task.best_metric]:.4f}\n"
         f"wrote {source.quantized_path}; next: attokit export {source.path}",
         highlight=False,
         soft_wrap=True,
@@ -309,6 +312,7 @@ def _train(
     weights: dict,
     qparams: dict,
     dataset: Dataset,
+    split: str,
     teacher: Teacher | None,
     console: Console,
 ) -> tuple:
@@ -325,7 +329,7 @@ def _train(
         steadying=options.steadying,
         sparse=sparse_patterns(source.config, weights),
         teacher=teacher,
-        eval_split=options.split,
+        eval_split=split,
         resume=options.resume,
         extra={
             "calibration": options.calibration,

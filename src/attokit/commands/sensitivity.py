@@ -91,6 +91,7 @@ def run(options: Options, console: Console) -> None:
     given = Precision(float32=options.float32, open_hard_swish=options.open_hard_swish)
     graph = given.apply(graph)
     dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
+    source.check_classes(dataset)
     quantized = functools.partial(
         quantize_on,
         source=dataset.split("train"),
@@ -145,6 +146,8 @@ def _metric(
 ) -> Callable[[Sequence[Any]], float]:
     """Returns the task's best metric of the outputs of all batches."""
     compute = jax.jit(task.eval_metrics)
+    for batch in batches:
+        task.check(batch)
 
     def metric(outputs: Sequence[Any]) -> float:
         totals = MetricTotals()
@@ -189,7 +192,7 @@ def _show_layers(found: Sensitivity, metric: str, console: Console) -> None:
             raised,
             layer.why_not or others,
         )
-    console.print(table, markup=False, highlight=False)
+    console.print(table, highlight=False)
 
 
 def _show_steps(found: Sensitivity, chosen: MixedPrecision, metric: str, console: Console) -> None:
@@ -201,7 +204,7 @@ def _show_steps(found: Sensitivity, chosen: MixedPrecision, metric: str, console
         table.add_row(
             str(i), ", ".join(step.raised), str(step.ops), share, _text(step.score, metric)
         )
-    console.print(table, markup=False, highlight=False)
+    console.print(table, highlight=False)
 
 
 def _text(score: Score, metric: str) -> str:
@@ -224,5 +227,15 @@ def _tell(
         own = dataclasses.replace(given, int16=names, int8=exactly(chosen.kept))
     else:
         own = dataclasses.replace(given, float32=(*given.float32, *names))
-    command = ["attokit", "quantize", str(source.path), *own.arguments()]
-    console.print(f"next: {shlex.join(command)}", highlight=False, soft_wrap=True, markup=False)
+    command = quantize_command(options, own, source.path)
+    console.print(f"next: {shlex.join(command)}", highlight=False, soft_wrap=True)
+
+
+def quantize_command(options: Options, precision: Precision, path: pathlib.Path) -> list[str]:
+    """Returns the words of the command that quantizes to types, as they were measured here."""
+    words = ["attokit", "quantize", str(path), *precision.arguments()]
+    for name in ("calibration", "calibration_images", "kernels", "data"):
+        value = getattr(options, name)
+        if value != getattr(Options, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words

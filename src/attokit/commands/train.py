@@ -41,7 +41,8 @@ class Options:
         and the image size come from the data.
       data: fashion_mnist_subset or scenes (embedded), scenes:FOLDER (with the garments of all of
         Fashion-MNIST), wake_scenes:GARMENT (is one there? as wake_scenes:Bag), tfds:NAME, a folder of Fashion-MNIST's IDX files, an image folder
-        train/CLASS/IMAGE, test/CLASS/IMAGE, or a folder of images and masks, or of images and boxes.
+        train/CLASS/IMAGE, test/CLASS/IMAGE (every20:FOLDER for the first of each 20 of its classes), or a
+        folder of images and masks, or of images and boxes.
       image_size: Height, width and channels for images of any size; for detection those of the model if
         left out.
       split: To evaluate on.
@@ -80,8 +81,10 @@ def defaults(arguments: Sequence[str]) -> Options:
     name = values.get("--recipe")
     recipe = find_recipe(name) if name else None
     config = recipe.config if recipe else TrainConfig(epochs=10)
-    if any(text.split("=")[0] == "--steps" for text in arguments):
-        config = dataclasses.replace(config, epochs=None, steps=1)
+    # What is given takes the place of the other; where both are, the two are refused as ever.
+    for given, other in (("steps", "epochs"), ("epochs", "steps")):
+        if any(text.split("=")[0] == f"--{given}" for text in arguments):
+            config = dataclasses.replace(config, **{given: 1, other: None})
     return Options(recipe=name, config=config, split=recipe.split if recipe else "test")
 
 

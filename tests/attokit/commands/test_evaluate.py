@@ -8,6 +8,11 @@ def _accuracy(text):
     return float(line.split("│")[2])
 
 
+def test_the_split_is_that_of_the_run(val_dir, capsys):
+    assert main(["evaluate", str(val_dir)]) == 0
+    assert "37 images" in " ".join(capsys.readouterr().out.split())
+
+
 def test_run_graph_and_file_agree(finished, capsys):
     folder, summary, _ = finished
     assert main(["evaluate", str(folder)]) == 0

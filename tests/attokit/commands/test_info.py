@@ -33,6 +33,13 @@ def test_task(tiny, capsys):
     assert ["│", "task", "│", "segmentation", "│"] in rows
 
 
+def test_names_in_brackets(finished, hub, capsys):
+    hub(finished[0], "tiny.v1", ["[red]", "[/x]", ":bag:"])
+    assert main(["info", "tiny.v1"]) == 0
+    told = "".join(capsys.readouterr().out.split())
+    assert "'[red]','[/x]',':bag:'" in told
+
+
 def test_cards(capsys):
     assert main(["info", "attonet_d.fashion_mnist", "--card"]) == 0
     assert "# attonet_d.fashion_mnist\n" in capsys.readouterr().out

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -191,6 +192,22 @@ def test_refuses_before_any_work(finished, monkeypatch, arguments):
     assert main(["quantize", str(finished[0]), *arguments]) == 1
 
 
+def test_a_split_that_is_not_there_is_refused_before_any_work(val_dir, monkeypatch, capsys):
+    monkeypatch.setattr("attokit.commands.quantize.quantize_on", None)
+    assert main(["quantize", str(val_dir), "--replace", "--split", "test"]) == 1
+    assert "has no split 'test': choose one of train, val" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_split_is_that_of_the_run(val_dir, capsys):
+    command = ["quantize", str(val_dir), "--replace", "--calibration-images", "16"]
+    command += ["--method", "qat", "--steps", "2", "--qat-folder", "short"]
+    assert main(command) == 0
+    assert "INT8 graph on val" in capsys.readouterr().out
+    log = (val_dir / "short" / "metrics.jsonl").read_text().splitlines()
+    assert {json.loads(line)["split"] for line in log} == {"train", "val"}
+
+
 @pytest.mark.slow
 def test_ptq_in_place_of_qat_and_back(run_dir):
     first = load_quantized(run_dir / "quantized.safetensors")
@@ -296,6 +313,15 @@ def test_qat_with_every_switch(run_dir, capsys):
     assert "reestimate_bn was 3, now 'off'" in capsys.readouterr().err
     assert main(["export", str(elsewhere)]) == 0
     assert main(["verify", str(elsewhere)]) == 0
+
+
+@pytest.mark.parametrize("command", [["quantize", "--replace"], ["sensitivity"]])
+def test_data_of_other_classes(run_dir, dataset, monkeypatch, capsys, command):
+    other = dataclasses.replace(dataset, class_names=("dark", "green", "grey", "bright"))
+    monkeypatch.setattr("attokit.datasets.load_fashion_mnist_subset", lambda size: other)
+    assert main([*command, str(run_dir)]) == 1
+    told = capsys.readouterr().err
+    assert "knows 3 classes, fashion_mnist_subset has 4, and number 1 is 'grey' of the run" in told
 
 
 def test_no_run(tmp_path, capsys):

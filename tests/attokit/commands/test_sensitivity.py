@@ -1,8 +1,12 @@
+import dataclasses
+import pathlib
 import shlex
 
 import pytest
 
-from attokit.cli import main
+from attokit.cli import _parse, main
+from attokit.commands import quantize, sensitivity
+from attokit.precision import Precision
 
 
 @pytest.mark.slow
@@ -16,8 +20,25 @@ def test_prints_the_command_that_quantizes_so(run_dir, capsys):
         next(x for x in printed.splitlines() if x.startswith("next: attokit"))[6:]
     )
     assert command[:2] == ["attokit", "quantize"] and "--int16" in command
-    assert main([*command[1:], "--calibration-images", "32", "--replace"]) == 0
+    assert command[-2:] == ["--calibration-images", "32"]
+    assert main([*command[1:], "--replace"]) == 0
     assert "of the INT8 and INT16 graph" in capsys.readouterr().out
+
+
+def test_the_command_quantizes_as_was_measured():
+    precision = Precision(int16=("head",))
+    plain = sensitivity.Options(run_dir=pathlib.Path("runs/a"))
+    words = sensitivity.quantize_command(plain, precision, plain.run_dir)
+    assert words == ["attokit", "quantize", "runs/a", "--int16", "head"]
+    other = dataclasses.replace(
+        plain, calibration="percentile", calibration_images=32, kernels="xnnpack", data="scenes"
+    )
+    words = sensitivity.quantize_command(other, precision, plain.run_dir)
+    options = _parse("quantize", quantize, words[2:])
+    assert options == quantize.Options(
+        run_dir=plain.run_dir, int16=("head",), calibration="percentile", calibration_images=32,
+        kernels="xnnpack", data="scenes",
+    )  # fmt: skip
 
 
 @pytest.mark.slow

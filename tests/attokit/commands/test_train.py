@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 
@@ -10,8 +11,11 @@ from PIL import Image
 from tiny_tfds import TinyShapes
 
 from attokit.checkpoints.weights import load_metadata
-from attokit.cli import main
+from attokit.cli import _parse, main
+from attokit.commands import train
+from attokit.datasets import load_dataset
 from attokit.runs import open_run
+from attokit.train import RECIPES
 
 SHORT = ["--model", "tiny", "--data", "fashion_mnist_subset", "--steps", "4", "--batch-size", "16",
          "--mesh", "data=1", "--learning-rate", "0.01"]  # fmt: skip
@@ -74,6 +78,30 @@ def test_recipe_gives_defaults(capsys):
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "(default: adamw)" in out
     assert "(default: 0.02)" in out
+
+
+@pytest.mark.parametrize(
+    "recipe", ["attendseg_lite_scenes", "attonet_d_quickstart"]
+)  # steps, epochs
+@pytest.mark.parametrize(
+    ("arguments", "length"), [(["--epochs", "2.5"], (2.5, None)), (["--steps=7"], (None, 7))]
+)
+def test_a_recipe_takes_another_length(recipe, arguments, length):
+    config = _parse("train", train, ["--recipe", recipe, *arguments]).config
+    assert (config.epochs, config.steps) == length
+    settings = dataclasses.replace(config, epochs=None, steps=1)
+    assert settings == dataclasses.replace(RECIPES[recipe].config, epochs=None, steps=1)
+
+
+def test_the_data_of_a_recipe_are_recorded_as_it_reads_them(tmp_path):
+    for index in range(21):
+        folder = tmp_path / "train" / f"n{index:02}"
+        folder.mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "1.png")
+    options = train.Options(recipe="attonet_d_imagenet50", data=str(tmp_path))
+    *_, data, dataset = train._problem(options)
+    assert dataset.class_names == ("n00", "n20")
+    assert load_dataset(data, dataset.image_shape).class_names == dataset.class_names
 
 
 @pytest.mark.parametrize(
