@@ -82,9 +82,11 @@ def defaults(arguments: Sequence[str]) -> Options:
     recipe = find_recipe(name) if name else None
     config = recipe.config if recipe else TrainConfig(epochs=10)
     # What is given takes the place of the other; where both are, the two are refused as ever.
-    for given, other in (("steps", "epochs"), ("epochs", "steps")):
-        if any(text.split("=")[0] == f"--{given}" for text in arguments):
-            config = dataclasses.replace(config, **{given: 1, other: None})
+    given = {text.split("=")[0] for text in arguments}
+    if "--steps" in given:
+        config = dataclasses.replace(config, epochs=None, steps=1)
+    if "--epochs" in given:
+        config = dataclasses.replace(config, epochs=1.0, steps=None)
     return Options(recipe=name, config=config, split=recipe.split if recipe else "test")
 
 
