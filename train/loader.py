@@ -6,7 +6,9 @@ is dropped where an epoch ends inside a batch. Position = step, so that a run re
 also on another number of hosts; every host reads only its own rows of the global batch.
 """
 
+import contextlib
 import signal
+import traceback
 
 import grain
 import numpy as np
@@ -147,3 +149,15 @@ def iterate(
         shared = grain.MultiprocessingOptions(workers, ahead)
         dataset = dataset.mp_prefetch(shared, worker_init_fn=_leave_signals_to_the_run)
     return iter(dataset)
+
+
+def let_go(error: BaseException) -> None:
+    """Lets go of the batches that were read ahead when reading failed, which the frames of the error hold.
+
+    Workers hand batches over in shared memory, which is given back with the last that holds one. Grain hides
+    its own frames from a traceback; those that it shows still lead to them.
+    """
+    for shown, _ in traceback.walk_tb(error.__traceback__):
+        for frame, _ in traceback.walk_stack(shown):
+            with contextlib.suppress(RuntimeError):  # of a frame that still runs
+                frame.clear()

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import gc
 import pathlib
 import time
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from attokit.train.forward import Forward
 from attokit.train.gradient_filter import filter_gradients
 from attokit.train.hard_threshold import iterative_hard_thresholding
 from attokit.train.interruption import Interruption
-from attokit.train.loader import TrainBatches, iterate
+from attokit.train.loader import TrainBatches, iterate, let_go
 from attokit.train.mesh import batch_sharding, check_batch_size, named_mesh, put_batch
 from attokit.train.metrics import Metrics, compute_metrics, merge_metrics
 from attokit.train.mixed_precision import in_bfloat16
@@ -170,7 +171,12 @@ class _Run:
 
     def advance(self, waiting: collections.deque) -> None:
         """Takes one step; waits for the device only when it is `_STEPS_AHEAD` behind."""
-        batch = next(self.batches)
+        try:
+            batch = next(self.batches)
+        except Exception as err:
+            if self.config.workers:
+                let_go(err)
+            raise
         self.task.check(batch)
         placed = put_batch(batch, self.mesh)
         self.profiler.before_step()
@@ -425,6 +431,10 @@ def fit(
             raise
         finally:
             batches.close()
+            if config.workers:
+                # Batches lie in memory that is shared with the readers. JAX lets go of those that it took from
+                # there when Python collects: at the exit it would be too late to give them back.
+                gc.collect()
             run.profiler.close()
             folder.close()
     final_params, final_model_state = run.state.inference

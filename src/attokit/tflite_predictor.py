@@ -81,6 +81,7 @@ def file_predictor(
         num_classes=read.num_classes,
         class_names=_labels(file, labels, read, info.metadata),
         data=None if run is None else run.data,
+        split="test" if run is None else run.split,
         outputs=outputs,
         anchors=read.anchors,
         note=note,

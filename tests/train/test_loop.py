@@ -1,4 +1,5 @@
 import dataclasses
+import gc
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from rich.console import Console
 from attokit.checkpoints.store import CheckpointStore
 from attokit.train.augment import AugmentConfig
 from attokit.train.config import TrainConfig
-from attokit.train.dataset import IGNORE, ArraySource, Dataset
+from attokit.train.dataset import IGNORE, ArraySource, Dataset, RecordSource
 from attokit.train.distillation import Teacher
 from attokit.train.loop import NonFiniteLossError, fit
 from attokit.train.run_folder import read_metrics
@@ -58,6 +59,29 @@ class _Interrupting:
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGINT)
         return self._source.read(indices)
+
+
+@pytest.mark.slow
+def test_no_batch_of_the_readers_is_left_behind(tmp_path):
+    def read_one(index):
+        if index == 50:
+            raise ValueError("damaged")
+        return {"images": np.full((8, 8, 1), index, np.uint8), "labels": np.int32(index % 3)}
+
+    source = RecordSource(64, read_one)
+    data = Dataset(
+        name="d", class_names=("a", "b", "c"), image_shape=(8, 8, 1),
+        splits={"train": source, "test": source},
+    )  # fmt: skip
+    forward = lambda params, state, inputs, *, train, key: (  # noqa: E731
+        inputs.mean((1, 2)) * params["w"][None], state
+    )  # fmt: skip
+    config = TrainConfig(steps=16, batch_size=4, workers=2, mesh="data=1")
+    with pytest.raises(ValueError, match="damaged") as caught:
+        fit(config, forward, {"w": jnp.ones(3)}, {}, data, tmp_path, console=_console())
+    assert caught.value.__traceback__ is not None  # as long as it is told
+    held = [o for o in gc.get_objects() if type(o).__name__ == "SharedMemoryArray"]
+    assert not held
 
 
 def test_learns_the_classes_of_pixels(tmp_path):

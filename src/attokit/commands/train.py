@@ -84,9 +84,9 @@ def defaults(arguments: Sequence[str]) -> Options:
     # What is given takes the place of the other; where both are, the two are refused as ever.
     given = {text.split("=")[0] for text in arguments}
     if "--steps" in given:
-        config = dataclasses.replace(config, steps=1, epochs=None)
+        config = dataclasses.replace(config, epochs=None, steps=1)
     if "--epochs" in given:
-        config = dataclasses.replace(config, epochs=1, steps=None)
+        config = dataclasses.replace(config, epochs=1.0, steps=None)
     return Options(recipe=name, config=config, split=recipe.split if recipe else "test")
 
 
