@@ -6,6 +6,7 @@ from traced import error, kinds, normal
 
 from attokit import quant
 from attokit.quant.commuting import channel_vector
+from attokit.quant.lowering.values import Known
 
 X, K, W = normal(4, 6), normal(6, 6), normal(2, 3)
 
@@ -66,5 +67,19 @@ def test_nothing_passes_a_rectifier():
     ],
 )
 def test_a_vector_per_channel_is_found_or_not(array, want):
-    found = channel_vector(array, (5, 2, 3))
+    found = channel_vector(Known(np.asarray(array)), (5, 2, 3))
+    assert found is None if want is None else found.tolist() == want
+
+
+@pytest.mark.parametrize(
+    ("array", "want"),
+    [
+        (np.ones((2, 3), np.float32), None),  # equal now, but two rows
+        (np.broadcast_to(np.ones((1, 3), np.float32), (2, 3)), [1, 1, 1]),
+        (np.broadcast_to(np.float32(2), (2, 3)), [2, 2, 2]),
+        (np.ones((2, 1), np.float32), None),
+    ],
+)
+def test_of_a_weight_only_what_was_broadcast_is_one_value_per_channel(array, want):
+    found = channel_vector(Known(array, "w"), (5, 2, 3))
     assert found is None if want is None else found.tolist() == want
