@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attokit.quant.lowering.movement import (
-    concatenate,
+    emit_concatenation,
     emit_pad,
     emit_reshape,
     emit_transpose,
@@ -221,7 +221,7 @@ def _transposed_convolution(
         )
 
     parts = [part(group) for group in range(window.groups)]
-    return concatenate(build, {"dimension": 3}, *parts) if len(parts) > 1 else parts[0]
+    return emit_concatenation(build, parts, 3) if len(parts) > 1 else parts[0]
 
 
 def _channels(build: Builder, images: Symbol, start: int, count: int) -> Symbol:

@@ -165,16 +165,27 @@ def _spread(build: Builder, value: Symbol, axis: int, inner: int, filling: Known
     return emit_slice(build, wide, (0,) * len(end), end)
 
 
-def concatenate(build: Builder, params, *values: Value) -> Symbol:
-    """A concatenation; one number at either end is padding."""
+def concatenate(build: Builder, params, *values: Value) -> Value:
+    """A concatenation, a constant where all that varies is empty."""
     axis = params["dimension"]
     parts = [value for value in values if value.shape[axis] > 0]
+    if not parts:
+        return values[0]
+    known = [part for part in parts if isinstance(part, Known)]
+    if len(known) == len(parts):
+        name = next((part.name for part in known if part.name is not None), None)
+        return Known(np.concatenate([part.array for part in known], axis), name)
+    return emit_concatenation(build, parts, axis)
+
+
+def emit_concatenation(build: Builder, parts: Sequence[Value], axis: int) -> Symbol:
+    """Emits a concatenation of what is not empty; one number at either end is padding."""
     first = next(i for i, part in enumerate(parts) if not _is_filling(part))
     last = next(i for i in range(len(parts), 0, -1) if not _is_filling(parts[i - 1]))
     (value, *others) = parts[first:last]
     if others:
         value = _joined(build, parts[first:last], axis)
-    assert isinstance(value, Symbol)  # what is known altogether was joined while tracing
+    assert isinstance(value, Symbol)  # one of the parts is
     for part in reversed(parts[:first]):
         value = _extend(build, value, axis, (part.shape[axis], 0), part)
     for part in parts[last:]:
@@ -206,7 +217,7 @@ def _joined(build: Builder, parts: Sequence[Value], axis: int) -> Symbol:
     return build.emit("concatenation", list(parts), tuple(shape), axis=int(axis))
 
 
-def stack(build: Builder, params, *values: Value) -> Symbol:
+def stack(build: Builder, params, *values: Value) -> Value:
     """A concatenation of values with a new axis of size 1 each."""
     axis = params["axis"]
     rows = [

@@ -200,7 +200,7 @@ def _along(build: Builder, value: Symbol, axis: int, index: np.ndarray) -> Symbo
         halves = [np.arange(start, size), np.arange(start)]
         every = [np.arange(n) for n in value.shape]
         parts = [_cut(build, value, [*every[:axis], half, *every[axis + 1 :]]) for half in halves]
-        return movement.concatenate(build, {"dimension": axis}, *parts)
+        return movement.emit_concatenation(build, parts, axis)
     if (shuffled := _shuffled(build, value, axis, index)) is not None:
         return shuffled
     shape = (*value.shape[:axis], len(index), *value.shape[axis + 1 :])

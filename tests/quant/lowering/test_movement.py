@@ -72,6 +72,15 @@ def test_the_batch_may_grow(function):
     assert error(graph, weights, lambda _, x: function(x), (), normal(5, 4, 6, 3)) < 1e-6
 
 
+def test_what_is_empty_adds_nothing():
+    def function(x):
+        return x + jnp.concatenate([x[:, :0], jnp.ones((2, 4, 6, 3))], 1)
+
+    graph, weights = quant.trace(lambda _, x: function(x), (), X)
+    assert kinds(graph) == ["add"]
+    assert error(graph, weights, lambda _, x: function(x), (), X) < 1e-6
+
+
 def test_cells_between_values_are_padded_rows():
     def function(x):
         return jax.lax.pad(x, 0.5, ((0, 0, 0), (1, 0, 1), (0, -1, 2), (0, 0, 0)))
