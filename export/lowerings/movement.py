@@ -16,8 +16,9 @@ _RANK = 4  # what the lowest versions of most of these take
 def reshape(context: Context, op: Op) -> tuple[Operator, ...]:
     """RESHAPE; a batch that goes through is written as -1, so that the file takes any."""
     shape = list(op["shape"])
-    if op["keeps_batch"] and 0 not in shape:
-        shape[0] = -1
+    first = op.attributes.get("first", 0)
+    if (op["keeps_batch"] or first) and 0 not in shape:
+        shape[first] = -1
     inputs = (context.operand(op, 0), context.numbers(op, "shape", shape))
     options = schema.ReshapeOptionsT(newShape=shape)
     return (context.operator(op, schema.BuiltinOperator.RESHAPE, inputs, options, 1),)

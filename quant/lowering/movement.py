@@ -11,16 +11,26 @@ from attokit.quant.lowering.values import Builder, Known, Symbol, Value, produce
 _LONGEST_CONCATENATION = 8  # copies beyond which a broadcast is shorter
 
 
-def emit_reshape(build: Builder, value: Symbol, shape: tuple[int, ...]) -> Symbol:
-    """Emits a reshape unless the shape is the value's own; of a reshape it makes one."""
+def emit_reshape(build: Builder, value: Symbol, shape: tuple[int, ...], first: int = 0) -> Symbol:
+    """Emits a reshape unless the shape is the value's own; of a reshape it makes one.
+
+    Args:
+      build: Where to.
+      value: What is reshaped.
+      shape: Of the result.
+      first: Which axis of the result is the first of the value, if it is known to be another.
+    """
     shape = tuple(int(n) for n in shape)
     inner = producer(value, "reshape")
     if inner is not None and isinstance(inner.inputs[0], Symbol):
+        first = first if inner.attributes["keeps_batch"] else 0
         value = inner.inputs[0]
     if shape == value.shape:
         return value
-    keeps_batch = bool(shape) and bool(value.shape) and shape[0] == value.shape[0]
+    keeps_batch = bool(shape) and bool(value.shape) and shape[0] == value.shape[0] and not first
     attributes = {"shape": shape, "given": value.shape, "keeps_batch": keeps_batch}
+    if first:
+        attributes["first"] = first
     return build.emit("reshape", [value], shape, **attributes)
 
 
@@ -62,9 +72,11 @@ def squeeze(build: Builder, params, value: Symbol) -> Symbol:
 def expand_dims(build: Builder, params, value: Symbol) -> Symbol:
     """A reshape that adds axes of size 1."""
     shape = list(value.shape)
-    for axis in sorted(params["dimensions"]):
+    added = sorted(params["dimensions"])
+    for axis in added:
         shape.insert(axis, 1)
-    return emit_reshape(build, value, tuple(shape))
+    first = next(axis for axis in range(len(added) + 1) if axis not in added)
+    return emit_reshape(build, value, tuple(shape), first if value.shape else 0)
 
 
 def broadcast_in_dim(build: Builder, params, value: Symbol, *_: Value) -> Symbol:
@@ -72,7 +84,8 @@ def broadcast_in_dim(build: Builder, params, value: Symbol, *_: Value) -> Symbol
     shape = [1] * len(params["shape"])
     for axis, target in enumerate(params["broadcast_dimensions"]):
         shape[target] = value.shape[axis]
-    result = emit_reshape(build, value, tuple(shape))
+    first = next(iter(params["broadcast_dimensions"]), 0)
+    result = emit_reshape(build, value, tuple(shape), first)
     if math.prod(shape) == math.prod(params["shape"]):
         return result
     return build.emit("broadcast", [result], tuple(params["shape"]))

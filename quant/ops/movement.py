@@ -16,11 +16,16 @@ _ALL, _LITERT = Wide(), Wide(kernels=LITERT)
 
 
 def _reshape(op, values):
-    """Attributes: `shape` and `given`, its own and its input's as traced; `keeps_batch`; maybe `parts`.
+    """Attributes: `shape` and `given`, its own and its input's as traced; `keeps_batch`; maybe `parts` or `first`.
 
     The batch may differ from the traced one.  `keeps_batch`: it is the first axis of both.  `parts`: the first
-    axis of the input is the batch times so many rows, which are the result's second axis.
+    axis of the input is the batch times so many rows, which are the result's second axis.  `first`: which axis of
+    the result is the first of the input.
     """
+    first = op.attributes.get("first", 0)
+    if first:
+        shape = op["shape"]
+        return (values.reshape(*shape[:first], values.shape[0], *shape[first + 1 :]),)
     rows = op.attributes.get("parts", 0)
     if rows and values.shape[0] % rows == 0:
         return (values.reshape(values.shape[0] // rows, *op["shape"][1:]),)

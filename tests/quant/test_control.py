@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from traced import error, kinds, normal
 
-from attokit import quant
+from attokit import export, quant
 
 X, LAYERS = normal(3, 6), normal(4, 6, 6)
 
@@ -100,3 +100,20 @@ def test_what_inputs_decide_is_refused_with_the_users_line(function, match):
         quant.trace(lambda _, x: function(x), (), X)
     assert f"{__file__}:{line}" in str(caught.value)
     assert "jnp.where" in str(caught.value)
+
+
+def test_what_a_loop_stacks_takes_another_batch():
+    def function(v, x):
+        def step(h, row):
+            h = jnp.tanh(row @ v + h)
+            return h, h
+
+        rows = x.transpose(1, 0, 2)
+        return jax.lax.scan(step, jnp.zeros((x.shape[0], 3)), rows)[1].transpose(1, 0, 2)
+
+    v = normal(4, 3)
+    graph, weights = quant.trace(function, v, normal(1, 5, 4))
+    more = normal(2, 5, 4)
+    np.testing.assert_allclose(graph(weights, more), function(v, more), atol=1e-5)
+    file = export.to_tflite(graph, weights)
+    np.testing.assert_allclose(export.run(file, more)["output"], function(v, more), atol=1e-5)
