@@ -122,7 +122,9 @@ def _moves_alike(root: Symbol, nodes: Sequence[Node], made: Sequence[Node]) -> b
     try:
         wanted = _shape_of_two(root, nodes)
         grown = [n for n, one in zip(wanted, nodes[-1].output.shape, strict=True) if n != one]
-        return grown in ([], [2]) and _shape_of_two(root, made) == wanted
+        if grown not in ([], [2]):
+            return True  # it merges the batch with rows, in an order that only what follows knows
+        return _shape_of_two(root, made) == wanted
     except (TypeError, ValueError):  # it takes no other batch as it is
         return True
 

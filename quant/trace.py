@@ -41,6 +41,7 @@ from attokit.zoo import composite
 _SHUT = np.finfo(np.float32).tiny  # below it a logistic and its gradient are 0 in float32
 _PLAIN = (np.dtype(np.int32), np.dtype(np.bool_))  # inputs that stay as they are
 _INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
+_PRODUCTS = frozenset({"conv_general_dilated", "dot_general", "mul"})
 # Steps after which all entries of a weight are there in their order.
 _KEEPS_ENTRIES = frozenset(
     {
@@ -178,8 +179,9 @@ def _equation(build: Builder, eqn: Any, operands: list[Value]) -> list[Value]:
         with _located(build, eqn):
             return CONTROL[name](build, functools.partial(_call, build), eqn.params, operands)
     if _all_known(operands):
-        arrays = known.evaluate(eqn, [constant.array for constant in operands])
         weight = _made_by(eqn, operands)
+        given = [o.array if weight is None or o.name else o.repeated() for o in operands]
+        arrays = known.evaluate(eqn, given)
         with _located(build, eqn):
             drawn = origin(build, eqn, operands)
         if name == "logistic" and _saturated(arrays[0]):
@@ -199,6 +201,10 @@ def _made_by(eqn: Any, operands: Sequence[Known]) -> WeightName | None:
     name = next((constant.name for constant in operands if constant.name is not None), None)
     if name is None:
         return None
+    if eqn.primitive.name in _PRODUCTS and any(
+        o.name is None and not o.array.any() for o in operands
+    ):
+        return None  # zeros, whatever the weight
     name = name if isinstance(name, WeightName) else WeightName(name)
     kind, whole = eqn.primitive.name, eqn.outvars[0].aval.size == operands[0].array.size
     permuted = kind == "reshape" and eqn.params["dimensions"] is not None
@@ -281,6 +287,7 @@ def _mark_parted_batches(program: Program, inputs: Sequence[Symbol]) -> None:
             merged, (own, rows) = node.attributes["given"][0], node.output.shape[:2]
             if own == batch != merged and merged == own * rows:
                 node.attributes["parts"] = rows
+                node.attributes.pop("first", None)
 
 
 def _freeze(program: Program, inputs: Mapping[str, Symbol], shapes: Any):

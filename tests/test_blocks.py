@@ -11,10 +11,8 @@ from attokit import export, quant
 # What every run tries; the others are variations of these, for the slow run.
 FIRST = {
     "argmax_head",
-    "causal_attention",
     "channel_shuffle",
     "embedding",
-    "mobilenet_v3",
     "pixel_shuffle",
     "pyramid_bilinear",
     "threshold_gate",

@@ -88,7 +88,10 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize(
+    "name",
+    ["nnx", "nnx_module", *(pytest.param(n, marks=pytest.mark.slow) for n in ("equinox", "haiku"))],
+)
 def test_a_network_as_it_comes_equals_its_graph_and_its_file(name):
     make, want, weights_wanted, layer = SOURCES[name]
     function, variables, x = make()

@@ -120,6 +120,10 @@ class Dataset:
         """The number of label ids."""
         return len(self.class_names)
 
+    def usual_split(self, name: str) -> str:
+        """Returns a split's name if the set has it, else "test"."""
+        return name if name in self.splits else "test"
+
     def split(self, name: str) -> Source:
         """Returns the source of one split.
 

@@ -17,7 +17,10 @@ def open_upright(path: pathlib.Path) -> Image.Image:
     """
     image = open_stored(path)
     _check(image)  # of a copy nobody knows the file
-    return ImageOps.exif_transpose(image)
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow says it in many ways that the block is damaged; the pixels are not
+        return image
 
 
 def open_stored(path: pathlib.Path) -> Image.Image:

@@ -220,6 +220,8 @@ def _integer_power(steps: _Steps, x: Tensor, attributes: Mapping[str, Any]) -> T
 
 def _power(steps: _Steps, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     number = attributes["number"]
+    if attributes["of_base"] and abs(number) == 0.5:  # TFLite Micro has no POW
+        return steps.one(_CODES.SQRT if number > 0 else _CODES.RSQRT, x)
     if attributes["of_base"]:
         return steps.emit(_CODES.POW, x, number, options=schema.PowOptionsT())
     return steps.exp(steps.mul(x, math.log(number))) if number > 0 else steps.mul(x, math.nan)

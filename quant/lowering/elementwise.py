@@ -297,7 +297,10 @@ def _fixed(build: Builder, value: Value | None, other: Value) -> float | None:
     if isinstance(value, Known) and value.name is not None and _shape(value, other) == other.shape:
         entries = value.entries()
         if not entries.size or (entries != entries.flat[0]).any():
-            return None
+            raise build.error(
+                f"a weight of shape {value.shape} as exponent or divisor, {str(value.name)!r}",
+                "A table holds one function: make it one number for all, or a constant.",
+            )
         number = value.array.flat[0].item()
         build.notes.append(
             (f"weight {str(value.name)!r} fixed at {number:g} in a table", build.source)

@@ -17,12 +17,39 @@ Arrays = list[np.ndarray]
 def evaluate(eqn: Any, arrays: Arrays) -> Arrays:
     """Returns the outputs of a jaxpr equation whose inputs are all known."""
     function, out = NUMPY.get(eqn.primitive.name), eqn.outvars[0].aval
+    narrow = _narrowed(arrays, out.shape) if eqn.primitive.name in _ELEMENTWISE else None
+    if narrow is not None:
+        return [np.broadcast_to(array, out.shape) for array in _computed(eqn, function, narrow)]
+    return _computed(eqn, function, arrays)
+
+
+def _computed(eqn: Any, function: Callable[..., np.ndarray] | None, arrays: Arrays) -> Arrays:
+    out = eqn.outvars[0].aval
     if function is not None and not jax.dtypes.issubdtype(out.dtype, jax.dtypes.prng_key):
         return [np.asarray(function(eqn.params, *arrays), out.dtype)]
     with jax.ensure_compile_time_eval():
         result = eqn.primitive.bind(*map(jax.numpy.asarray, arrays), **eqn.params)
     results = result if eqn.primitive.multiple_results else [result]
     return [held(r) for r in results]
+
+
+def _narrowed(arrays: Arrays, shape: tuple[int, ...]) -> Arrays | None:
+    """Returns arrays with size 1 along the axes that all of them repeat themselves along; None if there are none.
+
+    So the result repeats itself there, too, which says that its entries are one.
+    """
+    wide = [array for array in arrays if array.ndim]
+    if any(array.ndim != len(shape) for array in wide):
+        return None
+    axes = [
+        axis
+        for axis, size in enumerate(shape)
+        if size > 1 and all(a.shape[axis] == 1 or a.strides[axis] == 0 for a in wide)
+    ]
+    if not axes:
+        return None
+    index = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(len(shape)))
+    return [array[index] if array.ndim else array for array in arrays]
 
 
 def held(array: Any) -> np.ndarray:
@@ -67,6 +94,14 @@ def divide(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.sign(first) * np.sign(second) * (np.abs(first) // np.abs(second))
 
 
+# Each entry of whose result depends on one entry of every operand, of one rank or numbers.
+_ELEMENTWISE = frozenset(
+    {
+        "abs", "add", "ceil", "convert_element_type", "copy", "cos", "div", "eq", "erf", "exp", "exp2", "expm1", "floor", "ge",
+        "gt", "integer_pow", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "pow", "round",
+        "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tanh",
+    }
+)  # fmt: skip
 NUMPY: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
     {
         "add": _elementwise(np.add),

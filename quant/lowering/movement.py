@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from attokit.quant.graph import is_quantized
-from attokit.quant.lowering.values import Builder, Known, Symbol, Value, producer
+from attokit.quant.lowering.values import Builder, Known, Symbol, Value, part_of, producer
 
 _LONGEST_CONCATENATION = 8  # copies beyond which a broadcast is shorter
 
@@ -187,7 +187,8 @@ def concatenate(build: Builder, params, *values: Value) -> Value:
     known = [part for part in parts if isinstance(part, Known)]
     if len(known) == len(parts):
         name = next((part.name for part in known if part.name is not None), None)
-        return Known(np.concatenate([part.array for part in known], axis), name)
+        joined = part_of(name, "joined", axis, [part.history for part in known])
+        return Known(np.concatenate([part.array for part in known], axis), joined)
     return emit_concatenation(build, parts, axis)
 
 

@@ -96,6 +96,12 @@ class Known:
         narrow = self.narrowed(range(self.array.ndim)).shape
         return np.broadcast_to(np.arange(math.prod(narrow)).reshape(narrow), self.shape)
 
+    def repeated(self) -> np.ndarray:
+        """Returns the array as a view of its entries without repetitions, where it has axes."""
+        if not self.shape or jax.dtypes.issubdtype(self.dtype, jax.dtypes.prng_key):
+            return self.array
+        return np.broadcast_to(self.narrowed(range(len(self.shape))).array, self.shape)
+
     def narrowed(self, axes: Iterable[int]) -> "Known":
         """Returns this with size 1 along those of some axes where it repeats itself.
 

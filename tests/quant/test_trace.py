@@ -248,7 +248,9 @@ def test_a_learned_exponent_is_fixed_and_that_is_said():
     graph, weights = quant.trace(lambda v, x: x ** v["p"], v, x)
     assert not weights
     assert "weight 'p' fixed at 3 in a table" in [note.what for note in graph.notes]
-    with pytest.raises(quant.UnsupportedOpError, match="a power of shapes"):
+    with pytest.raises(
+        quant.UnsupportedOpError, match=r"a weight of shape \(1, 4\) as exponent or divisor, 'p'"
+    ):
         quant.trace(lambda v, x: x ** v["p"], {"p": jnp.ones((1, 4))}, x)
 
 
@@ -405,3 +407,40 @@ def test_calls_of_every_sort_are_inlined():
     graph, weights = quant.trace(function, SQUARE, ROWS)
     assert kinds(graph) == ["mul", "fully_connected", "lookup"]
     assert error(graph, weights, function, SQUARE, ROWS) < 1e-5
+
+
+QUERIES = {
+    "matmul": lambda v, x: x @ jnp.broadcast_to(v.T, (x.shape[0], 3, 2)),
+    "einsum": lambda v, x: jnp.einsum("bnd,bmd->bnm", x, jnp.broadcast_to(v, (x.shape[0], 2, 3))),
+    "swapped": lambda v, x: jnp.swapaxes(
+        jnp.broadcast_to(v, (x.shape[0], 2, 3)) @ jnp.swapaxes(x, 1, 2), 1, 2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_what_is_broadcast_over_a_batch_of_one_takes_others(name):
+    v, x = normal(2, 3), normal(3, 4, 3)
+    graph, weights = quant.trace(QUERIES[name], v, x[:1])
+    assert error(graph, weights, QUERIES[name], v, x) < 1e-5
+
+
+def test_a_recurrent_layer_starts_from_zeros_for_every_example():
+    layer = nn.RNN(nn.LSTMCell(3))
+    x = normal(3, 2, 4)
+    variables = variables_of(layer, x[:2])
+    graph, weights = quant.trace(layer.apply, variables, x[:2])
+    assert all(
+        array.shape[0] == 4 or array.ndim == 1 or array.shape == (3, 3)
+        for array in weights.values()
+    )
+    assert error(graph, weights, layer.apply, variables, x) < 1e-5
+
+
+def test_what_is_made_of_a_broadcast_weight_folds():
+    def function(v, x):
+        return (x @ v["k"]) * (2.0 * jnp.broadcast_to(v["g"], (*x.shape[:-1], 6)) + 1.0)
+
+    v = {"k": normal(4, 6), "g": jnp.ones((1, 6))}
+    graph, weights = quant.trace(function, v, normal(2, 4))
+    assert kinds(graph) == ["fully_connected"] and set(weights) == {"k"}

@@ -51,3 +51,8 @@ def test_dataset_refuses_what_cannot_be_learned():
             image_shape=(1, 1, 1),
             splits={"test": ArraySource(images=np.zeros(0))},
         )
+
+
+def test_the_usual_split_is_the_one_that_is_there(dataset):
+    assert dataset.usual_split("train") == "train"
+    assert dataset.usual_split("elsewhere") == "test"

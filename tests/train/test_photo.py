@@ -44,3 +44,9 @@ def test_no_image(tmp_path):
     path.write_bytes(b"none")
     with pytest.raises(ValueError, match=r"cannot read the image .*x\.png.*; remove or replace it"):
         open_upright(path)
+
+
+def test_a_damaged_orientation_turns_nothing(tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("RGB", (6, 4)).save(path, exif=b"Exif\0\0garbage!!")
+    assert open_upright(path).size == (6, 4)

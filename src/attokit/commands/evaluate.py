@@ -81,7 +81,10 @@ def run(options: Options, console: Console) -> None:
             f"{predictor.name} does {predictor.task}, {data} is data for {dataset.task}: "
             "choose other data"
         )
-    view, source = view_of(predictor.task), dataset.split(options.split or predictor.split)
+    view, source = (
+        view_of(predictor.task),
+        dataset.split(options.split or dataset.usual_split(predictor.split)),
+    )
     metrics = view.evaluate(predictor, dataset, source, batch_size=options.batch_size, **wishes)
     table = Table(title=f"{predictor.name} on {len(source):,} images of {dataset.name}",
                   show_header=False)  # fmt: skip

@@ -191,7 +191,7 @@ def run(options: Options, console: Console) -> None:
     dataset = load_dataset(options.data or source.data, source.image_shape, task=source.task)
     check_same_task(source.model, dataset)
     source.check_classes(dataset)
-    split = options.split or source.split
+    split = options.split or dataset.usual_split(source.split)
     measured = dataset.split(split)  # it is there, before any work
     teacher = _teacher(options, source, dataset)
     task = task_for(dataset, source.config, source.network())
