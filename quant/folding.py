@@ -14,6 +14,7 @@ from attokit.quant.lowering.values import (
     Value,
     WeightName,
     made_of,
+    named_after,
     producer,
 )
 from attokit.quant.ops import table
@@ -104,8 +105,7 @@ def _after(name: str | None, step: str, other: str | None) -> str | None:
     """Returns a weight's name after a sum or product with what another made; constants leave it as it is."""
     if name is None or other is None:
         return name
-    own = name if isinstance(name, WeightName) else WeightName(name)
-    return own.after(step, made_of(other))
+    return named_after(name, step, made_of(other))
 
 
 def taking_in_pads(uses: dict[Symbol, int]) -> Rule:

@@ -44,11 +44,16 @@ def made_of(name: str | None) -> tuple[str, str] | None:
     return None if name is None else (str(name), getattr(name, "made", ""))
 
 
-def part_of(name: str | None, *where: object) -> WeightName | None:
-    """Returns the name of a part of an array; None of a constant's."""
+def named_after(name: str | None, *step: object) -> WeightName | None:
+    """Returns the name of what a step makes of an array; None of a constant's."""
     if name is None:
         return None
-    return (name if isinstance(name, WeightName) else WeightName(name)).after("part", *where)
+    return (name if isinstance(name, WeightName) else WeightName(name)).after(*step)
+
+
+def part_of(name: str | None, *where: object) -> WeightName | None:
+    """Returns the name of a part of an array; None of a constant's."""
+    return named_after(name, "part", *where)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
